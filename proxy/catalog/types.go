@@ -1,0 +1,149 @@
+package catalog
+
+import (
+	"net/netip"
+	"sync/atomic"
+
+	"tokenrelay/proxy/live"
+	"tokenrelay/shared/money"
+	"tokenrelay/shared/price"
+)
+
+// Snapshot is everything an operator configures, immutable once published. A
+// request keeps the one it started with.
+type Snapshot struct {
+	Revision  int64
+	Models    map[string]*Model    // by public id and by every alias, exact bytes
+	Providers map[string]*Provider // by slug
+	Groups    map[int64]*Group     // by row id
+	ModelList []*Model             // by public id, sorted
+}
+
+// Protocol is the wire format an upstream speaks.
+type Protocol uint8
+
+// The upstream protocols.
+const (
+	ProtocolOpenAI Protocol = iota + 1
+	ProtocolAnthropic
+	ProtocolGemini
+	ProtocolDashScope
+	ProtocolBedrock
+	ProtocolCohere
+)
+
+// Model is one public model.
+type Model struct {
+	ID            string // public id
+	Index         int32  // dense, stable inside one snapshot
+	Tags          []string
+	ContextTokens int64
+	MaxOutput     int64            // tokens
+	Routes        []*Route         // by priority, then row id; only enabled ones
+	Prices        []*price.Version // newest effective_at first; empty: unpriced, refused
+	PPM           int64            // model multiplier, parts per million
+	CreatedUnix   int64
+}
+
+// Route is one way to serve a model.
+type Route struct {
+	ID            int64
+	Model         *Model
+	Provider      *Provider
+	UpstreamModel string
+	Priority      int32
+	Weight        int32
+	Region        string
+	Cost          []*price.Version // supplier's price; empty = the model's price
+	Health        *Health          // lives as long as the route's row id
+}
+
+// Provider is one upstream account.
+type Provider struct {
+	ID       int64
+	Slug     string
+	Protocol Protocol
+	Dialect  string         // openai, azure, deepseek, mistral, qwen, moonshot, zai, xai, groq, openrouter, …
+	BaseURL  string         // without a trailing slash
+	Keys     []*ProviderKey // enabled ones
+	Paused   bool
+}
+
+// ProviderKey is one credential of a provider.
+type ProviderKey struct {
+	ID     int64
+	Name   string
+	Secret Secret
+	Health *Health // lives as long as the key's row id
+}
+
+// Secret prints as *** everywhere.
+type Secret string
+
+// String hides the secret.
+func (Secret) String() string { return "***" }
+
+// GoString hides the secret.
+func (Secret) GoString() string { return "***" }
+
+// Health is the live state of a route or of a provider key. It is shared by all
+// snapshots; every field is read and written atomically, see package route.
+type Health struct {
+	LatencyMicros  atomic.Int64 // peak EWMA of time to headers, µs
+	Inflight       atomic.Int64
+	Failures       atomic.Int64 // consecutive
+	OpenUntilNanos atomic.Int64 // monotonic ns (route.Now); breaker open or cooling until
+	Dead           atomic.Int64 // provider key: permanent failure at unix s, 0 = fine
+	Probing        atomic.Bool  // a half-open probe is under way
+}
+
+// Group is a tier of customers.
+type Group struct {
+	ID        int64
+	Name      string
+	AllModels bool
+	Models    map[string]struct{} // public ids, used unless AllModels
+	PPM       int64
+	RPM       int64 // 0 = no limit
+	TPM       int64
+}
+
+// KeyStatus is the state of a customer key.
+type KeyStatus uint8
+
+// The states of a key.
+const (
+	KeyActive KeyStatus = iota + 1
+	KeyDisabled
+	KeyRevoked
+)
+
+// Key is a customer key with what a request needs of its client; immutable once
+// published. It carries its full identity and the revision it was built from.
+type Key struct {
+	Digest   [32]byte // SHA-256 of the whole token
+	Revision int64    // of the change feed when it was read
+
+	ID       int64
+	PublicID string
+	Name     string
+	Status   KeyStatus
+	Expires  int64 // unix ms, 0 = never
+
+	ClientID     int64
+	ClientName   string
+	ClientActive bool
+	ClientPPM    int64 // client's multiplier
+	WalletID     int64
+	GroupID      int64
+
+	Models  map[string]struct{} // public ids; nil = automatic
+	IPAllow []netip.Prefix      // empty = any
+
+	RPM, TPM, MaxConcurrency int64        // 0 = no limit
+	MonthlyCap, TotalQuota   money.Amount // -1 = none
+	DailyUSD                 money.Amount // -1 = none
+	DrainTokens              int64        // client leaves: 0 = cancel the upstream, else drain up to N output tokens
+
+	Live *live.Key // the key's counters and wallet; outlives cache entries
+}
