@@ -1,0 +1,314 @@
+package upstream
+
+import (
+	"errors"
+	"io"
+	"syscall"
+)
+
+// ErrTruncated means that the upstream closed before its response was complete.
+var ErrTruncated = errors.New("upstream: response ended early")
+
+// Call is one request to a host and the reading of its response. It is reused:
+// the zero value is ready, Close makes it so again. A Call belongs to one
+// goroutine.
+type Call struct {
+	Head Head
+
+	host *Host
+	conn *Conn
+	buf  []byte // what was read from the connection
+	r, w int    // buf[r:w] is unread
+
+	body  bodyState
+	left  int64 // bytes left of the body or of the current chunk
+	clean bool  // the response was read to its end and the connection may serve again
+	got   bool  // at least one byte of a response arrived
+}
+
+type bodyState uint8
+
+const (
+	bodyNone      bodyState = iota
+	bodyLength              // left bytes to come
+	bodyChunkSize           // a chunk size line comes
+	bodyChunk               // left bytes of a chunk to come
+	bodyChunkEnd            // the line end after a chunk comes
+	bodyTrailer             // trailer lines until an empty one
+	bodyUntilEOF            // until the upstream closes
+	bodyDone
+)
+
+const readBuffer = 16 << 10
+
+// Do sends req (a whole HTTP/1.1 request, see AppendRequestLine) and reads the
+// response head. w is asked while the upstream is silent. After an error the call
+// is closed; Got tells whether any byte of a response had arrived. A keep-alive
+// connection that turns out to have been closed before the request was read is
+// replaced once, silently (C19).
+func (c *Call) Do(h *Host, req []byte, w Waiter) error {
+	if c.buf == nil {
+		c.buf = make([]byte, readBuffer)
+	}
+	for try := 0; ; try++ {
+		conn, reused, err := h.acquire(w)
+		if err != nil {
+			return err
+		}
+		c.host, c.conn, c.r, c.w, c.got, c.clean, c.body = h, conn, 0, 0, false, false, bodyNone
+		err = conn.write(req)
+		if err == nil {
+			err = c.readHead()
+		} else if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
+			// An upstream may refuse a large body early: its answer is worth reading.
+			if c.readHead() == nil {
+				c.Head.Close = true
+				return nil
+			}
+		}
+		if err == nil {
+			return nil
+		}
+		retry := reused && !c.got && try == 0 && closedByPeer(err)
+		c.Close()
+		if !retry {
+			return err
+		}
+		h.client.Retries.Add(1)
+	}
+}
+
+func closedByPeer(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, ErrTruncated) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
+// Got reports whether any byte of a response arrived.
+func (c *Call) Got() bool { return c.got }
+
+func (c *Call) readHead() error {
+	for {
+		n, err := parseHead(c.buf[c.r:c.w], &c.Head)
+		if err != nil {
+			return err
+		}
+		if n > 0 {
+			c.r += n
+			if c.Head.Status < 200 && c.Head.Status != 101 {
+				continue // 1xx is skipped
+			}
+			break
+		}
+		if err := c.fill(); err != nil {
+			if err == io.EOF && c.got {
+				return ErrTruncated
+			}
+			return err
+		}
+	}
+	switch {
+	case c.Head.Status == 204 || c.Head.Status == 304:
+		c.body = bodyDone
+		c.clean = true
+	case c.Head.Chunked:
+		c.body = bodyChunkSize
+	case c.Head.ContentLength == 0:
+		c.body = bodyDone
+		c.clean = true
+	case c.Head.ContentLength > 0:
+		c.body, c.left = bodyLength, c.Head.ContentLength
+	default:
+		c.body = bodyUntilEOF
+		c.Head.Close = true
+	}
+	return nil
+}
+
+// fill reads once from the connection, growing the buffer if it is full of an
+// unfinished head.
+func (c *Call) fill() error {
+	if c.r == c.w {
+		c.r, c.w = 0, 0
+	} else if c.w == len(c.buf) {
+		if c.r > 0 {
+			copy(c.buf, c.buf[c.r:c.w])
+			c.w -= c.r
+			c.r = 0
+		} else {
+			if len(c.buf) >= maxHead+readBuffer {
+				return ErrHeadTooLarge
+			}
+			grown := make([]byte, 2*len(c.buf))
+			copy(grown, c.buf[:c.w])
+			c.buf = grown
+		}
+	}
+	n, err := c.conn.read(c.buf[c.w:])
+	c.w += n
+	if n > 0 {
+		c.got = true
+		return nil
+	}
+	if err == nil {
+		err = io.ErrNoProgress
+	}
+	return err
+}
+
+// Buffered reports whether body bytes (or their framing) are at hand without a
+// read.
+func (c *Call) Buffered() bool { return c.r < c.w && c.body != bodyDone }
+
+// Done reports whether the body was read to its end.
+func (c *Call) Done() bool { return c.body == bodyDone }
+
+// Next returns the next bytes of the body, reading from the connection only if
+// none are at hand. They are valid until the next call. At the end it returns
+// io.EOF; a body that breaks off gives ErrTruncated or the connection's error.
+func (c *Call) Next() ([]byte, error) {
+	for {
+		switch c.body {
+		case bodyDone:
+			return nil, io.EOF
+		case bodyUntilEOF, bodyLength, bodyChunk:
+			if c.r == c.w {
+				if err := c.fill(); err != nil {
+					return nil, c.ended(err)
+				}
+			}
+			p := c.buf[c.r:c.w]
+			if c.body != bodyUntilEOF {
+				if int64(len(p)) > c.left {
+					p = p[:c.left]
+				}
+				c.left -= int64(len(p))
+				if c.left == 0 {
+					if c.body == bodyLength {
+						c.finish()
+					} else {
+						c.body = bodyChunkEnd
+					}
+				}
+			}
+			c.r += len(p)
+			return p, nil
+		default:
+			ok, err := c.frame()
+			if err != nil {
+				return nil, err
+			}
+			if !ok {
+				if err := c.fill(); err != nil {
+					return nil, c.ended(err)
+				}
+			}
+		}
+	}
+}
+
+// ended maps the end of the connection to what it means for the body.
+func (c *Call) ended(err error) error {
+	if err != io.EOF {
+		return err
+	}
+	if c.body == bodyUntilEOF {
+		c.body = bodyDone
+		return io.EOF
+	}
+	return ErrTruncated
+}
+
+func (c *Call) finish() {
+	c.body = bodyDone
+	c.clean = true
+}
+
+// frame reads one piece of chunked framing. It returns false if more bytes are
+// needed.
+func (c *Call) frame() (bool, error) {
+	line, rest, ok := cutLine(c.buf[c.r:c.w])
+	if !ok {
+		if c.w-c.r > 4096 {
+			return false, ErrBadChunk // no size line or trailer is that long
+		}
+		return false, nil
+	}
+	switch c.body {
+	case bodyChunkSize:
+		n, ok := parseChunkSize(line)
+		if !ok {
+			return false, ErrBadChunk
+		}
+		c.left = n
+		if n == 0 {
+			c.body = bodyTrailer
+		} else {
+			c.body = bodyChunk
+		}
+	case bodyChunkEnd:
+		if len(line) != 0 {
+			return false, ErrBadChunk
+		}
+		c.body = bodyChunkSize
+	case bodyTrailer:
+		if len(line) == 0 {
+			c.finish()
+		}
+	}
+	c.r = c.w - len(rest)
+	return true, nil
+}
+
+func parseChunkSize(line []byte) (int64, bool) {
+	var n int64
+	i := 0
+	for ; i < len(line); i++ {
+		d := hexDigit(line[i])
+		if d < 0 {
+			break
+		}
+		if i == 15 {
+			return 0, false
+		}
+		n = n<<4 | int64(d)
+	}
+	if i == 0 {
+		return 0, false
+	}
+	if i < len(line) && line[i] != ';' && line[i] != ' ' && line[i] != '\t' {
+		return 0, false
+	}
+	return n, true
+}
+
+func hexDigit(c byte) int {
+	switch {
+	case c >= '0' && c <= '9':
+		return int(c - '0')
+	case c >= 'a' && c <= 'f':
+		return int(c-'a') + 10
+	case c >= 'A' && c <= 'F':
+		return int(c-'A') + 10
+	}
+	return -1
+}
+
+// Close ends the call. The connection goes back to the pool only if the response
+// was read to its end and nothing follows it.
+func (c *Call) Close() {
+	if c.conn == nil {
+		return
+	}
+	if c.clean && !c.Head.Close && c.r == c.w {
+		c.host.release(c.conn)
+	} else {
+		c.host.discard(c.conn)
+	}
+	c.conn, c.host = nil, nil
+	c.body = bodyNone
+	if cap(c.buf) > 4*readBuffer {
+		c.buf = nil
+	}
+}
+
+// Open reports whether the call holds a connection.
+func (c *Call) Open() bool { return c.conn != nil }

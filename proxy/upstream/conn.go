@@ -1,0 +1,145 @@
+package upstream
+
+import (
+	"crypto/tls"
+	"errors"
+	"net"
+	"os"
+	"syscall"
+	"time"
+)
+
+// Slice is the longest a read waits before the Waiter is asked.
+const Slice = 500 * time.Millisecond
+
+// Waiter is asked about every Slice while a read from an upstream waits. It looks
+// after the client (is it still there, does it need a heartbeat), the clock and
+// the key; an error ends the call. It runs on the goroutine that reads.
+type Waiter interface {
+	// Tick returns nil to go on waiting. now is monotonic ns as of Now.
+	Tick(now int64) error
+}
+
+var start = time.Now()
+
+// Now is the monotonic clock of waits, ns since the process began.
+func Now() int64 { return int64(time.Since(start)) }
+
+// Conn is one connection to a provider. Its Read never returns a timeout: it waits
+// in slices and asks the waiter between them, below TLS, so that neither TLS nor a
+// chunk reader ever loses its place.
+type Conn struct {
+	tcp  *net.TCPConn
+	raw  syscall.RawConn
+	tls  *tls.Conn
+	idx  int // place in the host's pool
+	host *Host
+
+	waiter    Waiter
+	readUntil int64 // the read deadline that is set, 0 = none
+	lastUsed  int64
+	requests  int64
+	peekState int8
+	peekFn    func(fd uintptr)
+}
+
+// slicedConn is the net.Conn that TLS reads through.
+type slicedConn struct{ *Conn }
+
+func (s slicedConn) Read(p []byte) (int, error)         { return s.readTCP(p) }
+func (s slicedConn) Write(p []byte) (int, error)        { return s.tcp.Write(p) }
+func (s slicedConn) Close() error                       { return s.tcp.Close() }
+func (s slicedConn) LocalAddr() net.Addr                { return s.tcp.LocalAddr() }
+func (s slicedConn) RemoteAddr() net.Addr               { return s.tcp.RemoteAddr() }
+func (s slicedConn) SetDeadline(t time.Time) error      { return s.tcp.SetWriteDeadline(t) }
+func (s slicedConn) SetReadDeadline(time.Time) error    { return nil }
+func (s slicedConn) SetWriteDeadline(t time.Time) error { return s.tcp.SetWriteDeadline(t) }
+
+func newConn(tcp *net.TCPConn, host *Host) (*Conn, error) {
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	c := &Conn{tcp: tcp, raw: raw, host: host}
+	c.peekFn = c.peekIdle // once per connection: a method value allocates
+	return c, nil
+}
+
+func (c *Conn) read(p []byte) (int, error) {
+	if c.tls != nil {
+		return c.tls.Read(p)
+	}
+	return c.readTCP(p)
+}
+
+// readTCP waits for bytes in slices. The deadline is set anew only when less than
+// half a slice is left of the last one, so a busy stream sets it twice a second and
+// not once a read; a read can therefore wait less than a slice, never more.
+func (c *Conn) readTCP(p []byte) (int, error) {
+	for {
+		now := Now()
+		if c.readUntil-now < int64(Slice)/2 {
+			c.readUntil = now + int64(Slice)
+			if err := c.tcp.SetReadDeadline(start.Add(time.Duration(c.readUntil))); err != nil {
+				return 0, err
+			}
+		}
+		n, err := c.tcp.Read(p)
+		if n > 0 || err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return n, err
+		}
+		c.readUntil = 0
+		if c.waiter != nil {
+			if err := c.waiter.Tick(Now()); err != nil {
+				return 0, err
+			}
+		}
+	}
+}
+
+// write sends all of p. An upstream that does not take the request within the
+// host's write timeout has failed.
+func (c *Conn) write(p []byte) error {
+	// The kernel takes small requests at once; only a large one can wait.
+	if len(p) > 16<<10 {
+		if err := c.tcp.SetWriteDeadline(time.Now().Add(c.host.client.o.WriteTimeout)); err != nil {
+			return err
+		}
+		defer func() { _ = c.tcp.SetWriteDeadline(time.Time{}) }()
+	}
+	var err error
+	if c.tls != nil {
+		_, err = c.tls.Write(p)
+	} else {
+		_, err = c.tcp.Write(p)
+	}
+	return err
+}
+
+// stale reports whether an idle connection was closed, or spoken on, by the other
+// side while nobody was listening.
+func (c *Conn) stale() bool {
+	c.peekState = 0
+	if err := c.raw.Control(c.peekFn); err != nil {
+		return true
+	}
+	return c.peekState != 1
+}
+
+func (c *Conn) peekIdle(fd uintptr) {
+	n, errno := peek(fd)
+	if n < 0 && (errno == syscall.EAGAIN || errno == syscall.EINTR) {
+		c.peekState = 1 // nothing there: alive
+		return
+	}
+	c.peekState = 2 // FIN, RST, or bytes nobody asked for
+}
+
+func (c *Conn) close() {
+	if c.tls != nil {
+		// No close_notify: it could wait for a peer that is gone.
+		_ = c.tls.NetConn().Close()
+		return
+	}
+	_ = c.tcp.Close()
+}

@@ -1,0 +1,165 @@
+package upstream
+
+import (
+	"bytes"
+	"errors"
+)
+
+// The errors of a response whose framing can not be trusted. Its connection is
+// never used again.
+var (
+	ErrBadResponse  = errors.New("upstream: unreadable response head")
+	ErrHeadTooLarge = errors.New("upstream: response head over 64 KiB")
+	ErrBadChunk     = errors.New("upstream: unreadable chunk")
+)
+
+const maxHead = 64 << 10
+
+// Head is the part of a response head that the relay acts on. Byte slices point
+// into the call's buffer and are valid until its body is read.
+type Head struct {
+	Status          int
+	ContentLength   int64 // -1 = not told
+	Chunked         bool
+	Close           bool // the connection ends with this response
+	ContentType     []byte
+	ContentEncoding []byte
+	RetryAfter      []byte
+	RetryAfterMs    []byte
+}
+
+// parseHead reads a whole response head at the start of b. It returns its length,
+// 0 if more bytes are needed. It is strict where a mistake would let one response
+// be read as another (C18): both length and chunked, two differing lengths, an
+// unknown transfer coding, folded lines, spaces before a colon.
+func parseHead(b []byte, h *Head) (int, error) {
+	*h = Head{ContentLength: -1}
+	line, rest, ok := cutLine(b)
+	if !ok {
+		return 0, tooLong(b)
+	}
+	// HTTP/1.1 200 OK
+	if len(line) < 12 || string(line[:7]) != "HTTP/1." || line[8] != ' ' || (len(line) > 12 && line[12] != ' ') {
+		return 0, ErrBadResponse
+	}
+	switch line[7] {
+	case '1':
+	case '0':
+		h.Close = true
+	default:
+		return 0, ErrBadResponse
+	}
+	for _, c := range line[9:12] {
+		if c < '0' || c > '9' {
+			return 0, ErrBadResponse
+		}
+		h.Status = h.Status*10 + int(c-'0')
+	}
+	if h.Status < 100 {
+		return 0, ErrBadResponse
+	}
+	for {
+		line, rest2, ok := cutLine(rest)
+		if !ok {
+			return 0, tooLong(b)
+		}
+		rest = rest2
+		if len(line) == 0 {
+			break
+		}
+		if err := h.field(line); err != nil {
+			return 0, err
+		}
+	}
+	if h.Chunked && h.ContentLength >= 0 {
+		return 0, ErrBadResponse
+	}
+	return len(b) - len(rest), nil
+}
+
+func tooLong(b []byte) error {
+	if len(b) >= maxHead {
+		return ErrHeadTooLarge
+	}
+	return nil
+}
+
+// cutLine splits at the first LF and drops a CR before it.
+func cutLine(b []byte) (line, rest []byte, ok bool) {
+	i := bytes.IndexByte(b, '\n')
+	if i < 0 {
+		return nil, b, false
+	}
+	line = b[:i]
+	if i > 0 && line[i-1] == '\r' {
+		line = line[:i-1]
+	}
+	return line, b[i+1:], true
+}
+
+func (h *Head) field(line []byte) error {
+	i := bytes.IndexByte(line, ':')
+	if i <= 0 || line[0] == ' ' || line[0] == '\t' || line[i-1] == ' ' || line[i-1] == '\t' || bytes.IndexByte(line, '\r') >= 0 || bytes.IndexByte(line, 0) >= 0 {
+		return ErrBadResponse
+	}
+	name, value := line[:i], bytes.Trim(line[i+1:], " \t")
+	switch {
+	case foldEqual(name, "content-length"):
+		n, ok := parseLength(value)
+		if !ok || (h.ContentLength >= 0 && h.ContentLength != n) {
+			return ErrBadResponse
+		}
+		h.ContentLength = n
+	case foldEqual(name, "transfer-encoding"):
+		if !foldEqual(value, "chunked") || h.Chunked {
+			return ErrBadResponse
+		}
+		h.Chunked = true
+	case foldEqual(name, "connection"):
+		if foldEqual(value, "close") {
+			h.Close = true
+		} else if foldEqual(value, "keep-alive") {
+			h.Close = false
+		}
+	case foldEqual(name, "content-type"):
+		h.ContentType = value
+	case foldEqual(name, "content-encoding"):
+		h.ContentEncoding = value
+	case foldEqual(name, "retry-after"):
+		h.RetryAfter = value
+	case foldEqual(name, "retry-after-ms"):
+		h.RetryAfterMs = value
+	}
+	return nil
+}
+
+func parseLength(b []byte) (int64, bool) {
+	if len(b) == 0 || len(b) > 18 {
+		return 0, false
+	}
+	var n int64
+	for _, c := range b {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = n*10 + int64(c-'0')
+	}
+	return n, true
+}
+
+// foldEqual compares b with an ASCII lower-case name, ignoring case.
+func foldEqual(b []byte, lower string) bool {
+	if len(b) != len(lower) {
+		return false
+	}
+	for i := range b {
+		c := b[i]
+		if c >= 'A' && c <= 'Z' {
+			c |= 0x20
+		}
+		if c != lower[i] {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,47 @@
+package upstream
+
+import "strconv"
+
+// AppendRequestLine begins a POST to path below the host's base path, with the
+// Host field.
+func (h *Host) AppendRequestLine(dst []byte, path string) []byte {
+	dst = append(dst, "POST "...)
+	dst = append(dst, h.path...)
+	dst = append(dst, path...)
+	dst = append(dst, " HTTP/1.1\r\nHost: "...)
+	dst = append(dst, h.name...)
+	return append(dst, "\r\n"...)
+}
+
+// AppendField adds a header field. name and value must be free of CR and LF.
+func AppendField(dst []byte, name, value string) []byte {
+	dst = append(dst, name...)
+	dst = append(dst, ": "...)
+	dst = append(dst, value...)
+	return append(dst, "\r\n"...)
+}
+
+// AppendFieldBytes adds a header field.
+func AppendFieldBytes(dst []byte, name string, value []byte) []byte {
+	dst = append(dst, name...)
+	dst = append(dst, ": "...)
+	dst = append(dst, value...)
+	return append(dst, "\r\n"...)
+}
+
+// AppendEnd ends the head with room for the body's length. The body is appended
+// behind it; then PutLength fills the length in, up to ten digits. Leading spaces
+// of a field value are no part of it (RFC 9110 5.5). bodyAt is where the body
+// begins.
+func AppendEnd(dst []byte) (out []byte, bodyAt int) {
+	dst = append(dst, "Content-Length:           \r\n\r\n"...)
+	return dst, len(dst)
+}
+
+// PutLength writes the length of req[bodyAt:] into the head.
+func PutLength(req []byte, bodyAt int) {
+	var digits [20]byte
+	d := strconv.AppendInt(digits[:0], int64(len(req)-bodyAt), 10)
+	end := bodyAt - len("\r\n\r\n")
+	copy(req[end-len(d):end], d)
+}
