@@ -57,7 +57,6 @@ type Entry struct {
 	Text    string // what the client reads when the place that refuses says nothing better
 	When    string // for docs/errors.md
 	limit   string // rate limits: the word in the brackets
-	special bool   // Text is completed by a constructor
 }
 
 // catalogue lists every error the relay makes (interface 7).
@@ -65,14 +64,14 @@ var catalogue = []Entry{
 	{Code: InvalidAPIKey, Status: 401, Text: "Invalid API key. Check that the key is complete and that it is sent as 'Authorization: Bearer' or 'x-api-key'.", When: "The key is missing, malformed or unknown."},
 	{Code: KeyDisabled, Status: 401, Text: "This API key is disabled or revoked.", When: "The key is disabled or revoked, or its client is disabled."},
 	{Code: KeyExpired, Status: 401, Text: "This API key has expired.", When: "The key's expiry has passed."},
-	{Code: InsufficientBalance, Status: 402, Text: "Insufficient credit balance: balance too low for this request's reservation ceiling.", When: "The available balance is below the most this request can cost. Top up, or lower the output cap.", special: true},
+	{Code: InsufficientBalance, Status: 402, Text: "Insufficient credit balance: balance too low for this request's reservation ceiling.", When: "The available balance is below the most this request can cost. Top up, or lower the output cap."},
 	{Code: MonthlyCapReached, Status: 403, Text: "This API key is blocked: monthly spend cap reached. It works again next calendar month (UTC), or when its cap is raised.", When: "This key's spend of the calendar month (UTC) has reached its cap."},
 	{Code: KeyQuotaReached, Status: 403, Text: "This API key is blocked: total quota reached. It works again when its quota is raised.", When: "This key's spend has reached its total quota."},
-	{Code: ModelNotAllowed, Status: 403, Text: "This API key is not allowed to use this model.", When: "The key's model scope leaves the model out.", special: true},
-	{Code: GroupNotAllowed, Status: 403, Text: "The current group has no access to this model.", When: "The client's group leaves the model out.", special: true},
+	{Code: ModelNotAllowed, Status: 403, Text: "This API key is not allowed to use this model.", When: "The key's model scope leaves the model out."},
+	{Code: GroupNotAllowed, Status: 403, Text: "The current group has no access to this model.", When: "The client's group leaves the model out."},
 	{Code: IPNotAllowed, Status: 403, Text: "This API key may not be used from this IP address.", When: "The key lists allowed addresses and the caller's is not one of them."},
 	{Code: ContentBlocked, Status: 400, Text: "The content was blocked by the safety policy of this account.", When: "The client's safety policy refused the content."},
-	{Code: UnknownModelPricing, Status: 400, Text: "Unknown model pricing: the model does not exist or has no price.", When: "The model is unknown or has no price; an unpriced model is never served.", special: true},
+	{Code: UnknownModelPricing, Status: 400, Text: "Unknown model pricing: the model does not exist or has no price.", When: "The model is unknown or has no price; an unpriced model is never served."},
 	{Code: InvalidRequest, Status: 400, Text: "The request is invalid.", When: "The request is unreadable or impossible; the message names the field."},
 	{Code: BodyTooLarge, Status: 413, Text: "The request body is too large.", When: "The body is over the limit."},
 	{Code: RateLimitedIP, Status: 429, limit: "ip", When: "Too many requests a minute from one IP address."},
@@ -98,7 +97,7 @@ var catalogue = []Entry{
 	{Code: MethodNotAllowed, Status: 405, Text: "This method is not allowed here.", When: "The path exists with another method."},
 	{Code: NotImplemented, Status: 501, Text: "This endpoint is not supported yet.", When: "A known endpoint that is not implemented."},
 	{Code: HeadersTooLarge, Status: 431, Text: "The request headers are too large.", When: "The headers are over the limit."},
-	{Code: ProxyError, Status: 500, Text: "Proxy error", When: "Our own fault; the message names the request id.", special: true},
+	{Code: ProxyError, Status: 500, Text: "Proxy error", When: "Our own fault; the message names the request id."},
 }
 
 var entries = func() map[Code]*Entry {

@@ -130,14 +130,8 @@ func appendJSON[T string | []byte](dst []byte, s T) []byte {
 			}
 			continue
 		}
-		var r rune
-		var n int
-		switch v := any(s).(type) {
-		case string:
-			r, n = utf8.DecodeRuneInString(v[i:])
-		case []byte:
-			r, n = utf8.DecodeRune(v[i:])
-		}
+		// A conversion of at most four bytes stays on the stack.
+		r, n := utf8.DecodeRuneInString(string(s[i:min(i+utf8.UTFMax, len(s))]))
 		switch {
 		case r == utf8.RuneError && n == 1:
 			dst = append(dst, "\ufffd"...)
