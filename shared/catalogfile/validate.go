@@ -1,0 +1,337 @@
+package catalogfile
+
+import (
+	"net"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"tokenrelay/shared/config"
+	"tokenrelay/shared/usage"
+)
+
+// Protocols are the wire formats an upstream may speak.
+var Protocols = []string{"openai", "anthropic", "gemini", "dashscope", "bedrock", "cohere"}
+
+// Strategies are the ways an auto model chooses.
+var Strategies = []string{"balanced", "cheapest", "fastest", "best"}
+
+// Reserved are first path segments behind /v1/ that cannot be provider slugs (C3),
+// because they name endpoints.
+var Reserved = []string{
+	"chat", "completions", "messages", "responses", "embeddings", "audio", "images", "models",
+	"moderations", "rerank", "files", "batches", "realtime", "streams", "dashboard",
+}
+
+var (
+	modelName = regexp.MustCompile(`^[a-z0-9._:/-]{1,128}$`)
+	slug      = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,63}$`)
+	label     = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9 ._-]{0,63}$`)
+)
+
+// Limits of a catalogue, so that a wrong file cannot become a slow relay.
+const (
+	maxList = 10000
+	maxKeys = 1000
+	maxWay  = 64 // routes, aliases, tags, tiers of one model
+)
+
+func index(list string, i int) string { return list + "[" + strconv.Itoa(i) + "]" }
+
+func validate(f *File, d *decoder) {
+	providers := map[string]bool{}
+	for i := range f.Providers {
+		p, at := &f.Providers[i], index("providers", i)
+		if providers[p.Name] {
+			d.fault(at+".name", "provider %q stands twice", p.Name)
+		}
+		providers[p.Name] = true
+		p.validate(d, at)
+	}
+	names := map[string]int{} // model id or alias → index of the model
+	for i := range f.Models {
+		m, at := &f.Models[i], index("models", i)
+		for j, name := range append([]string{m.ID}, m.Aliases...) {
+			where := at + ".id"
+			if j > 0 {
+				where = index(at+".aliases", j-1)
+			}
+			if !modelName.MatchString(name) {
+				d.fault(where, "%q is not a model name: 1 to 128 of a-z 0-9 . _ : / -", name)
+			}
+			if other, ok := names[name]; ok {
+				d.fault(where, "%q is already a name of model %q", name, f.Models[other].ID)
+				continue
+			}
+			names[name] = i
+		}
+	}
+	for i := range f.Models {
+		f.Models[i].validate(d, index("models", i), f, providers, names)
+	}
+	groups := map[string]bool{}
+	for i := range f.Groups {
+		g, at := &f.Groups[i], index("groups", i)
+		if groups[g.Name] {
+			d.fault(at+".name", "group %q stands twice", g.Name)
+		}
+		groups[g.Name] = true
+		g.validate(d, at, names)
+	}
+	for _, list := range []struct {
+		name string
+		n    int
+	}{{"providers", len(f.Providers)}, {"models", len(f.Models)}, {"groups", len(f.Groups)}} {
+		if list.n > maxList {
+			d.fault(list.name, "has %d entries, at most %d are allowed", list.n, maxList)
+		}
+	}
+}
+
+func (p *Provider) validate(d *decoder, at string) {
+	switch {
+	case !slug.MatchString(p.Name):
+		d.fault(at+".name", "%q is not a provider name: 1 to 64 of a-z 0-9 - _", p.Name)
+	case slices.Contains(Reserved, p.Name):
+		d.fault(at+".name", "%q is the name of an endpoint and cannot be a provider", p.Name)
+	}
+	if !slices.Contains(Protocols, p.Protocol) {
+		d.fault(at+".protocol", "%q is not one of %s", p.Protocol, strings.Join(Protocols, ", "))
+	}
+	if p.Dialect != "" && !slug.MatchString(p.Dialect) {
+		d.fault(at+".dialect", "%q is not a dialect name", p.Dialect)
+	}
+	if u, err := url.Parse(p.BaseURL); err != nil || (u.Scheme != "https" && u.Scheme != "http") || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		d.fault(at+".base_url", "%q is not an address like https://api.example.com/v1", p.BaseURL)
+	}
+	p.BaseURL = strings.TrimRight(p.BaseURL, "/")
+	for name := range p.Options {
+		if !slices.Contains([]string{"api_version", "region", "auth"}, name) {
+			d.fault(at+".options."+name, "unknown option; there are api_version, region, auth")
+		}
+	}
+	if len(p.Keys) > maxKeys {
+		d.fault(at+".keys", "has %d entries, at most %d are allowed", len(p.Keys), maxKeys)
+	}
+	seen := map[string]bool{}
+	for i := range p.Keys {
+		k, where := &p.Keys[i], index(at+".keys", i)
+		if !label.MatchString(k.Name) {
+			d.fault(where+".name", "%q is not a key name", k.Name)
+		}
+		if seen[k.Name] {
+			d.fault(where+".name", "key %q stands twice", k.Name)
+		}
+		seen[k.Name] = true
+		// The fault does not show the secret.
+		if strings.ContainsFunc(k.Secret, func(r rune) bool { return r <= ' ' || r > '~' }) {
+			d.fault(where+".secret", "has a blank or a character outside printable ASCII")
+		}
+	}
+	amount(d, at+".daily_stop_usd", p.DailyStopUSD)
+}
+
+func amount(d *decoder, at string, v Decimal) {
+	a, given, err := v.USD()
+	switch {
+	case err != nil:
+		d.fault(at, "%w", err)
+	case given && a < 0:
+		d.fault(at, "is negative")
+	}
+}
+
+func multiplier(d *decoder, at string, v Decimal) {
+	if _, err := v.PPM(); err != nil {
+		d.fault(at, "%w", err)
+	}
+}
+
+func (m *Model) validate(d *decoder, at string, f *File, providers map[string]bool, names map[string]int) {
+	for _, list := range []struct {
+		name string
+		n    int
+	}{{"aliases", len(m.Aliases)}, {"tags", len(m.Tags)}, {"routes", len(m.Routes)}, {"price_tiers", len(m.PriceTiers)}} {
+		if list.n > maxWay {
+			d.fault(at+"."+list.name, "has %d entries, at most %d are allowed", list.n, maxWay)
+		}
+	}
+	for i, tag := range m.Tags {
+		if !slug.MatchString(tag) {
+			d.fault(index(at+".tags", i), "%q is not a tag: 1 to 64 of a-z 0-9 - _", tag)
+		}
+	}
+	multiplier(d, at+".multiplier", m.Multiplier)
+	if m.Auto != nil {
+		m.validateAuto(d, at, f, names)
+		return
+	}
+	seen := map[[2]string]bool{}
+	for i := range m.Routes {
+		r, where := &m.Routes[i], index(at+".routes", i)
+		if !providers[r.Provider] {
+			d.fault(where+".provider", "there is no provider %q in this file", r.Provider)
+		}
+		if r.Model == "" || len(r.Model) > 256 || strings.ContainsFunc(r.Model, func(c rune) bool { return c < ' ' || c == 0x7f }) {
+			d.fault(where+".model", "must be the upstream's id of the model, at most 256 bytes")
+		}
+		if r.Region != "" && !slug.MatchString(r.Region) {
+			d.fault(where+".region", "%q is not a region name", r.Region)
+		}
+		if r.Weight > 1000000 || r.Priority > 1000 {
+			d.fault(where, "weight is at most 1000000 and priority at most 1000")
+		}
+		if seen[[2]string{r.Provider, r.Model}] {
+			d.fault(where, "the route to %q at %q stands twice", r.Model, r.Provider)
+		}
+		seen[[2]string{r.Provider, r.Model}] = true
+		classes(d, where+".cost", r.Cost)
+		if _, _, err := r.CostVersion(); err != nil {
+			d.fault(where+".cost", "%w", err)
+		}
+	}
+	m.validatePrice(d, at)
+}
+
+func (m *Model) validatePrice(d *decoder, at string) {
+	classes(d, at+".price", m.Price)
+	for i, class := range m.Free {
+		if _, ok := usage.ParseClass(class); !ok {
+			d.fault(index(at+".free", i), "%q is not a usage class", class)
+		}
+	}
+	if len(m.Price) == 0 && (len(m.PriceTiers) > 0 || len(m.Free) > 0) {
+		d.fault(at+".price", "is missing, but price_tiers or free are given")
+		return
+	}
+	above := int64(0)
+	complete := true
+	for i := range m.PriceTiers {
+		t, where := &m.PriceTiers[i], index(at+".price_tiers", i)
+		classes(d, where, t.Price)
+		if t.AboveInputTokens <= above {
+			d.fault(where+".above_input_tokens", "must be above %d: tiers ascend", above)
+		}
+		above = t.AboveInputTokens
+		for class := range m.Price {
+			if _, ok := t.Price[class]; !ok {
+				d.fault(where, "lacks %s, which price names: a tier names every class that price names", class)
+				complete = false
+			}
+		}
+		for class := range t.Price {
+			if _, ok := m.Price[class]; !ok {
+				d.fault(where, "names %s, which price does not", class)
+				complete = false
+			}
+		}
+	}
+	if !complete {
+		return
+	}
+	if _, _, err := m.PriceVersion(); err != nil {
+		d.fault(at+".price", "%w", err)
+	}
+}
+
+func classes(d *decoder, at string, p Prices) {
+	for class := range p {
+		if _, ok := usage.ParseClass(class); !ok {
+			d.fault(at+"."+class, "is not a usage class")
+		}
+	}
+}
+
+func (m *Model) validateAuto(d *decoder, at string, f *File, names map[string]int) {
+	if len(m.Routes) > 0 || len(m.Price) > 0 || len(m.PriceTiers) > 0 || len(m.Free) > 0 {
+		d.fault(at+".auto", "an auto model has no routes and no price of its own")
+	}
+	if !slices.Contains(Strategies, m.Auto.Strategy) {
+		d.fault(at+".auto.strategy", "%q is not one of %s", m.Auto.Strategy, strings.Join(Strategies, ", "))
+	}
+	if len(m.Auto.Models) == 0 || len(m.Auto.Models) > maxWay {
+		d.fault(at+".auto.models", "must name 1 to %d models", maxWay)
+	}
+	seen := map[int]bool{}
+	for i, name := range m.Auto.Models {
+		target, ok := names[name]
+		where := index(at+".auto.models", i)
+		switch {
+		case !ok:
+			d.fault(where, "there is no model %q in this file", name)
+		case f.Models[target].Auto != nil:
+			d.fault(where, "%q is an auto model itself", name)
+		case seen[target]:
+			d.fault(where, "model %q stands twice", f.Models[target].ID)
+		case len(f.Models[target].Price) == 0:
+			d.fault(where, "model %q has no price", name)
+		}
+		seen[target] = ok
+	}
+}
+
+func (g *Group) validate(d *decoder, at string, names map[string]int) {
+	if !label.MatchString(g.Name) {
+		d.fault(at+".name", "%q is not a group name", g.Name)
+	}
+	for i, name := range g.Models {
+		if _, ok := names[name]; !ok && name != "*" {
+			d.fault(index(at+".models", i), "there is no model %q in this file", name)
+		}
+	}
+	if slices.Contains(g.Models, "*") && len(g.Models) > 1 {
+		d.fault(at+".models", `has "*" beside names: "*" is all models`)
+	}
+	multiplier(d, at+".multiplier", g.Multiplier)
+	amount(d, at+".daily_usd", g.DailyUSD)
+	amount(d, at+".total_quota_usd", g.TotalQuotaUSD)
+	for i, cidr := range g.IPAllow {
+		if list, err := config.ParsePrefixes(cidr); err != nil || len(list) != 1 {
+			d.fault(index(at+".ip_allow", i), "%q is not an address or a CIDR", cidr)
+		}
+	}
+	if _, err := g.Expires(); err != nil {
+		d.fault(at+".expires_at", "%w", err)
+	}
+}
+
+// dialects by the host of a provider's address, exact or as the end of the host.
+var dialects = []struct{ host, dialect string }{
+	{"api.openai.com", "openai"},
+	{".openai.azure.com", "azure"},
+	{"api.anthropic.com", "anthropic"},
+	{"generativelanguage.googleapis.com", "gemini"},
+	{"api.deepseek.com", "deepseek"},
+	{"api.mistral.ai", "mistral"},
+	{".aliyuncs.com", "qwen"},
+	{"api.moonshot.ai", "moonshot"},
+	{"api.moonshot.cn", "moonshot"},
+	{"api.z.ai", "zai"},
+	{"open.bigmodel.cn", "zai"},
+	{"api.x.ai", "xai"},
+	{"api.groq.com", "groq"},
+	{"openrouter.ai", "openrouter"},
+	{"api.perplexity.ai", "perplexity"},
+	{"api.cohere.com", "cohere"},
+}
+
+// DialectOf returns the provider's dialect: the one it states, else the one its host
+// is known for, else its protocol's name.
+func DialectOf(p *Provider) string {
+	if p.Dialect != "" {
+		return p.Dialect
+	}
+	if u, err := url.Parse(p.BaseURL); err == nil {
+		host := u.Hostname()
+		if net.ParseIP(host) == nil {
+			for _, known := range dialects {
+				if host == known.host || (known.host[0] == '.' && strings.HasSuffix(host, known.host)) {
+					return known.dialect
+				}
+			}
+		}
+	}
+	return p.Protocol
+}
