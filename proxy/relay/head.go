@@ -1,0 +1,136 @@
+package relay
+
+import (
+	"bytes"
+
+	"tokenrelay/shared/apierr"
+)
+
+// Head is what the relay reads of a request's head, found in one pass over its raw
+// lines. The slices point into the request and live as long as it.
+type Head struct {
+	Authorization []byte
+	APIKey        []byte // x-api-key
+	GoogKey       []byte // x-goog-api-key
+
+	AnthropicVersion []byte
+	AnthropicBeta    []byte
+	ContentEncoding  []byte
+	RequestID        []byte // inbound x-request-id
+	ForwardedFor     []byte // the last x-forwarded-for line
+	HasLength        bool
+	HasCoding        bool // transfer-encoding
+}
+
+// maxLines is the most header lines a request may have (D19).
+const maxLines = 100
+
+var (
+	errFolded      = apierr.Invalid("", "A folded header line is not accepted.")
+	errTwoLengths  = apierr.Invalid("", "Content-Length and Transfer-Encoding exclude each other.")
+	errTwoKeys     = apierr.Invalid("", "A key header was sent twice: it is ambiguous which key is meant.")
+	errManyHeaders = apierr.New(apierr.HeadersTooLarge, "Too many headers.")
+)
+
+// ReadHead reads the raw header lines of a request. It refuses what two readers
+// could read in two ways: folded lines, both length and coding, a key twice (D12,
+// D14).
+func ReadHead(raw []byte, h *Head) *apierr.Error {
+	*h = Head{}
+	lines := 0
+	for len(raw) > 0 {
+		i := bytes.IndexByte(raw, '\n')
+		if i < 0 {
+			i = len(raw) - 1
+		}
+		line := raw[:i]
+		raw = raw[i+1:]
+		if n := len(line); n > 0 && line[n-1] == '\r' {
+			line = line[:n-1]
+		}
+		if len(line) == 0 {
+			break
+		}
+		if line[0] == ' ' || line[0] == '\t' {
+			return errFolded
+		}
+		if lines++; lines > maxLines {
+			return errManyHeaders
+		}
+		c := bytes.IndexByte(line, ':')
+		if c <= 0 {
+			continue // the server has judged the syntax
+		}
+		if dst := h.field(line[:c]); dst != nil {
+			if *dst != nil && (dst == &h.Authorization || dst == &h.APIKey || dst == &h.GoogKey) {
+				return errTwoKeys
+			}
+			*dst = bytes.Trim(line[c+1:], " \t")
+		}
+	}
+	if h.HasLength && h.HasCoding {
+		return errTwoLengths
+	}
+	return nil
+}
+
+// field returns where the value of a header goes, nil for one that nobody reads.
+func (h *Head) field(name []byte) *[]byte {
+	switch len(name) {
+	case len("x-api-key"):
+		if foldEqual(name, "x-api-key") {
+			return &h.APIKey
+		}
+	case len("x-request-id"):
+		if foldEqual(name, "x-request-id") {
+			return &h.RequestID
+		}
+	case len("authorization"):
+		if foldEqual(name, "authorization") {
+			return &h.Authorization
+		}
+	case len("x-goog-api-key"):
+		if foldEqual(name, "x-goog-api-key") {
+			return &h.GoogKey
+		}
+		if foldEqual(name, "anthropic-beta") {
+			return &h.AnthropicBeta
+		}
+		if foldEqual(name, "content-length") {
+			h.HasLength = true
+		}
+	case len("x-forwarded-for"):
+		if foldEqual(name, "x-forwarded-for") {
+			return &h.ForwardedFor
+		}
+	case len("content-encoding"):
+		if foldEqual(name, "content-encoding") {
+			return &h.ContentEncoding
+		}
+	case len("anthropic-version"):
+		if foldEqual(name, "anthropic-version") {
+			return &h.AnthropicVersion
+		}
+		if foldEqual(name, "transfer-encoding") {
+			h.HasCoding = true
+		}
+	}
+	return nil
+}
+
+// foldEqual compares b with an ASCII lower-case name, ignoring case.
+func foldEqual(b []byte, lower string) bool {
+	if len(b) != len(lower) {
+		return false
+	}
+	for i := range b {
+		c := b[i]
+		if c >= 'A' && c <= 'Z' {
+			c |= 0x20
+		}
+		if c != lower[i] {
+			return false
+		}
+	}
+	return true
+}
