@@ -1,0 +1,46 @@
+package protocol
+
+import "tokenrelay/proxy/meter"
+
+// MaxEvent is the size up to which an event is read as a whole; a larger one
+// passes in pieces (Stream.Partial of the formats) and is counted by its bytes.
+const MaxEvent = 256 << 10
+
+// StreamConfig says how answers of one upstream attempt are observed and changed.
+// The strings must outlive the attempt.
+type StreamConfig struct {
+	ClientModel   string // name shown in place of the upstream's, "" = leave as it is
+	UpstreamModel string // name sent upstream; it is not shown in passed-on errors
+	Dialect       uint8  // openai.Dialect; unused for Anthropic
+	AskedUsage    bool   // the client itself asked for include_usage
+	Pinned        bool   // provider-pinned lane: model and comments stay, only prices are cut
+
+	Family        meter.Family // for estimates
+	InputEstimate int64        // tokens of input, for progress until the provider reports
+}
+
+// Edit is what a request is changed in on its way to an upstream. Zero values
+// change nothing but Model, which is always written.
+type Edit struct {
+	Model          string // upstream's id
+	IncludeUsage   bool   // see that a stream carries usage
+	MaxTokens      int64  // output cap set by the relay, 0 = leave
+	MaxTokensField string // the dialect's member for it
+}
+
+// AppendString appends s as a JSON string.
+func AppendString(dst []byte, s string) []byte {
+	const hex = "0123456789abcdef"
+	dst = append(dst, '"')
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c == '"' || c == '\\':
+			dst = append(dst, '\\', c)
+		case c < 0x20:
+			dst = append(dst, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
+		default:
+			dst = append(dst, c)
+		}
+	}
+	return append(dst, '"')
+}

@@ -1,0 +1,102 @@
+// Package peek reads what must be known of a request body before it is admitted:
+// the model, the caps, whether it streams, and an upper bound of what it can
+// consume. It is one strict pass over the bytes that builds nothing; the proxy's
+// admission and the quote of the customer API share it.
+//
+// Strict means: what Scan accepts, every JSON parser an upstream may use reads in
+// the same way as far as the guarded members go. Duplicates and look-alikes of
+// them (escaped, or equal but for case) are refused, as are invalid UTF-8, raw
+// control characters, a byte order mark, anything after the object, nesting above
+// 64 and more than 100,000 members.
+package peek
+
+import (
+	"tokenrelay/shared/apierr"
+	"tokenrelay/shared/price"
+)
+
+// Shape is the wire format of a request body.
+type Shape uint8
+
+// The shapes.
+const (
+	OpenAIChat Shape = iota
+	AnthropicMessages
+)
+
+// Limits of what Scan accepts.
+const (
+	MaxDepth   = 64
+	MaxMembers = 100_000
+	MaxModel   = 256     // bytes of a model name
+	MaxChoices = 128     // n and best_of
+	MaxCap     = 1 << 30 // tokens of an output cap
+)
+
+// Span is a range of bytes of the body; the zero Span means absent.
+type Span struct{ Start, End int }
+
+// Present reports whether the member is there.
+func (s Span) Present() bool { return s.End > 0 }
+
+// Request is what Scan found. It is reused by scanning into it again. Model points
+// into the scanned body or into the Request itself: it lives as long as both do
+// and the Request is neither copied nor scanned into.
+type Request struct {
+	Shape Shape
+	Size  int // bytes of the body
+
+	Model     []byte // unescaped
+	ModelSpan Span   // the value with its quotes
+
+	Stream     bool
+	StreamSpan Span
+
+	StreamOptions    Span // the value: an object or null
+	IncludeUsage     bool // the client itself asked for the usage chunk
+	IncludeUsageSpan Span // the value inside stream_options
+
+	MaxTokens          int64 // 0 = not given; the member max_tokens
+	MaxTokensSpan      Span
+	MaxCompletion      int64 // 0 = not given; the member max_completion_tokens
+	MaxCompletionSpan  Span
+	N, BestOf          int64  // 0 = not given
+	Messages           int    // messages of the conversation
+	Tools              int    // entries of tools
+	ServerTools        int    // of them run by the provider, web_search_options and the like included
+	ServerToolsNoLimit int    // of those, without max_uses
+	ServerToolUses     int64  // sum of the max_uses given
+	Images, Audios     int    // parts
+	Files              int    // documents, videos, and other parts whose size in tokens the body does not tell
+	MediaBytes         int64  // bytes of base64 media, not part of TextBytes
+	AudioBytes         int64  // of those, audio
+	TextBytes          int64  // all other bytes of the body: no text has more tokens than bytes
+	AudioOutput        bool   // modalities or audio ask for audio output
+	StoredID           string // name of a member that refers to an object stored at the provider, "" = none
+	PriceMember        string // name of a member that asks for a dearer service (service_tier, speed, inference_geo), "" = none
+	scratch            [MaxModel]byte
+}
+
+// OutputCap is the client's own cap per choice, 0 if it gave none. Where both
+// members are given the larger counts: which of them an upstream obeys is its own
+// affair.
+func (r *Request) OutputCap() int64 { return max(r.MaxTokens, r.MaxCompletion) }
+
+// Choices is the number of answers that are billed, at least 1.
+func (r *Request) Choices() int64 { return max(1, r.N, r.BestOf) }
+
+// Scan reads body into r. It allocates only when it refuses. The error is a 400
+// that names the field.
+func Scan(body []byte, shape Shape, r *Request) *apierr.Error {
+	*r = Request{Shape: shape, Size: len(body)}
+	return nil
+}
+
+// Bound fills in the most input this request can be billed for and its number of
+// choices; the caller sets OutputTokens. context is the model's context window in
+// tokens, 0 = unknown. It returns false if no bound is known: the request holds
+// parts whose size the body does not tell, and the model's window is not known
+// either.
+func (r *Request) Bound(context int64, b *price.Bound) bool {
+	return true
+}
