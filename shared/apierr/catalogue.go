@@ -52,11 +52,11 @@ const (
 
 // Entry is one line of the catalogue.
 type Entry struct {
-	Code    Code
-	Status  int
-	Text    string // what the client reads when the place that refuses says nothing better
-	When    string // for docs/errors.md
-	limit   string // rate limits: the word in the brackets
+	Code   Code
+	Status int
+	Text   string // what the client reads when the place that refuses says nothing better
+	When   string // for docs/errors.md
+	limit  string // rate limits: the word in the brackets
 }
 
 // catalogue lists every error the relay makes (interface 7).
