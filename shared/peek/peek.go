@@ -12,7 +12,6 @@ package peek
 
 import (
 	"tokenrelay/shared/apierr"
-	"tokenrelay/shared/price"
 )
 
 // Shape is the wire format of a request body.
@@ -26,11 +25,12 @@ const (
 
 // Limits of what Scan accepts.
 const (
-	MaxDepth   = 64
-	MaxMembers = 100_000
-	MaxModel   = 256     // bytes of a model name
-	MaxChoices = 128     // n and best_of
-	MaxCap     = 1 << 30 // tokens of an output cap
+	MaxDepth    = 64
+	MaxMembers  = 100_000   // member names
+	MaxElements = 1_000_000 // array elements
+	MaxModel    = 256       // bytes of a model name
+	MaxChoices  = 128       // n and best_of
+	MaxCap      = 1 << 30   // tokens of an output cap
 )
 
 // Span is a range of bytes of the body; the zero Span means absent.
@@ -86,17 +86,21 @@ func (r *Request) OutputCap() int64 { return max(r.MaxTokens, r.MaxCompletion) }
 func (r *Request) Choices() int64 { return max(1, r.N, r.BestOf) }
 
 // Scan reads body into r. It allocates only when it refuses. The error is a 400
-// that names the field.
+// invalid_request that names the field.
 func Scan(body []byte, shape Shape, r *Request) *apierr.Error {
 	*r = Request{Shape: shape, Size: len(body)}
+	s := scanner{b: body, r: r}
+	if !s.top() {
+		return s.err
+	}
+	switch {
+	case !r.ModelSpan.Present():
+		return apierr.Invalid("model", "The field 'model' is missing.")
+	case s.seen&(1<<fMessages) == 0:
+		return apierr.Invalid("messages", "The field 'messages' is missing.")
+	case shape == AnthropicMessages && !r.MaxTokensSpan.Present():
+		return apierr.Invalid("max_tokens", "The field 'max_tokens' is missing.")
+	}
+	r.TextBytes = int64(len(body)) - r.MediaBytes
 	return nil
-}
-
-// Bound fills in the most input this request can be billed for and its number of
-// choices; the caller sets OutputTokens. context is the model's context window in
-// tokens, 0 = unknown. It returns false if no bound is known: the request holds
-// parts whose size the body does not tell, and the model's window is not known
-// either.
-func (r *Request) Bound(context int64, b *price.Bound) bool {
-	return true
 }
