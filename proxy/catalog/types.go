@@ -1,3 +1,6 @@
+// Package catalog holds what the proxy knows: one immutable snapshot of models,
+// routes, providers and groups, and the caches of keys, price rules and health
+// (D5, D6).
 package catalog
 
 import (
@@ -17,6 +20,9 @@ type Snapshot struct {
 	Providers map[string]*Provider // by slug
 	Groups    map[int64]*Group     // by row id
 	ModelList []*Model             // by public id, sorted
+	Problems  []string             // rows that were left out, and why; for the log and a metric
+
+	health map[healthID]*Health // of every route and provider key, carried to the next snapshot
 }
 
 // Protocol is the wire format an upstream speaks.
@@ -35,7 +41,8 @@ const (
 // Model is one public model.
 type Model struct {
 	ID            string // public id
-	Index         int32  // dense, stable inside one snapshot
+	RowID         int64
+	Index         int32 // dense, stable inside one snapshot
 	Tags          []string
 	ContextTokens int64
 	MaxOutput     int64            // tokens
@@ -43,6 +50,15 @@ type Model struct {
 	Prices        []*price.Version // newest effective_at first; empty: unpriced, refused
 	PPM           int64            // model multiplier, parts per million
 	CreatedUnix   int64
+	Auto          *Auto // not nil: a virtual model, Routes and Prices are empty
+
+	owner *Snapshot // the snapshot that the model belongs to
+}
+
+// Auto says how a virtual model picks a real one.
+type Auto struct {
+	Strategy string   // balanced, cheapest, fastest, best
+	Models   []*Model // real models of the same snapshot, in the operator's order
 }
 
 // Route is one way to serve a model.
@@ -67,6 +83,9 @@ type Provider struct {
 	BaseURL  string         // without a trailing slash
 	Keys     []*ProviderKey // enabled ones
 	Paused   bool
+
+	Options   map[string]string // api_version, region, auth
+	DailyStop money.Amount      // -1 = none
 }
 
 // ProviderKey is one credential of a provider.
@@ -106,6 +125,12 @@ type Group struct {
 	PPM       int64
 	RPM       int64 // 0 = no limit
 	TPM       int64
+
+	MaxConcurrency int64          // 0 = no limit
+	DailyUSD       money.Amount   // -1 = none
+	TotalQuota     money.Amount   // -1 = none
+	IPAllow        []netip.Prefix // empty = any
+	Expires        int64          // unix ms, 0 = never
 }
 
 // KeyStatus is the state of a customer key.
