@@ -4,6 +4,8 @@
 // reference page and the parser cannot differ.
 package config
 
+//go:generate go run ./configdoc ../../docs/config.md
+
 import (
 	"encoding/base64"
 	"errors"

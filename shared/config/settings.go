@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
+	"regexp"
 	"time"
 )
 
@@ -59,6 +60,8 @@ type Admin struct {
 	SMTPURL        string
 }
 
+var keyPrefix = regexp.MustCompile(`^[A-Za-z0-9_-]{1,16}$`)
+
 func commonSettings(s *Set, c *Common) {
 	s.String(&c.DatabaseURL, "RELAY_DATABASE_URL", "", "Postgres, as a URL: postgres://user:password@host/name").Required().Secret()
 	s.Key32(&c.SecretKey, "RELAY_SECRET_KEY", "encrypts provider keys at rest; the same for every process").Required()
@@ -100,7 +103,13 @@ func adminSet(a *Admin) *Set {
 	s.URL(&a.PublicURL, "RELAY_PUBLIC_URL", "http://127.0.0.1:8000", "the address printed in docs, preflight and mails")
 	commonSettings(s, &a.Common)
 	s.String(&a.OperatorToken, "RELAY_OPERATOR_TOKEN", "", "bearer token of the operator API, besides operator accounts").Secret()
-	s.String(&a.KeyPrefix, "RELAY_KEY_PREFIX", "tsk_", "prefix of newly issued keys; never checked on use")
+	s.add("RELAY_KEY_PREFIX", "text", "tsk_", "prefix of newly issued keys; never checked on use", func(v string) error {
+		if !keyPrefix.MatchString(v) {
+			return errors.New("must be 1 to 16 of A-Z a-z 0-9 - _")
+		}
+		a.KeyPrefix = v
+		return nil
+	})
 	s.String(&a.Brand, "RELAY_BRAND", "Token Relay", "the name that pages carry")
 	s.String(&a.Contact, "RELAY_CONTACT", "", "where customers ask for help: a mail address or a URL")
 	s.Int(&a.CreditsPerUSD, "RELAY_CREDITS_PER_USD", "0", "show amounts as credits, so many for one USD; 0 shows USD", 0, 1e9)
