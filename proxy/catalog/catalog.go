@@ -144,6 +144,22 @@ func (c *Catalog) MarkClient(id, rev int64) { raise(c.marks.clientSlot(id), rev)
 // feed: every key is read again.
 func (c *Catalog) MarkAll(rev int64) { raise(&c.marks.floor, rev) }
 
+// Restart forgets every key and every mark, for a feed whose revisions went back:
+// what was read at revisions that never came to be must not pass for new. The
+// revoked set stays.
+func (c *Catalog) Restart() {
+	c.applied.Store(0)
+	c.marks.era.Add(1)
+	c.marks.floor.Store(0)
+	for i := range c.marks.keys {
+		c.marks.keys[i].Store(0)
+		c.marks.clients[i].Store(0)
+	}
+	for i := range c.negative {
+		c.negative[i].Store(nil)
+	}
+}
+
 // Revoke adds a key to the revoked set, for ever.
 func (c *Catalog) Revoke(keyID int64) { c.marks.revoked.add(keyID) }
 

@@ -19,7 +19,7 @@ import (
 // for one look-up that all who ask for the same key share, at most until ctx ends.
 func (c *Catalog) Key(ctx context.Context, digest *[32]byte) (*Key, error) {
 	if k, ok := c.keys.Get(cacheKey(digest)); ok && k.Digest == *digest {
-		if c.marks.fresh(digest, k.ClientID, k.Revision) {
+		if c.marks.fresh(k) {
 			return c.admit(k)
 		}
 		c.stats.stale.Add(1)
@@ -30,7 +30,7 @@ func (c *Catalog) Key(ctx context.Context, digest *[32]byte) (*Key, error) {
 // Cached is Key without the look-up: what can be told of a key before a request's
 // body is read (ruling 3.11). known is false for a cold key.
 func (c *Catalog) Cached(digest *[32]byte) (k *Key, known bool, err error) {
-	if k, ok := c.keys.Get(cacheKey(digest)); ok && k.Digest == *digest && c.marks.fresh(digest, k.ClientID, k.Revision) {
+	if k, ok := c.keys.Get(cacheKey(digest)); ok && k.Digest == *digest && c.marks.fresh(k) {
 		k, err := c.admit(k)
 		return k, true, err
 	}
@@ -82,7 +82,7 @@ func (c *Catalog) coldKey(ctx context.Context, digest *[32]byte) (*Key, error) {
 		if f.err != nil {
 			return nil, f.err
 		}
-		if c.marks.fresh(digest, f.key.ClientID, f.key.Revision) {
+		if c.marks.fresh(f.key) {
 			return c.admit(f.key)
 		}
 		c.stats.stale.Add(1)
@@ -132,7 +132,7 @@ func (c *Catalog) load(ctx context.Context, digest *[32]byte) (*Key, error) {
 	}
 	// Read before the look-up: a key made after this revision leaves a mark newer
 	// than the negative entry.
-	revision := c.applied.Load()
+	revision, era := c.applied.Load(), c.marks.era.Load()
 	c.stats.coldLoads.Add(1)
 	row, err := c.o.Store.LoadKey(ctx, *digest)
 	switch {
@@ -148,6 +148,7 @@ func (c *Catalog) load(ctx context.Context, digest *[32]byte) (*Key, error) {
 		return nil, apierr.ErrProxyError.WithCause(errors.New("the store answered with another key"))
 	}
 	k := newKey(row)
+	k.era = era
 	if c.o.Live != nil {
 		k.Live = c.o.Live(k.ID)
 	}

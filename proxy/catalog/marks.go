@@ -19,6 +19,7 @@ type marks struct {
 	keys    [markSlots]atomic.Int64
 	clients [markSlots]atomic.Int64
 	floor   atomic.Int64 // everything older is stale: after a gap in the feed
+	era     atomic.Int64 // everything of another one is stale: revisions went back
 	revoked idSet
 }
 
@@ -41,9 +42,11 @@ func (m *marks) clientSlot(id int64) *atomic.Int64 {
 	return &m.clients[mix(uint64(id))%markSlots]
 }
 
-// fresh says that nothing newer than rev is recorded for the key or its client.
-func (m *marks) fresh(digest *[32]byte, client, rev int64) bool {
-	return rev >= m.floor.Load() && rev >= m.keySlot(digest).Load() && rev >= m.clientSlot(client).Load()
+// fresh says that nothing newer is recorded for the key or its client.
+func (m *marks) fresh(k *Key) bool {
+	rev := k.Revision
+	return k.era == m.era.Load() && rev >= m.floor.Load() &&
+		rev >= m.keySlot(&k.Digest).Load() && rev >= m.clientSlot(k.ClientID).Load()
 }
 
 // freshDigest is fresh for a digest that no key had.

@@ -171,4 +171,6 @@ type Key struct {
 	DrainTokens              int64        // client leaves: 0 = cancel the upstream, else drain up to N output tokens
 
 	Live *live.Key // the key's counters and wallet; outlives cache entries
+
+	era int64 // of the catalogue when it was read, see Catalog.Restart
 }
