@@ -4,13 +4,18 @@
 package journal
 
 import (
-	"context"
+	"encoding/binary"
 	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/VictoriaMetrics/metrics"
+	"github.com/cespare/xxhash/v2"
 
-	"tokenrelay/shared/money"
+	"tokenrelay/shared/obs"
 	"tokenrelay/shared/usage"
 )
 
@@ -25,163 +30,396 @@ const (
 )
 
 // ParseMode reads "group", "process" or "sync".
-func ParseMode(s string) (Mode, error) { return 0, errors.New("not yet") }
-
-// Dir is a data folder locked by this process.
-type Dir struct {
-	Path  string
-	Ident Ident
+func ParseMode(s string) (Mode, error) {
+	switch s {
+	case "group":
+		return ModeGroup, nil
+	case "process":
+		return ModeProcess, nil
+	case "sync":
+		return ModeSync, nil
+	}
+	return 0, fmt.Errorf("journal mode %q: want process, group or sync", s)
 }
-
-// Ident is the identity of a data folder. It is made once and survives restarts.
-type Ident struct {
-	JournalID string // 32 hex digits, random
-	Name      string // host name at creation + "-" + 8 hex digits: the proxy's default name
-}
-
-// Identity returns the identity of a data folder and makes it if there is none.
-func Identity(dir string) (Ident, error) { return Ident{}, errors.New("not yet") }
-
-// Claim locks the data folder for this process (waiting until ctx ends while
-// another one holds it) and reads its identity. Call it before claiming a proxy
-// slot, so that a second process on the same folder never fences the first.
-// Without a deadline and without waiting: pass an already ended context.
-func Claim(ctx context.Context, dir string) (*Dir, error) { return nil, errors.New("not yet") }
-
-// Close releases the lock. Journal.Close does it for a Dir given to Open.
-func (d *Dir) Close() error { return nil }
 
 // Options of Open. The zero value is the default everywhere.
 type Options struct {
 	Mode         Mode
-	Dir          *Dir          // folder already claimed; nil = Open claims dir without waiting
-	Slot         int16         // proxy slot and epoch, written into segment headers
+	Dir          *Dir          // folder already claimed; nil = Open claims it, without waiting
+	Slot         int16         // proxy slot and epoch, for the segment headers
 	Epoch        int64         //
 	SegmentBytes int64         // 64 MiB
 	SyncEvery    time.Duration // 5 ms
 	SyncBytes    int64         // 64 KiB
 	Cells        int           // in-flight slots, 65,536
-	MinFree      int64         // bytes that must stay free on the disk when a segment is preallocated, 64 MiB
+	Reserve      int64         // bytes that running requests may still need; default 512 per cell, at most half a segment
+	MinFree      int64         // bytes that a new segment must leave free on the disk, default one segment
+	Watch        time.Duration // how often disk space is looked at, 250 ms
 	Keep         time.Duration // how long segments are kept after Postgres has them, 0 = not at all
-	Metrics      *metrics.Set  // nil = none
+	Metrics      *obs.Metrics  // nil = none
+	Log          *slog.Logger  // nil = slog.Default()
+
+	faults *faults // tests only
+}
+
+// faults replaces system calls in tests.
+type faults struct {
+	datasync func(fd int) error
+	pwrite   func(fd int, b []byte, off int64) error
+	free     func(path string) (int64, error)
+}
+
+func (o *Options) fill() {
+	def := func(v *int64, d int64) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	def(&o.SegmentBytes, 64<<20)
+	def(&o.SyncBytes, 64<<10)
+	def(&o.MinFree, o.SegmentBytes)
+	if o.Cells == 0 {
+		o.Cells = 65536
+	}
+	def(&o.Reserve, min(o.SegmentBytes/2, int64(o.Cells)*512))
+	if o.SyncEvery == 0 {
+		o.SyncEvery = 5 * time.Millisecond
+	}
+	if o.Watch == 0 {
+		o.Watch = 250 * time.Millisecond
+	}
+	if o.Metrics == nil {
+		o.Metrics = obs.NewMetrics(false)
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	if o.faults == nil {
+		o.faults = &faults{datasync: datasync, pwrite: pwriteAll, free: freeBytes}
+	}
+}
+
+// minSegment has room for the header, the largest record and the seal.
+const minSegment = int64(segHeaderSize + frameExtra + MaxRecord + sealSize)
+
+// segment is an open segment file.
+type segment struct {
+	f      *os.File
+	fd     int
+	number uint64
 }
 
 // Journal is one data folder's journal. All methods are safe for concurrent use.
-type Journal struct{}
+//
+// Append takes one mutex and writes under it: a lock-free reservation would leave
+// holes after a kill, and holes are what a start refuses.
+type Journal struct {
+	dir      *Dir
+	o        Options
+	jid      [16]byte
+	flights  *Flights
+	fallback atomic.Pointer[func(*usage.Record) error]
 
-// Recovery says what Open found of an earlier process.
-type Recovery struct {
-	Pending     int64          // records in the journal that were not acknowledged by Postgres
-	TornBytes   int64          // bytes cut from the tail of the last segment
-	TornFile    string         //
-	TornOffset  int64          //
-	Salvaged    int            // whole records found behind a hole of the unsynced tail, kept
-	Interrupted []usage.Record // running requests of a dead process that are now journaled with what had been relayed
-	Voided      int            // admitted, nothing sent upstream: no charge
-	SentUnknown int            // sent upstream, nothing relayed: no charge, the house may pay the input
-	Seen        int            // slots whose record was already in the journal
-	BadCells    int            // slots that could not be read (power loss)
+	healthy atomic.Bool
+	dead    atomic.Bool
+	free    atomic.Int64 // disk space at the last look, bytes
+
+	mu      sync.Mutex
+	cur     segment
+	off     int64 // behind the last record of cur
+	count   int64 // records in cur
+	seq     uint64
+	hash    xxhash.Digest
+	buf     []byte // record being written
+	spare   *os.File
+	closed  bool
+	dirty   bool      // the syncer was told
+	since   int64     // unsynced bytes
+	pending []segment // sealed segments that are not synced yet
+	newDir  bool      // the folder must be synced
+	synced  Position  // everything before it is on the disk
+	syncing *sync.Cond
+	segs    []sealed // sealed segments that are not retired, ascending
+
+	syncMu     sync.Mutex // one sync at a time
+	wake, kick chan struct{}
+	refill     chan struct{}
+	stop       chan struct{}
+	done       sync.WaitGroup
+
+	ackMu  sync.Mutex
+	ack    *ackFile
+	acked  Position // guarded by ackMu
+	before Position // the ack before that
+	ackSeq atomic.Uint64
+
+	dirtyAt atomic.Int64 // unix ns when the oldest unsynced record was noticed, 0 = all synced
+	m       meters
 }
 
-// Open opens or makes the journal in dir, repairs what may be repaired, turns
-// running requests of a dead process into records, and starts the background
-// work. A damaged file is a *DamageError, an unknown version a *VersionError:
-// both mean exit 78.
-func Open(dir string, o Options) (*Journal, *Recovery, error) { return nil, nil, errors.New("not yet") }
-
-// DamageError names a byte of a file that is not what was written there.
-type DamageError struct {
-	File   string
-	Offset int64
-	Reason string
+// sealed is a full segment.
+type sealed struct {
+	number uint64
 }
-
-func (e *DamageError) Error() string { return e.Reason }
-
-// VersionError names a file written by a build with another format.
-type VersionError struct {
-	File    string
-	What    string // "segment", "record", "flights"
-	Version int
-	Known   int
-}
-
-func (e *VersionError) Error() string { return e.What }
-
-// ErrInUse: another process holds the data folder.
-var ErrInUse = errors.New("data folder is used by another process")
-
-// ErrDead: the journal cannot take records any more and there is no fallback.
-var ErrDead = errors.New("journal is dead")
 
 // Append journals one finished request. When it returns nil the record survives
-// the death of the process (or the fallback has it). The record is not kept.
-func (j *Journal) Append(rec *usage.Record) error { return nil }
-
-// Healthy is false when new requests must not be admitted: disk nearly full, or
-// the journal is dead. One atomic load.
-func (j *Journal) Healthy() bool { return false }
-
-// SetFallback gives the function that takes records when the journal cannot
-// (ship.Shipper.Direct). It must copy what it keeps.
-func (j *Journal) SetFallback(f func(*usage.Record) error) {}
-
-// Flights returns the in-flight slots.
-func (j *Journal) Flights() *Flights { return nil }
-
-// Lag returns how many records Postgres has not acknowledged.
-func (j *Journal) Lag() int64 { return 0 }
-
-// Close syncs, stops the background work and unlocks the folder.
-func (j *Journal) Close() error { return nil }
-
-// Flights are the in-flight slots: one memory-mapped cell for each running
-// request.
-type Flights struct{}
-
-// Flight is one cell, used by one goroutine at a time.
-type Flight struct{}
-
-// Acquire takes a free cell, nil when all are taken (503 overloaded). Lock-free.
-func (f *Flights) Acquire() *Flight { return nil }
-
-// Begin stores what recovery needs (everything of rec but units, attempts and
-// end) before anything is sent upstream.
-func (f *Flight) Begin(rec *usage.Record) {}
-
-// Sent marks that a request is about to be written to an upstream. A later
-// attempt of the same request calls it again. startMicros counts from admission.
-func (f *Flight) Sent(routeID, providerKeyID int64, startMicros int32) {}
-
-// Progress stores what the client owes so far, before the bytes go to the client.
-func (f *Flight) Progress(charge money.Amount, u *usage.Units) {}
-
-// FirstToken notes when the first output came, microseconds since admission.
-func (f *Flight) FirstToken(micros int32) {}
-
-// Details notes optional figures for the recovered record: the supplier's price
-// so far, response bytes so far, where the units come from.
-func (f *Flight) Details(cost money.Amount, bytesOut int64, src usage.Source) {}
-
-// Release frees the cell. Call it after Append returned (or for a void).
-func (f *Flight) Release() {}
-
-// Position is a place in the journal: everything before it has been read.
-type Position struct {
-	Segment uint64
-	Offset  int64
-	Seq     uint64 // last record before the position
+// the death of the process (or the fallback has it). rec is not kept.
+func (j *Journal) Append(rec *usage.Record) error {
+	if j.dead.Load() {
+		return j.divert(rec, ErrDead)
+	}
+	j.mu.Lock()
+	j.buf = AppendRecord(j.buf[:frameHead], rec)
+	seq, err := j.write()
+	if err == nil && j.o.Mode == ModeSync {
+		for j.synced.Seq < seq && !j.dead.Load() {
+			j.syncing.Wait()
+		}
+		if j.synced.Seq < seq {
+			err = ErrDead
+		}
+	}
+	j.mu.Unlock()
+	if err != nil {
+		return j.divert(rec, err)
+	}
+	return nil
 }
 
-// Reader reads records in order, from the last acknowledged position on.
-type Reader struct{}
+// write puts the payload in j.buf into the journal; j.mu is held.
+func (j *Journal) write() (seq uint64, err error) {
+	if j.closed {
+		return 0, ErrClosed
+	}
+	if j.dead.Load() {
+		return 0, ErrDead
+	}
+	n := int64(len(j.buf)) + 1
+	if j.off+n+sealSize > j.o.SegmentBytes {
+		if err := j.rotate(); err != nil {
+			return 0, err
+		}
+	}
+	var synced int64
+	if j.synced.Segment == j.cur.number {
+		synced = j.synced.Offset
+	}
+	j.buf = finishFrame(j.buf, typeUsage, j.seq+1, synced)
+	if err := j.o.faults.pwrite(j.cur.fd, j.buf, j.off); err != nil {
+		j.die(fmt.Errorf("cannot write journal: %w", err))
+		return 0, ErrDead
+	}
+	_, _ = j.hash.Write(j.buf)
+	j.off += n
+	j.count++
+	j.seq++
+	j.since += n
+	if j.spare == nil && j.o.SegmentBytes-j.off < j.o.Reserve {
+		j.healthy.Store(false)
+	}
+	if j.o.Mode != ModeProcess {
+		if !j.dirty {
+			j.dirty = true
+			poke(j.wake)
+		}
+		if j.since >= j.o.SyncBytes {
+			poke(j.kick)
+		}
+	}
+	j.m.appended.Inc()
+	return j.seq, nil
+}
 
-// NewReader returns a reader that starts at the acknowledged position.
-func (j *Journal) NewReader() *Reader { return nil }
+// poke wakes a goroutine that is, or will be, waiting for c.
+func poke(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
 
-// Next returns up to max records that follow, and the position behind them. No
-// records and no error: the end of the journal. The slice is reused by the next call.
-func (r *Reader) Next(max int) ([]usage.Record, Position, error) { return nil, Position{}, nil }
+// divert hands a record that cannot be journaled to the fallback.
+func (j *Journal) divert(rec *usage.Record, cause error) error {
+	f := j.fallback.Load()
+	if f == nil {
+		return fmt.Errorf("cannot journal request: %w", cause)
+	}
+	if err := (*f)(rec); err != nil {
+		return fmt.Errorf("cannot journal request: %w", errors.Join(cause, err))
+	}
+	j.m.diverted.Inc()
+	return nil
+}
 
-// Ack makes durable that everything before p is in Postgres.
-func (j *Journal) Ack(p Position) error { return nil }
+// SetFallback gives the function that takes records while the journal cannot
+// (ship.Shipper.Direct). It must copy what it keeps.
+func (j *Journal) SetFallback(f func(*usage.Record) error) { j.fallback.Store(&f) }
+
+// Healthy is false when new requests must not be admitted: the disk is nearly full
+// or the journal is dead. One atomic load.
+func (j *Journal) Healthy() bool { return j.healthy.Load() }
+
+// Dead says that the disk failed: records go to the fallback until a restart.
+func (j *Journal) Dead() bool { return j.dead.Load() }
+
+// Flights returns the in-flight slots.
+func (j *Journal) Flights() *Flights { return j.flights }
+
+// Ident returns the folder's identity.
+func (j *Journal) Ident() Ident { return j.dir.Ident }
+
+// Folder returns the path of the journal's own folder.
+func (j *Journal) Folder() string { return j.dir.file("") }
+
+// Lag returns how many records Postgres has not acknowledged.
+func (j *Journal) Lag() int64 {
+	j.mu.Lock()
+	seq := j.seq
+	j.mu.Unlock()
+	return max(int64(seq-j.ackSeq.Load()), 0)
+}
+
+// judge sets the health; j.mu is held.
+func (j *Journal) judge() {
+	room := j.spare != nil || j.o.SegmentBytes-j.off >= j.o.Reserve
+	j.healthy.Store(room && !j.dead.Load() && !j.closed)
+}
+
+// die ends the journal's life after the disk failed. An fsync that failed is never
+// asked again: the kernel may have dropped the pages and would answer yes.
+func (j *Journal) die(cause error) {
+	if j.dead.Swap(true) {
+		return
+	}
+	j.healthy.Store(false)
+	j.syncing.Broadcast()
+	j.o.Log.Error("usage journal is dead, new requests are refused, running ones are settled straight to Postgres", "error", cause)
+}
+
+// rotate seals the current segment and goes on in the next one; j.mu is held. The
+// old one is left as it is if there is no next one.
+func (j *Journal) rotate() error {
+	f := j.spare
+	if f == nil {
+		// Writing faster than the keeper zeroes: allocated space reads as zeros too,
+		// it only costs the file system more later.
+		var err error
+		if f, err = j.makeFile("next.tmp", false); err != nil {
+			j.healthy.Store(false)
+			poke(j.refill)
+			return ErrFull
+		}
+	}
+	j.spare = nil
+	poke(j.refill)
+	if err := j.seal(); err != nil {
+		_ = f.Close()
+		j.die(err)
+		return ErrDead
+	}
+	old := j.cur
+	if err := j.begin(f, old.number, j.hash.Sum64()); err != nil {
+		_ = f.Close()
+		j.die(err)
+		return ErrDead
+	}
+	j.pending = append(j.pending, old)
+	j.segs = append(j.segs, sealed{number: old.number})
+	j.judge()
+	return nil
+}
+
+// seal ends the current segment.
+func (j *Journal) seal() error {
+	var b [sealSize]byte
+	s := appendSeal(b[:0], j.hash.Sum64(), j.count, j.seq)
+	if err := j.o.faults.pwrite(j.cur.fd, s, j.off); err != nil {
+		return fmt.Errorf("cannot seal segment: %w", err)
+	}
+	return nil
+}
+
+func appendSeal(dst []byte, hash uint64, count int64, seq uint64) []byte {
+	dst = append(dst, make([]byte, frameHead)...)
+	dst = binary.LittleEndian.AppendUint64(dst, hash)
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(count))
+	return finishFrame(dst, typeSeal, seq, 0)
+}
+
+// begin makes f, a zeroed file, the current segment, which follows the segment prev.
+func (j *Journal) begin(f *os.File, prev uint64, prevHash uint64) error {
+	h := segHeader{
+		slot: j.o.Slot, mode: j.o.Mode, epoch: j.o.Epoch, number: prev + 1, firstSeq: j.seq + 1,
+		prevNumber: prev, prevHash: prevHash, made: time.Now().UnixMicro(), size: j.o.SegmentBytes, journalID: j.jid,
+	}
+	b := h.append(make([]byte, 0, segHeaderSize))
+	fd := int(f.Fd())
+	if err := j.o.faults.pwrite(fd, b, 0); err != nil {
+		return fmt.Errorf("cannot write segment header: %w", err)
+	}
+	if err := os.Rename(f.Name(), j.dir.file(segName(h.number))); err != nil {
+		return fmt.Errorf("cannot name segment: %w", err)
+	}
+	j.cur = segment{f: f, fd: fd, number: h.number}
+	j.off = segHeaderSize
+	j.count = 0
+	j.newDir = true
+	j.hash.Reset()
+	_, _ = j.hash.Write(b)
+	return nil
+}
+
+// makeFile makes a segment file with its disk space. With zero it is also written
+// once, so that later writes change no file system structures.
+func (j *Journal) makeFile(name string, zero bool) (f *os.File, err error) {
+	free, err := j.o.faults.free(j.dir.file(""))
+	if err != nil {
+		return nil, fmt.Errorf("cannot read disk space: %w", err)
+	}
+	j.free.Store(free)
+	if free < j.o.SegmentBytes+j.o.MinFree {
+		return nil, fmt.Errorf("cannot make segment: %d bytes free, %d needed: %w", free, j.o.SegmentBytes+j.o.MinFree, ErrFull)
+	}
+	f, err = os.OpenFile(j.dir.file(name), os.O_RDWR|os.O_CREATE|os.O_TRUNC, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("cannot make segment: %w", err)
+	}
+	err = allocate(f, j.o.SegmentBytes)
+	if err == nil && zero {
+		if err = writeZeros(f, 0, j.o.SegmentBytes); err == nil {
+			err = j.o.faults.datasync(int(f.Fd()))
+		}
+	}
+	if err != nil {
+		_ = f.Close()
+		_ = os.Remove(j.dir.file(name))
+		return nil, fmt.Errorf("cannot make segment: %w", err)
+	}
+	return f, nil
+}
+
+// Close syncs, stops the background work and unlocks the folder.
+func (j *Journal) Close() error {
+	j.mu.Lock()
+	if j.closed {
+		j.mu.Unlock()
+		return nil
+	}
+	j.closed = true
+	j.healthy.Store(false)
+	j.mu.Unlock()
+	close(j.stop)
+	j.done.Wait()
+	err := j.sync()
+	j.mu.Lock()
+	spare := j.spare
+	j.spare = nil
+	j.syncing.Broadcast()
+	j.mu.Unlock()
+	if spare != nil {
+		err = errors.Join(err, spare.Close())
+	}
+	j.ackMu.Lock()
+	defer j.ackMu.Unlock()
+	return errors.Join(err, j.cur.f.Close(), j.ack.f.Close(), j.flights.close(), j.dir.Close())
+}

@@ -1,0 +1,3 @@
+package journal
+
+func child(role string) int { return 1 }

@@ -1,0 +1,271 @@
+package journal
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/bits"
+	"unicode/utf8"
+
+	"tokenrelay/shared/money"
+	"tokenrelay/shared/usage"
+)
+
+// recordVersion is the layout of an encoded usage.Record. A change of the layout
+// takes the next number; DecodeRecord keeps reading the older ones.
+const recordVersion = 1
+
+// maxText is the most of one string of a record that is kept. Every string is
+// bounded long before (names at 128 bytes); the cut only makes sure that no
+// record can be too large to be written down.
+const maxText = 1024
+
+// MaxRecord is the largest encoding AppendRecord makes, bytes.
+const MaxRecord = 2 + 16 + 40*binary.MaxVarintLen64 +
+	(1+int(usage.NumClasses))*binary.MaxVarintLen64 + usage.MaxAttempts*6*binary.MaxVarintLen64 + 4*(2+maxText)
+
+// headMax bounds what appendRecord writes besides strings when it is not whole.
+const headMax = 1 + 16 + 3 + 5 + 3 + 3 + 3*10 + 1 + 17*10 + 1 + 4*2
+
+// AppendRecord appends the encoding of rec to dst: a version byte, then the fields
+// as varints, strings last. It does not allocate if dst has MaxRecord bytes to spare.
+func AppendRecord(dst []byte, rec *usage.Record) []byte {
+	return appendRecord(dst, rec, MaxRecord, true)
+}
+
+// appendRecord is AppendRecord within limit bytes: strings are cut where they do
+// not fit, the least needed ones first. Without whole, units and attempts are left
+// out; what remains besides the strings takes at most headMax bytes.
+func appendRecord(dst []byte, rec *usage.Record, limit int, whole bool) []byte {
+	start := len(dst)
+	dst = append(dst, recordVersion)
+	dst = append(dst, rec.ID[:]...)
+	dst = append(dst, rec.Endpoint, byte(rec.Status), byte(rec.Source))
+	dst = binary.AppendUvarint(dst, uint64(rec.Flags))
+	dst = binary.AppendVarint(dst, int64(rec.ProxySlot))
+	dst = binary.AppendVarint(dst, int64(rec.HTTPStatus))
+	dst = binary.AppendVarint(dst, rec.ClientID)
+	dst = binary.AppendVarint(dst, rec.WalletID)
+	dst = binary.AppendVarint(dst, rec.KeyID)
+
+	var set uint64
+	if whole {
+		for i, n := range rec.Units {
+			if n != 0 {
+				set |= 1 << i
+			}
+		}
+	}
+	dst = binary.AppendUvarint(dst, set)
+	for s := set; s != 0; s &= s - 1 {
+		dst = binary.AppendVarint(dst, rec.Units[bits.TrailingZeros64(s)])
+	}
+
+	dst = binary.AppendVarint(dst, int64(rec.Hold))
+	dst = binary.AppendVarint(dst, int64(rec.Charge))
+	dst = binary.AppendVarint(dst, int64(rec.Cost))
+	dst = binary.AppendVarint(dst, int64(rec.Overrun))
+	dst = binary.AppendVarint(dst, rec.PriceID)
+	dst = binary.AppendVarint(dst, rec.CostPriceID)
+	dst = binary.AppendVarint(dst, rec.ModelPPM)
+	dst = binary.AppendVarint(dst, rec.GroupPPM)
+	dst = binary.AppendVarint(dst, rec.ClientPPM)
+	dst = binary.AppendVarint(dst, rec.WalletLease)
+	dst = binary.AppendVarint(dst, rec.MonthLease)
+	dst = binary.AppendVarint(dst, rec.TotalLease)
+	dst = binary.AppendVarint(dst, rec.AdmittedMicros)
+	dst = binary.AppendVarint(dst, int64(rec.FirstTokenMicros))
+	dst = binary.AppendVarint(dst, rec.EndMicros-rec.AdmittedMicros)
+	dst = binary.AppendVarint(dst, rec.BytesIn)
+	dst = binary.AppendVarint(dst, rec.BytesOut)
+
+	n := 0
+	if whole {
+		n = min(int(rec.NumAttempts), usage.MaxAttempts)
+	}
+	dst = append(dst, byte(n))
+	for i := range n {
+		a := &rec.Attempts[i]
+		dst = binary.AppendVarint(dst, a.RouteID)
+		dst = binary.AppendVarint(dst, a.ProviderKeyID)
+		dst = binary.AppendVarint(dst, int64(a.HTTPStatus))
+		dst = append(dst, byte(a.Outcome))
+		dst = binary.AppendVarint(dst, int64(a.StartMicros))
+		dst = binary.AppendVarint(dst, int64(a.EndMicros))
+	}
+
+	// The four lengths first, then the bytes, so that a reader makes one string of all.
+	left := limit - (len(dst) - start) - 4*2
+	model := clip(rec.Model, &left)
+	code := clip(rec.Code, &left)
+	requested := clip(rec.RequestedModel, &left)
+	client := clip(rec.ClientRequestID, &left)
+	dst = binary.AppendUvarint(dst, uint64(len(model)))
+	dst = binary.AppendUvarint(dst, uint64(len(code)))
+	dst = binary.AppendUvarint(dst, uint64(len(requested)))
+	dst = binary.AppendUvarint(dst, uint64(len(client)))
+	dst = append(dst, model...)
+	dst = append(dst, code...)
+	dst = append(dst, requested...)
+	return append(dst, client...)
+}
+
+// clip cuts s to what is left (and to maxText), never inside a character.
+func clip(s string, left *int) string {
+	n := max(min(*left, maxText), 0)
+	if len(s) > n {
+		for n > 0 && !utf8.RuneStart(s[n]) {
+			n--
+		}
+		s = s[:n]
+	}
+	*left -= len(s)
+	return s
+}
+
+var errShort = errors.New("record ends early")
+
+// recordVersionError is an encoding of a later build.
+type recordVersionError int
+
+func (e recordVersionError) Error() string {
+	return fmt.Sprintf("record version %d is not known to this build (it reads %d)", int(e), recordVersion)
+}
+
+// DecodeRecord reads what AppendRecord wrote, all of b, into rec. Strings are
+// copied; b is not kept.
+func DecodeRecord(b []byte, rec *usage.Record) error {
+	if len(b) == 0 {
+		return errShort
+	}
+	if b[0] != recordVersion {
+		return recordVersionError(b[0])
+	}
+	*rec = usage.Record{}
+	d := decoder{b: b[1:]}
+	copy(rec.ID[:], d.bytes(len(rec.ID)))
+	rec.Endpoint = d.byte()
+	rec.Status = usage.Status(d.byte())
+	rec.Source = usage.Source(d.byte())
+	rec.Flags = usage.Flags(d.uint(1<<32 - 1))
+	rec.ProxySlot = int16(d.int(16))
+	rec.HTTPStatus = int16(d.int(16))
+	rec.ClientID = d.int(64)
+	rec.WalletID = d.int(64)
+	rec.KeyID = d.int(64)
+
+	for s := d.uint(1<<usage.NumClasses - 1); s != 0; s &= s - 1 {
+		rec.Units[bits.TrailingZeros64(s)] = d.int(64)
+	}
+
+	rec.Hold = money.Amount(d.int(64))
+	rec.Charge = money.Amount(d.int(64))
+	rec.Cost = money.Amount(d.int(64))
+	rec.Overrun = money.Amount(d.int(64))
+	rec.PriceID = d.int(64)
+	rec.CostPriceID = d.int(64)
+	rec.ModelPPM = d.int(64)
+	rec.GroupPPM = d.int(64)
+	rec.ClientPPM = d.int(64)
+	rec.WalletLease = d.int(64)
+	rec.MonthLease = d.int(64)
+	rec.TotalLease = d.int(64)
+	rec.AdmittedMicros = d.int(64)
+	rec.FirstTokenMicros = int32(d.int(32))
+	rec.EndMicros = rec.AdmittedMicros + d.int(64)
+	rec.BytesIn = d.int(64)
+	rec.BytesOut = d.int(64)
+
+	rec.NumAttempts = d.byte()
+	if rec.NumAttempts > usage.MaxAttempts {
+		d.fail(fmt.Errorf("record has %d attempts, at most %d are possible", rec.NumAttempts, usage.MaxAttempts))
+		rec.NumAttempts = 0
+	}
+	for i := range int(rec.NumAttempts) {
+		a := &rec.Attempts[i]
+		a.RouteID = d.int(64)
+		a.ProviderKeyID = d.int(64)
+		a.HTTPStatus = int32(d.int(32))
+		a.Outcome = usage.Outcome(d.byte())
+		a.StartMicros = int32(d.int(32))
+		a.EndMicros = int32(d.int(32))
+	}
+
+	var n [4]int
+	sum := 0
+	for i := range n {
+		n[i] = int(d.uint(maxText))
+		sum += n[i]
+	}
+	if d.err == nil && sum != len(d.b) {
+		d.fail(fmt.Errorf("record has %d bytes of text, %d announced", len(d.b), sum))
+	}
+	if d.err != nil {
+		return d.err
+	}
+	text := string(d.b)
+	rec.Model, text = text[:n[0]], text[n[0]:]
+	rec.Code, text = text[:n[1]], text[n[1]:]
+	rec.RequestedModel, rec.ClientRequestID = text[:n[2]], text[n[2]:]
+	return nil
+}
+
+// decoder reads fields until the first error, then zeros.
+type decoder struct {
+	b   []byte
+	err error
+}
+
+func (d *decoder) fail(err error) {
+	if d.err == nil {
+		d.err = err
+	}
+	d.b = nil
+}
+
+func (d *decoder) bytes(n int) []byte {
+	if len(d.b) < n {
+		d.fail(errShort)
+		return nil
+	}
+	p := d.b[:n]
+	d.b = d.b[n:]
+	return p
+}
+
+func (d *decoder) byte() byte {
+	if p := d.bytes(1); p != nil {
+		return p[0]
+	}
+	return 0
+}
+
+// int reads a signed number that must fit into so many bits: a wrong record is
+// named, never truncated into another number.
+func (d *decoder) int(size uint) int64 {
+	v, n := binary.Varint(d.b)
+	if n <= 0 {
+		d.fail(errShort)
+		return 0
+	}
+	d.b = d.b[n:]
+	if v<<(64-size)>>(64-size) != v {
+		d.fail(fmt.Errorf("number %d does not fit into %d bits", v, size))
+		return 0
+	}
+	return v
+}
+
+func (d *decoder) uint(most uint64) uint64 {
+	v, n := binary.Uvarint(d.b)
+	if n <= 0 {
+		d.fail(errShort)
+		return 0
+	}
+	d.b = d.b[n:]
+	if v > most {
+		d.fail(fmt.Errorf("number %d is above %d", v, most))
+		return 0
+	}
+	return v
+}

@@ -1,0 +1,163 @@
+package journal
+
+import (
+	"bytes"
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"tokenrelay/shared/usage"
+)
+
+// fill sets every field of a struct to a value drawn for its type, so that a field
+// that the codec forgets is noticed without this test naming it.
+func fill(t *rapid.T, v reflect.Value) {
+	switch v.Kind() {
+	case reflect.Struct:
+		for i := range v.NumField() {
+			fill(t, v.Field(i))
+		}
+	case reflect.Array:
+		for i := range v.Len() {
+			fill(t, v.Index(i))
+		}
+	case reflect.String:
+		v.SetString(rapid.StringN(0, 128, 128).Draw(t, "text"))
+	case reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64:
+		bits := v.Type().Bits()
+		v.SetInt(rapid.Int64Range(-1<<(bits-1), 1<<(bits-1)-1).Draw(t, "int"))
+	case reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+		v.SetUint(rapid.Uint64Range(0, 1<<v.Type().Bits()-1).Draw(t, "uint"))
+	default:
+		t.Fatalf("no generator for %s", v.Type())
+	}
+}
+
+// TestCodecRoundTripD4: every field of every record comes back.
+func TestCodecRoundTripD4(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var in, out usage.Record
+		fill(t, reflect.ValueOf(&in).Elem())
+		in.NumAttempts = uint8(rapid.IntRange(0, usage.MaxAttempts).Draw(t, "attempts"))
+		clear(in.Attempts[in.NumAttempts:])
+		b := AppendRecord(nil, &in)
+		if len(b) > MaxRecord {
+			t.Fatalf("%d bytes, MaxRecord is %d", len(b), MaxRecord)
+		}
+		if err := DecodeRecord(b, &out); err != nil {
+			t.Fatal(err)
+		}
+		if in != out {
+			t.Fatalf("got  %+v\nwant %+v", out, in)
+		}
+		for i := range b { // no prefix is a record
+			if DecodeRecord(b[:i], &out) == nil {
+				t.Fatalf("the first %d of %d bytes are read as a record", i, len(b))
+			}
+		}
+	})
+}
+
+// TestCodecEachField: changing any one field changes the encoding and comes back.
+func TestCodecEachField(t *testing.T) {
+	base := *record(1)
+	var walk func(v reflect.Value, name string)
+	walk = func(v reflect.Value, name string) {
+		switch v.Kind() {
+		case reflect.Struct:
+			for i := range v.NumField() {
+				walk(v.Field(i), name+"."+v.Type().Field(i).Name)
+			}
+			return
+		case reflect.Array:
+			for i := range min(v.Len(), 1) { // one attempt is used
+				walk(v.Index(i), name)
+			}
+			return
+		}
+		if name == ".NumAttempts" {
+			return
+		}
+		old := reflect.ValueOf(v.Interface())
+		switch {
+		case v.CanInt():
+			v.SetInt(v.Int() ^ 1)
+		case v.CanUint():
+			v.SetUint(v.Uint() ^ 1)
+		default:
+			v.SetString(v.String() + "x")
+		}
+		var out usage.Record
+		if err := DecodeRecord(AppendRecord(nil, &base), &out); err != nil || out != base {
+			t.Errorf("%s does not come back: %v", name, err)
+		}
+		v.Set(old)
+	}
+	walk(reflect.ValueOf(&base).Elem(), "")
+}
+
+// TestCodecUnknownVersion: a later layout is refused by name.
+func TestCodecUnknownVersion(t *testing.T) {
+	b := AppendRecord(nil, record(1))
+	b[0] = 9
+	var out usage.Record
+	err := DecodeRecord(b, &out)
+	var v recordVersionError
+	if !errors.As(err, &v) || v != 9 || !strings.Contains(err.Error(), "version 9") {
+		t.Fatalf("got %v", err)
+	}
+}
+
+// TestCodecClipsText: no text can make a record too large, and characters stay whole.
+func TestCodecClipsText(t *testing.T) {
+	rec := record(1)
+	rec.Model = strings.Repeat("é", 3000)
+	rec.ClientRequestID = strings.Repeat("x", 1<<20)
+	var out usage.Record
+	if err := DecodeRecord(AppendRecord(nil, rec), &out); err != nil {
+		t.Fatal(err)
+	}
+	if out.Model != strings.Repeat("é", maxText/2) || len(out.ClientRequestID) != maxText {
+		t.Fatalf("%d and %d bytes kept", len(out.Model), len(out.ClientRequestID))
+	}
+}
+
+// FuzzDecodeRecord: no bytes make the decoder panic, and what it reads it writes
+// back to the same record.
+func FuzzDecodeRecord(f *testing.F) {
+	f.Add(AppendRecord(nil, record(1)))
+	f.Add(AppendRecord(nil, &usage.Record{}))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var a, c usage.Record
+		in := bytes.Clone(b)
+		if DecodeRecord(b, &a) != nil {
+			return
+		}
+		if !bytes.Equal(in, b) {
+			t.Fatal("input changed")
+		}
+		if err := DecodeRecord(AppendRecord(nil, &a), &c); err != nil || a != c {
+			t.Fatalf("%v: %+v %+v", err, a, c)
+		}
+	})
+}
+
+// FuzzScan: no bytes make the reader of segments panic.
+func FuzzScan(f *testing.F) {
+	h := segHeader{number: 1, firstSeq: 1, size: 4096}
+	seg := h.append(nil)
+	for n := range 3 {
+		seg = append(seg, finishFrame(AppendRecord(make([]byte, frameHead), record(n)), typeUsage, uint64(n+1), 0)...)
+	}
+	f.Add(seg, true)
+	f.Add(append(seg, make([]byte, 2000)...), false)
+	f.Fuzz(func(t *testing.T, b []byte, last bool) {
+		s, err := scan(b, "x", last, func([]byte) error { return nil })
+		if err == nil && (s.end > int64(len(b)) || s.torn != nil && !last) {
+			t.Fatalf("%+v", s)
+		}
+	})
+}

@@ -1,0 +1,322 @@
+package journal
+
+import (
+	"encoding/binary"
+	"fmt"
+	"os"
+	"sync/atomic"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"tokenrelay/shared/money"
+	"tokenrelay/shared/obs"
+	"tokenrelay/shared/usage"
+)
+
+// The file of in-flight slots: a page of header, then cells of cellSize bytes in
+// the machine's byte order. It belongs to one machine: it is read again only after
+// the process that wrote it died.
+const (
+	flightsMagic   = "TRFLIGHT"
+	flightsVersion = 1
+	flightsHeader  = 4096
+	cellSize       = 512
+	cellHead       = 304 // bytes for what Begin stores
+	unitSlots      = 16
+)
+
+// A cell has room for every unit class, and for the fixed part of a record with
+// 60 bytes of names even in the worst case.
+const (
+	_ = uint(unitSlots - usage.NumClasses)
+	_ = uint(cellHead - headMax - 60)
+	_ = uint(unsafe.Sizeof(cell{}) - cellSize)
+	_ = uint(cellSize - unsafe.Sizeof(cell{}))
+)
+
+// Phases of a cell; bit 8 of the state says which progress counts.
+const (
+	phaseFree = iota
+	phaseAdmitted
+	phaseSent
+	phaseStreaming
+
+	phaseMask = 0xff
+	flipBit   = 1 << 8
+)
+
+// progress is what the client owes so far. A cell has two of them, written in
+// turn, so that a kill between two stores leaves the last whole one.
+type progress struct {
+	charge int64
+	units  [unitSlots]uint32
+}
+
+// cell is one in-flight slot as it lies in the file.
+type cell struct {
+	state       atomic.Uint32
+	headLen     uint32
+	headCRC     uint32
+	_           uint32
+	progress    [2]progress
+	cost        int64
+	bytesOut    int64
+	routeID     int64
+	keyID       int64
+	sentMicros  int32
+	firstMicros int32
+	source      uint32
+	attempts    uint32
+	head        [cellHead]byte // an encoded record without units and attempts
+}
+
+// Flights are the in-flight slots: one memory-mapped cell for each running request.
+type Flights struct {
+	data []byte
+	all  []Flight
+	next []atomic.Uint32 // free list: index+1 of the following free cell
+	head atomic.Uint64   // tag 32 | index+1 32; the tag makes a reused head another value
+}
+
+// Flight is one cell, used by one goroutine at a time.
+type Flight struct {
+	c     *cell
+	set   *Flights
+	index uint32
+	flip  uint32
+	held  atomic.Bool
+}
+
+// mapFlights maps an open file of cells.
+func mapFlights(f *os.File, cells int) (data []byte, err error) {
+	data, err = unix.Mmap(int(f.Fd()), 0, flightsHeader+cells*cellSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return nil, fmt.Errorf("cannot map in-flight slots: %w", err)
+	}
+	return data, nil
+}
+
+func cellAt(data []byte, i int) *cell {
+	return (*cell)(unsafe.Pointer(&data[flightsHeader+i*cellSize]))
+}
+
+// newFlights makes the free list over cells that are all free.
+func newFlights(data []byte) *Flights {
+	n := (len(data) - flightsHeader) / cellSize
+	f := &Flights{data: data, all: make([]Flight, n), next: make([]atomic.Uint32, n)}
+	for i := range n {
+		f.all[i] = Flight{c: cellAt(data, i), set: f, index: uint32(i)}
+		if i+1 < n {
+			f.next[i].Store(uint32(i) + 2)
+		}
+	}
+	f.head.Store(1)
+	return f
+}
+
+func (f *Flights) close() error {
+	data := f.data
+	f.data = nil
+	return unix.Munmap(data)
+}
+
+func (f *Flights) clock() *atomic.Int64 { return flightsClock(f.data) }
+
+func flightsClock(data []byte) *atomic.Int64 {
+	return (*atomic.Int64)(unsafe.Pointer(&data[64]))
+}
+
+// beat notes the time, which becomes the end of what a recovery finds.
+func (f *Flights) beat(micros int64) { f.clock().Store(micros) }
+
+// Acquire takes a free cell, nil when all are taken (503 overloaded). Lock-free.
+func (f *Flights) Acquire() *Flight {
+	for {
+		h := f.head.Load()
+		i := uint32(h)
+		if i == 0 {
+			return nil
+		}
+		next := uint64(f.next[i-1].Load())
+		if f.head.CompareAndSwap(h, (h>>32+1)<<32|next) {
+			fl := &f.all[i-1]
+			fl.held.Store(true)
+			return fl
+		}
+	}
+}
+
+// InUse counts the cells that are taken. It looks at all of them: for metrics.
+func (f *Flights) InUse() int {
+	n := 0
+	for i := range f.all {
+		if f.all[i].held.Load() {
+			n++
+		}
+	}
+	return n
+}
+
+// Cap is the number of cells.
+func (f *Flights) Cap() int { return len(f.all) }
+
+// Begin stores what a recovery needs, before anything is sent upstream: all of rec
+// but units, attempts and end. Long names are cut to the cell; rec is not kept.
+func (f *Flight) Begin(rec *usage.Record) {
+	c := f.c
+	head := appendRecord(c.head[:0], rec, cellHead, false)
+	c.headLen = uint32(len(head))
+	c.headCRC = crc(head)
+	c.progress = [2]progress{}
+	c.cost, c.bytesOut = 0, 0
+	c.routeID, c.keyID = 0, 0
+	c.sentMicros, c.firstMicros, c.source, c.attempts = 0, 0, 0, 0
+	f.flip = 0
+	c.state.Store(phaseAdmitted)
+}
+
+// Sent marks that the request is about to be written to an upstream. The next
+// attempt of the same request calls it again. startMicros counts from admission.
+func (f *Flight) Sent(routeID, providerKeyID int64, startMicros int32) {
+	c := f.c
+	c.routeID, c.keyID, c.sentMicros = routeID, providerKeyID, startMicros
+	c.attempts++
+	c.state.Store(phaseSent | f.flip*flipBit)
+}
+
+// Progress stores what the client owes so far. Call it before the bytes go to the
+// client: a kill then never leaves more relayed than noted.
+func (f *Flight) Progress(charge money.Amount, u *usage.Units) {
+	f.flip ^= 1
+	p := &f.c.progress[f.flip]
+	p.charge = int64(charge)
+	for i, n := range u {
+		p.units[i] = uint32(min(max(n, 0), 1<<32-1))
+	}
+	f.c.state.Store(phaseStreaming | f.flip*flipBit)
+}
+
+// FirstToken notes when the first output came, microseconds since admission.
+func (f *Flight) FirstToken(micros int32) { f.c.firstMicros = micros }
+
+// Details notes optional figures for the recovered record: the supplier's price so
+// far, response bytes so far, where the units come from (estimated if not told).
+func (f *Flight) Details(cost money.Amount, bytesOut int64, src usage.Source) {
+	c := f.c
+	c.cost, c.bytesOut, c.source = int64(cost), bytesOut, uint32(src)
+}
+
+// Release frees the cell: after Append returned, or when the request is void.
+func (f *Flight) Release() {
+	if !f.held.Swap(false) {
+		obs.Bug("in-flight slot %d released twice", f.index)
+	}
+	f.c.state.Store(phaseFree)
+	set := f.set
+	for {
+		h := set.head.Load()
+		set.next[f.index].Store(uint32(h))
+		if set.head.CompareAndSwap(h, (h>>32+1)<<32|uint64(f.index+1)) {
+			return
+		}
+	}
+}
+
+// found is what a dead process left in a cell.
+type found struct {
+	index int
+	phase uint32
+	rec   usage.Record
+}
+
+// leftovers reads the cells that were in use, and counts those that are unreadable.
+func leftovers(data []byte) (all []found, bad []int) {
+	beat := flightsClock(data).Load()
+	for i := range (len(data) - flightsHeader) / cellSize {
+		c := cellAt(data, i)
+		state := c.state.Load()
+		if state == phaseFree {
+			continue
+		}
+		fl := found{index: i, phase: state & phaseMask}
+		if !c.read(state, beat, &fl.rec) {
+			bad = append(bad, i)
+			continue
+		}
+		all = append(all, fl)
+	}
+	return all, bad
+}
+
+// read makes the record of a request that ended with its process.
+func (c *cell) read(state uint32, beat int64, rec *usage.Record) bool {
+	phase := state & phaseMask
+	if phase > phaseStreaming || c.headLen > cellHead || crc(c.head[:c.headLen]) != c.headCRC ||
+		DecodeRecord(c.head[:c.headLen], rec) != nil {
+		return false
+	}
+	p := &c.progress[0]
+	if state&flipBit != 0 {
+		p = &c.progress[1]
+	}
+	rec.Status = usage.Interrupted
+	rec.HTTPStatus = 200
+	rec.Code = ""
+	for i := range rec.Units {
+		rec.Units[i] = int64(p.units[i])
+	}
+	// Never more than was reserved, whatever the cell says; the rest is the house's.
+	owed := max(money.Amount(p.charge), 0)
+	rec.Charge = min(owed, max(rec.Hold, 0))
+	rec.Overrun = owed - rec.Charge
+	if rec.Overrun > 0 {
+		rec.Flags |= usage.FlagOverrun
+	}
+	rec.Cost = max(money.Amount(c.cost), 0)
+	rec.BytesOut = max(c.bytesOut, 0)
+	rec.FirstTokenMicros = max(c.firstMicros, 0)
+	rec.Source = usage.SourceEstimated
+	if s := usage.Source(c.source); s == usage.SourceReported || s == usage.SourcePartial {
+		rec.Source = s
+	}
+	rec.EndMicros = max(beat, rec.AdmittedMicros+int64(rec.FirstTokenMicros))
+	if c.attempts > 0 {
+		rec.NumAttempts = 1 // the last one; the earlier ones died with the process
+		rec.Attempts[0] = usage.Attempt{
+			RouteID: c.routeID, ProviderKeyID: c.keyID, HTTPStatus: 200, Outcome: usage.OutcomeCut,
+			StartMicros: c.sentMicros, EndMicros: int32(min(rec.EndMicros-rec.AdmittedMicros, 1<<31-1)),
+		}
+	}
+	return true
+}
+
+// putFlightsHeader writes the header of a new file.
+func putFlightsHeader(data []byte, cells int) {
+	le := binary.LittleEndian
+	le.PutUint32(data[8:], flightsVersion)
+	le.PutUint32(data[12:], cellSize)
+	le.PutUint32(data[16:], uint32(cells))
+	le.PutUint32(data[20:], crc(append([]byte(flightsMagic), data[8:20]...)))
+	copy(data, flightsMagic) // last: a file without it was never finished
+}
+
+// checkFlightsHeader returns the number of cells, 0 for a file that was never
+// finished.
+func checkFlightsHeader(b []byte, size int64, path string) (int, error) {
+	if len(b) < 24 || allZero(b[:8]) {
+		return 0, nil
+	}
+	le := binary.LittleEndian
+	if string(b[:8]) != flightsMagic || le.Uint32(b[20:]) != crc(b[:20]) {
+		return 0, &DamageError{File: path, Reason: "not a file of in-flight slots"}
+	}
+	if v := int(le.Uint32(b[8:])); v != flightsVersion || le.Uint32(b[12:]) != cellSize {
+		return 0, &VersionError{File: path, What: "in-flight slots", Version: v, Known: flightsVersion}
+	}
+	cells := int(le.Uint32(b[16:]))
+	if size < flightsHeader+int64(cells)*cellSize {
+		return 0, &DamageError{File: path, Offset: size, Reason: "file of in-flight slots ends early"}
+	}
+	return cells, nil
+}
