@@ -4,7 +4,9 @@ package auth
 
 import (
 	"context"
+	"errors"
 	"net/netip"
+	"time"
 
 	"tokenrelay/proxy/catalog"
 	"tokenrelay/proxy/protocol"
@@ -19,10 +21,11 @@ type Credentials struct {
 	GoogKey       []byte // x-goog-api-key
 }
 
-// Keys finds keys by digest; the catalogue does.
+// Keys finds keys by digest; the catalogue does. Errors are *apierr.Error.
 type Keys interface {
-	// Key returns the key, or an *apierr.Error: unknown, or overloaded when it could
-	// not be looked up.
+	// Cached tells what is in memory; known is false for a cold key.
+	Cached(digest *[32]byte) (k *catalog.Key, known bool, err error)
+	// Key waits for one look-up of a cold key.
 	Key(ctx context.Context, digest *[32]byte) (*catalog.Key, error)
 }
 
@@ -67,9 +70,9 @@ func bearerToken(v []byte) []byte {
 }
 
 // Authenticate finds the key of a request that came from ip at now (unix ms). A
-// warm key costs no allocation and no lock; a cold one waits for one look-up,
-// bounded by ctx.
-func Authenticate(ctx context.Context, keys Keys, c *Credentials, family protocol.Family, ip netip.Addr, now int64) (*catalog.Key, *apierr.Error) {
+// warm key costs no allocation and no lock; a cold one waits for one look-up, at
+// most coldWait.
+func Authenticate(keys Keys, c *Credentials, family protocol.Family, ip netip.Addr, now int64, coldWait time.Duration) (*catalog.Key, *apierr.Error) {
 	token := c.Token(family)
 	if token == nil {
 		return nil, apierr.ErrInvalidAPIKey
@@ -79,14 +82,29 @@ func Authenticate(ctx context.Context, keys Keys, c *Credentials, family protoco
 		return nil, apierr.ErrInvalidAPIKey // no look-up for a typo
 	}
 	digest := apikey.Digest(token)
-	k, err := keys.Key(ctx, &digest)
+	k, known, err := keys.Cached(&digest)
+	if !known {
+		k, err = lookUp(keys, digest, coldWait)
+	}
 	if err != nil {
-		if e, ok := err.(*apierr.Error); ok {
-			return nil, e
-		}
-		return nil, apierr.ErrOverloaded.WithCause(err)
+		return nil, asAPIError(err)
 	}
 	return k, Usable(k, ip, now)
+}
+
+// lookUp is apart so that the digest of a warm key stays on the stack.
+func lookUp(keys Keys, digest [32]byte, wait time.Duration) (*catalog.Key, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), wait)
+	defer cancel()
+	return keys.Key(ctx, &digest)
+}
+
+func asAPIError(err error) *apierr.Error {
+	var e *apierr.Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return apierr.ErrOverloaded.WithCause(err)
 }
 
 // Usable says whether a key that exists may be used now and from here.

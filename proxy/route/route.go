@@ -87,6 +87,19 @@ type Health interface {
 // tried are left out; with again they are chosen when nothing else is left. The
 // returned seconds say after how long a down route may be tried again.
 func Pick(m *catalog.Model, f *Filter, t *Tried, again bool, hs Health, now int64, random uint64, c *Choice) (Why, int) {
+	return pick(m, f, t, again, hs, now, random, c, true)
+}
+
+// Look says whether Pick would find a route now, without taking a half-open
+// route's probe.
+func Look(m *catalog.Model, f *Filter, hs Health, now int64) Why {
+	var c Choice
+	var t Tried
+	why, _ := pick(m, f, &t, false, hs, now, 0, &c, false)
+	return why
+}
+
+func pick(m *catalog.Model, f *Filter, t *Tried, again bool, hs Health, now int64, random uint64, c *Choice, take bool) (Why, int) {
 	var seen, paused, keyless, down, tried int
 	reopen := int64(0)
 	for i := 0; i < len(m.Routes); {
@@ -150,7 +163,7 @@ func Pick(m *catalog.Model, f *Filter, t *Tried, again bool, hs Health, now int6
 		if n == 2 && best[1].score() < best[0].score() {
 			pick = &best[1]
 		}
-		if pick.probe && !pick.health.Probing.CompareAndSwap(false, true) {
+		if take && pick.probe && !pick.health.Probing.CompareAndSwap(false, true) {
 			down++ // another request probes it just now
 			continue
 		}
