@@ -86,7 +86,7 @@ func proxySet(p *Proxy) *Set {
 	s.Duration(&p.FirstByteTimeout, "RELAY_FIRST_BYTE_TIMEOUT", "600s", "wait for a provider's buffered answer to begin", time.Millisecond, 24*time.Hour)
 	s.Duration(&p.StreamStartTimeout, "RELAY_STREAM_START_TIMEOUT", "120s", "wait for a provider's stream to begin", time.Millisecond, 24*time.Hour)
 	s.Duration(&p.IdleTimeout, "RELAY_IDLE_TIMEOUT", "300s", "silence of a provider amid an answer that ends it", time.Millisecond, 24*time.Hour)
-	s.Duration(&p.MaxRequest, "RELAY_MAX_REQUEST", "15m", "longest request, all attempts together", time.Second, 24*time.Hour)
+	s.Duration(&p.MaxRequest, "RELAY_MAX_REQUEST", "15m", "longest request, all attempts together; a lease outlives its requests by counting on this bound", time.Second, 15*time.Minute)
 	s.Duration(&p.WriteStall, "RELAY_WRITE_STALL", "30s", "how long a client may take none of what is written to it", time.Millisecond, time.Hour)
 	s.Int(&p.MaxAttempts, "RELAY_MAX_ATTEMPTS", "3", "upstream attempts per request", 1, 8)
 	s.Duration(&p.DrainDelay, "RELAY_DRAIN_DELAY", "5s", "on SIGTERM: time between not ready and refusing, for load balancers to notice", 0, time.Hour)
