@@ -14,11 +14,15 @@ import (
 	"tokenrelay/shared/apikey"
 )
 
-// Credentials are the key headers of a request, nil where absent.
+// Credentials are the key headers of a request, nil where absent. They live in
+// memory that is reused: the digest's address travels through an interface and
+// would cost an allocation on the stack.
 type Credentials struct {
 	Authorization []byte
 	APIKey        []byte // x-api-key
 	GoogKey       []byte // x-goog-api-key
+
+	digest [32]byte
 }
 
 // Keys finds keys by digest; the catalogue does. Errors are *apierr.Error.
@@ -81,10 +85,10 @@ func Authenticate(keys Keys, c *Credentials, family protocol.Family, ip netip.Ad
 	case apikey.BadCRC, apikey.Malformed:
 		return nil, apierr.ErrInvalidAPIKey // no look-up for a typo
 	}
-	digest := apikey.Digest(token)
-	k, known, err := keys.Cached(&digest)
+	c.digest = apikey.Digest(token)
+	k, known, err := keys.Cached(&c.digest)
 	if !known {
-		k, err = lookUp(keys, digest, coldWait)
+		k, err = lookUp(keys, &c.digest, coldWait)
 	}
 	if err != nil {
 		return nil, asAPIError(err)
@@ -92,11 +96,10 @@ func Authenticate(keys Keys, c *Credentials, family protocol.Family, ip netip.Ad
 	return k, Usable(k, ip, now)
 }
 
-// lookUp is apart so that the digest of a warm key stays on the stack.
-func lookUp(keys Keys, digest [32]byte, wait time.Duration) (*catalog.Key, error) {
+func lookUp(keys Keys, digest *[32]byte, wait time.Duration) (*catalog.Key, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), wait)
 	defer cancel()
-	return keys.Key(ctx, &digest)
+	return keys.Key(ctx, digest)
 }
 
 func asAPIError(err error) *apierr.Error {

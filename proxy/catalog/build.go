@@ -127,7 +127,7 @@ func (b *builder) provider(r *store.ProviderRow) error {
 	}
 	p := &Provider{
 		ID: r.ID, Slug: r.Slug, Protocol: protocol, Dialect: r.Dialect, BaseURL: strings.TrimRight(r.BaseURL, "/"),
-		Paused: r.Paused, Options: r.Options, DailyStop: r.DailyStop,
+		Paused: r.Paused, Options: r.Options, DailyStop: r.DailyStop, Native: make(map[string]*Model),
 	}
 	b.s.Providers[r.Slug], b.providers[r.ID] = p, p
 	return nil
@@ -202,6 +202,9 @@ func (b *builder) route(r *store.RouteRow, costs map[int64][]*price.Version) {
 	m, p := b.models[r.ModelID], b.providers[r.ProviderID]
 	if m == nil || p == nil {
 		return // its model or provider was left out, or is disabled
+	}
+	if p.Native[r.UpstreamModel] == nil {
+		p.Native[r.UpstreamModel] = m // rows come by model: the first keeps the name
 	}
 	m.Routes = append(m.Routes, &Route{
 		ID: r.ID, Model: m, Provider: p, UpstreamModel: r.UpstreamModel, Priority: r.Priority, Weight: r.Weight,

@@ -79,9 +79,10 @@ type Provider struct {
 	ID       int64
 	Slug     string
 	Protocol Protocol
-	Dialect  string         // openai, azure, deepseek, mistral, qwen, moonshot, zai, xai, groq, openrouter, …
-	BaseURL  string         // without a trailing slash
-	Keys     []*ProviderKey // enabled ones
+	Dialect  string            // openai, azure, deepseek, mistral, qwen, moonshot, zai, xai, groq, openrouter, …
+	BaseURL  string            // without a trailing slash
+	Keys     []*ProviderKey    // enabled ones
+	Native   map[string]*Model // by the provider's own model id: what pinned paths accept besides public names
 	Paused   bool
 
 	Options   map[string]string // api_version, region, auth
