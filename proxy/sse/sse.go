@@ -155,6 +155,7 @@ func (s *Scanner) step(c byte) (end, before bool) {
 type Event struct {
 	Name    []byte // value of the last event: line, nil without one
 	Data    []byte // value of the first data: line
+	DataAt  int    // where Data stands in the event
 	Datas   int    // number of data: lines; with more than one, Join gives the data
 	Other   int    // number of lines of other fields: event, id, retry, unknown
 	Comment int    // number of comment lines
@@ -163,30 +164,39 @@ type Event struct {
 // Parse reads the fields of the complete event ev, as Next or the end of the
 // stream gave it.
 func Parse(ev []byte) (e Event) {
-	ev = bytes.TrimPrefix(ev, bom)
-	for len(ev) > 0 {
-		line, rest := cutLine(ev)
-		ev = rest
-		if len(line) == 0 {
-			continue
-		}
-		if line[0] == ':' {
-			e.Comment++
-			continue
-		}
-		name, value := cutField(line)
-		switch string(name) {
-		case "data":
-			if e.Datas == 0 {
-				e.Data = value
+	at := 0
+	if bytes.HasPrefix(ev, bom) {
+		at = len(bom)
+	}
+	for at < len(ev) {
+		end, next := lineEnd(ev, at)
+		if end < 0 {
+			end, next = len(ev), len(ev)
+			if ev[end-1] == '\r' {
+				end--
 			}
-			e.Datas++
-		case "event":
-			e.Name = value
-			e.Other++
-		default:
-			e.Other++
 		}
+		line := ev[at:end]
+		switch {
+		case len(line) == 0:
+		case line[0] == ':':
+			e.Comment++
+		default:
+			name, value := cutField(line)
+			switch string(name) {
+			case "data":
+				if e.Datas == 0 {
+					e.Data, e.DataAt = value, end-len(value)
+				}
+				e.Datas++
+			case "event":
+				e.Name = value
+				e.Other++
+			default:
+				e.Other++
+			}
+		}
+		at = next
 	}
 	return e
 }
