@@ -224,7 +224,8 @@ type meters struct {
 	sync                      *metrics.Histogram
 }
 
-func (j *Journal) register(m *obs.Metrics) {
+// gauges registers what is read from an open journal.
+func (j *Journal) gauges(m *obs.Metrics) {
 	flag := func(b bool) float64 {
 		if b {
 			return 1
@@ -244,7 +245,10 @@ func (j *Journal) register(m *obs.Metrics) {
 	})
 	m.Gauge("relay_flights_in_use", func() float64 { return float64(j.flights.InUse()) })
 	m.Gauge("relay_flights_cells", func() float64 { return float64(len(j.flights.all)) })
-	j.m = meters{
+}
+
+func newMeters(m *obs.Metrics) meters {
+	return meters{
 		appended:    m.Counter("relay_journal_records_total"),
 		diverted:    m.Counter("relay_journal_diverted_records_total"),
 		torn:        m.Counter("relay_journal_torn_bytes_total"),

@@ -273,10 +273,8 @@ func (j *Journal) Folder() string { return j.dir.file("") }
 
 // Lag returns how many records Postgres has not acknowledged.
 func (j *Journal) Lag() int64 {
-	j.mu.Lock()
-	seq := j.seq
-	j.mu.Unlock()
-	return max(int64(seq-j.ackSeq.Load()), 0)
+	acked := j.ackSeq.Load() // first: it never passes the last record
+	return int64(j.Last() - acked)
 }
 
 // judge sets the health; j.mu is held.

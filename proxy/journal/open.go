@@ -49,7 +49,7 @@ func Open(dir string, o Options) (*Journal, *Recovery, error) {
 		}
 	}
 	j := &Journal{
-		dir: d, o: o,
+		dir: d, o: o, m: newMeters(o.Metrics),
 		buf:  make([]byte, frameHead, frameExtra+MaxRecord),
 		wake: make(chan struct{}, 1), kick: make(chan struct{}, 1), refill: make(chan struct{}, 1),
 		stop: make(chan struct{}),
@@ -62,7 +62,7 @@ func Open(dir string, o Options) (*Journal, *Recovery, error) {
 		}
 		return nil, nil, err
 	}
-	j.register(o.Metrics)
+	j.gauges(o.Metrics)
 	j.m.torn.AddInt64(rec.TornBytes)
 	j.m.appended.Add(len(rec.Interrupted) + rec.Salvaged)
 	j.m.interrupted.Add(len(rec.Interrupted))
@@ -81,9 +81,8 @@ func Open(dir string, o Options) (*Journal, *Recovery, error) {
 
 func (j *Journal) open() (_ *Recovery, err error) {
 	sub := j.dir.file("")
-	raw, err := hex.DecodeString(j.dir.Ident.JournalID)
-	if err != nil || copy(j.jid[:], raw) != len(j.jid) {
-		return nil, &DamageError{File: j.dir.file("identity"), Reason: "not a journal id"}
+	if err := j.parseID(); err != nil {
+		return nil, err
 	}
 	tmp, _ := filepath.Glob(filepath.Join(sub, "*.tmp"))
 	for _, path := range tmp {
@@ -172,6 +171,14 @@ func (j *Journal) open() (_ *Recovery, err error) {
 	j.flights.beat(time.Now().UnixMicro())
 	rec.Pending = j.Lag()
 	return rec, nil
+}
+
+func (j *Journal) parseID() error {
+	raw, err := hex.DecodeString(j.dir.Ident.JournalID)
+	if err != nil || copy(j.jid[:], raw) != len(j.jid) {
+		return &DamageError{File: j.dir.file("identity"), Reason: "not a journal id"}
+	}
+	return nil
 }
 
 // settleLeftovers journals what is owed for requests that were running, and whole

@@ -30,6 +30,13 @@ func (j *Journal) NewReader() *Reader {
 	return &Reader{j: j, pos: j.acked}
 }
 
+// Rewind goes back to the acknowledged position.
+func (r *Reader) Rewind() {
+	r.j.ackMu.Lock()
+	defer r.j.ackMu.Unlock()
+	r.pos = r.j.acked
+}
+
 // Close closes the reader's file.
 func (r *Reader) Close() {
 	if r.f != nil {
@@ -119,6 +126,20 @@ func (r *Reader) read(pos Position, end int64, max int) (Position, error) {
 		}
 	}
 	return pos, nil
+}
+
+// Acked returns the acknowledged position.
+func (j *Journal) Acked() Position {
+	j.ackMu.Lock()
+	defer j.ackMu.Unlock()
+	return j.acked
+}
+
+// Last returns the number of the last record.
+func (j *Journal) Last() uint64 {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.seq
 }
 
 // Ack makes durable that everything before p is in Postgres, and removes segments
