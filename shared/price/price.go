@@ -340,7 +340,7 @@ func (b *Bound) totalInput() int64 {
 // fixed is the most that everything but output costs in this table, before
 // multipliers.
 func (t *Table) fixed(b *Bound) (total u256, err error) {
-	text, textPriced := t.dearest(usage.SetOf(usage.Input, usage.CacheRead, usage.CacheWrite, usage.CacheWrite1h))
+	text, _ := t.dearest(usage.SetOf(usage.Input, usage.CacheRead, usage.CacheWrite, usage.CacheWrite1h))
 	for _, part := range [...]struct {
 		n    int64
 		c    usage.Class
@@ -358,12 +358,12 @@ func (t *Table) fixed(b *Bound) (total u256, err error) {
 		if part.n == 0 {
 			continue
 		}
-		rate, priced := t.Rates[part.c], t.Priced(part.c)
-		if part.side {
-			rate, priced = max(rate, text), priced || textPriced
-		}
-		if !priced {
+		if !t.Priced(part.c) {
 			return u256{}, ErrUnpriced
+		}
+		rate := t.Rates[part.c]
+		if part.side {
+			rate = max(rate, text)
 		}
 		if rate < 0 {
 			return u256{}, ErrNegative

@@ -134,31 +134,32 @@ func VersionString(r *Rule) string { return string(AppendVersion(nil, r)) }
 
 // AppendVersion appends VersionString without other memory.
 func AppendVersion(dst []byte, r *Rule) []byte {
-	var word [8]byte
-	sum := sha256.New()
-	put := func(v uint64) {
-		binary.BigEndian.PutUint64(word[:], v)
-		sum.Write(word[:])
-	}
+	// Table after table, each hashed with the sum of those before it: one buffer on
+	// the stack is enough for any number of tiers.
+	var sum [sha256.Size]byte
+	var text [sha256.Size + 8 + 32*int(usage.NumClasses)]byte
 	for i := -1; i < len(r.Version.Tiers); i++ {
 		t := r.Version.table(i)
+		buf := append(text[:0], sum[:]...)
+		above := int64(-1)
 		if i >= 0 {
-			put(uint64(r.Version.Tiers[i].AboveInput))
+			above = r.Version.Tiers[i].AboveInput
 		}
+		buf = binary.BigEndian.AppendUint64(buf, uint64(above))
 		for c := range usage.NumClasses {
-			if !t.Priced(c) {
-				put(1<<64 - 1)
-				continue
+			effective := u256{3: 1 << 63} // no price
+			if t.Priced(c) {
+				effective = u256{}
+				effective.addProduct3(uint64(t.Rates[c]), uint64(r.ModelPPM), uint64(r.GroupPPM))
+				effective.mul(uint64(r.ClientPPM))
 			}
-			var effective u256
-			effective.addProduct3(uint64(t.Rates[c]), uint64(r.ModelPPM), uint64(r.GroupPPM))
-			effective.mul(uint64(r.ClientPPM))
 			for _, w := range effective {
-				put(w)
+				buf = binary.BigEndian.AppendUint64(buf, w)
 			}
 		}
+		sum = sha256.Sum256(buf)
 	}
 	dst = time.UnixMilli(r.Version.EffectiveAt).UTC().AppendFormat(dst, "2006-01-02T15:04:05.999Z")
 	dst = append(dst, '-')
-	return hex.AppendEncode(dst, sum.Sum(nil)[:4])
+	return hex.AppendEncode(dst, sum[:4])
 }
