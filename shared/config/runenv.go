@@ -15,11 +15,15 @@ const (
 	RunDemoKey          = "RELAY_DEMO_KEY"          // the demo client's key
 	RunOperatorEmail    = "RELAY_OPERATOR_EMAIL"    // console sign-in
 	RunOperatorPassword = "RELAY_OPERATOR_PASSWORD" // console sign-in
-	RunCatalogDigest    = "RELAY_CATALOG_DIGEST"    // of the catalogue that was applied last
+	RunDatabase         = "RELAY_RUN_DATABASE"      // which database what follows is about
+	RunProviders        = "RELAY_RUN_PROVIDERS"     // fingerprint of the providers that were applied last
+	RunShipped          = "RELAY_RUN_SHIPPED"       // fingerprint of the shipped models that were applied last
+	RunExported         = "RELAY_RUN_EXPORTED"      // fingerprint of the models as they stood right after
 )
 
 var runEnvOnly = map[string]bool{
-	RunDemoKey: true, RunOperatorEmail: true, RunOperatorPassword: true, RunCatalogDigest: true,
+	RunDemoKey: true, RunOperatorEmail: true, RunOperatorPassword: true,
+	RunDatabase: true, RunProviders: true, RunShipped: true, RunExported: true,
 }
 
 // RunEnvPath returns the path of the file that `make run` keeps in a data folder.

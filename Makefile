@@ -1,0 +1,77 @@
+# Token Relay. `make help` lists the targets.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+GO      ?= go
+CACHE   := .cache/bin
+LINT    := $(CACHE)/golangci-lint
+# The version is part of the stamp's name, so that a new one is built.
+LINT_VERSION := v2.15.0
+TIME    ?= 10s
+
+.PHONY: help
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*## "} {printf "  %-12s %s\n", $$1, $$2}'
+
+.PHONY: build
+build: ## bin/proxy, bin/admin, bin/mockllm (and the launcher)
+	@mkdir -p bin
+	$(GO) build -trimpath -o bin/ ./proxy ./admin ./loadtest/mockllm
+	@$(GO) build -trimpath -o bin/relay-run ./scripts/run
+
+.PHONY: run
+run: build ## start everything in the foreground, with Postgres and a demo key
+	@exec bin/relay-run
+
+.PHONY: test
+test: check gen-check ## everything that must hold: shape, then all tests, then all again under the race detector where goroutines meet
+	$(GO) test -timeout 10m ./...
+
+.PHONY: check
+check: ## formatting, vet, the shape of the repository (seconds)
+	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
+	if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) test ./scripts/archtest
+
+.PHONY: lint
+lint: $(LINT)-$(LINT_VERSION) ## golangci-lint with .ci/golangci.yml, zero findings
+	$(LINT)-$(LINT_VERSION) run -c .ci/golangci.yml ./...
+
+$(LINT)-$(LINT_VERSION):
+	@mkdir -p $(CACHE)
+	GOBIN=$(abspath $(CACHE)) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
+	@mv $(LINT) $@
+
+.PHONY: race
+race: ## all tests under the race detector
+	$(GO) test -race -timeout 20m ./...
+
+.PHONY: gen
+gen: ## write generated files: docs/config.md, docs/errors.md, SQL code
+	$(GO) generate ./shared/...
+
+.PHONY: gen-check
+gen-check: ## generated files are what make gen would write
+	@before=$$(git ls-files -co --exclude-standard docs shared/store/db | sort -u | xargs sha256sum); \
+	$(MAKE) --no-print-directory gen >/dev/null; \
+	after=$$(git ls-files -co --exclude-standard docs shared/store/db | sort -u | xargs sha256sum); \
+	if [ "$$before" != "$$after" ]; then echo "generated files were stale; make gen has written them:"; \
+	diff <(echo "$$before") <(echo "$$after") || true; exit 1; fi
+
+.PHONY: bench
+bench: ## Go benchmarks with allocation counts (BENCH=regexp)
+	$(GO) test -run '^$$' -bench '$(or $(BENCH),.)' -benchmem ./...
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for TIME (10s) each
+	@$(GO) list ./... | while read -r pkg; do \
+	  for f in $$($(GO) test -list '^Fuzz' "$$pkg" | grep '^Fuzz' || true); do \
+	    echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(TIME) -fuzzminimizetime 1s "$$pkg"; \
+	  done; \
+	done
+
+.PHONY: clean
+clean: ## remove built binaries and tools; data stays
+	rm -rf bin .cache
