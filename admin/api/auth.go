@@ -1,0 +1,107 @@
+package api
+
+import (
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/gofiber/fiber/v2"
+
+	"tokenrelay/shared/apierr"
+	"tokenrelay/shared/apikey"
+	"tokenrelay/shared/store"
+)
+
+// Caller is the customer key that a call was made with.
+type Caller = *store.KeyRow
+
+// credential takes the token from the headers: Bearer first, then x-api-key, then
+// x-goog-api-key (interface 5). The first found decides; the same header twice is
+// refused.
+func credential(c *fiber.Ctx) (string, error) {
+	for _, name := range []string{fiber.HeaderAuthorization, "x-api-key", "x-goog-api-key"} {
+		values := c.Request().Header.PeekAll(name)
+		switch len(values) {
+		case 0:
+			continue
+		case 1:
+		default:
+			return "", badRequest(name, "the header "+name+" is given twice")
+		}
+		value := string(values[0])
+		if name != fiber.HeaderAuthorization {
+			return strings.TrimSpace(value), nil
+		}
+		scheme, token, ok := strings.Cut(value, " ")
+		if !ok || !strings.EqualFold(scheme, "bearer") {
+			return "", apierr.ErrInvalidAPIKey
+		}
+		return strings.TrimSpace(token), nil
+	}
+	return "", apierr.ErrInvalidAPIKey
+}
+
+// authenticate finds the key of a call. It costs one statement, and none for what
+// cannot be a key.
+func (a *api) authenticate(call *Call) error {
+	token, err := credential(call.c)
+	if err != nil {
+		return err
+	}
+	switch apikey.Check([]byte(token)) {
+	case apikey.Ours, apikey.Foreign:
+	default:
+		return apierr.ErrInvalidAPIKey
+	}
+	key, err := a.DB.LoadKey(call.Context, apikey.Digest([]byte(token)))
+	if err != nil {
+		if toAPIError(err).Code == apierr.NotFound {
+			return apierr.ErrInvalidAPIKey
+		}
+		return err
+	}
+	call.Caller = key
+	return usable(key, call.IP, a.Now())
+}
+
+// usable tells why a key may not be used, as the data plane does.
+func usable(key *store.KeyRow, ip netip.Addr, now time.Time) error {
+	switch {
+	case key.Status != store.KeyActive || !key.ClientActive:
+		return apierr.ErrKeyDisabled
+	case !key.ExpiresAt.IsZero() && !key.ExpiresAt.After(now):
+		return apierr.ErrKeyExpired
+	}
+	if len(key.IPAllow) == 0 {
+		return nil
+	}
+	for _, p := range key.IPAllow {
+		if p.Contains(ip) {
+			return nil
+		}
+	}
+	return apierr.ErrIPNotAllowed
+}
+
+// authenticateOperator checks the operator token. Without one in the settings the
+// operator API is closed.
+func (a *api) authenticateOperator(call *Call) error {
+	token, err := credential(call.c)
+	if err != nil {
+		return errOperator
+	}
+	if !a.Operator.Check(token) {
+		return errOperator
+	}
+	return nil
+}
+
+var errOperator = apierr.New(apierr.InvalidAPIKey, "The operator API needs the operator token as 'Authorization: Bearer'.")
+
+// actor names the caller in the audit log.
+func (c *Call) actor() store.Actor {
+	if c.Caller != nil {
+		return store.Actor("key:" + c.Caller.PublicID)
+	}
+	return "operator"
+}

@@ -1,0 +1,114 @@
+package manage
+
+import (
+	"context"
+
+	"tokenrelay/shared/apierr"
+	"tokenrelay/shared/ledger"
+	"tokenrelay/shared/money"
+	"tokenrelay/shared/store"
+)
+
+// CreateClient makes a customer with its wallet.
+func (s *Service) CreateClient(ctx context.Context, actor store.Actor, c store.NewClient) (store.Client, error) {
+	if err := checkText("name", c.Name, 1, maxName); err != nil {
+		return store.Client{}, err
+	}
+	if c.Credit < 0 {
+		return store.Client{}, apierr.Invalid("credit", "credit must not be negative")
+	}
+	if err := checkText("note", c.Note, 0, 500); err != nil {
+		return store.Client{}, err
+	}
+	made, err := s.db.CreateClient(ctx, actor, c)
+	return made, refused(err, "client", c.Name)
+}
+
+// Credit is money that an operator books on a wallet.
+type Credit struct {
+	Amount money.Amount // > 0 a recharge, < 0 a correction
+	Note   string
+	Ref    string // makes the booking idempotent, "" = a new one
+}
+
+// Credit books money for a client: a positive amount is a recharge, a negative one
+// a correction, which never takes what running requests hold.
+func (s *Service) Credit(ctx context.Context, actor store.Actor, c *store.Client, in Credit) (store.Entry, error) {
+	if in.Amount == 0 {
+		return store.Entry{}, apierr.Invalid("amount", "amount must not be 0")
+	}
+	if err := checkText("note", in.Note, 0, 500); err != nil {
+		return store.Entry{}, err
+	}
+	if err := checkText("ref", in.Ref, 0, maxName); err != nil {
+		return store.Entry{}, err
+	}
+	kind := ledger.Recharge
+	if in.Amount < 0 {
+		kind = ledger.Correction
+	}
+	entry, err := s.db.AddEntry(ctx, actor, store.NewEntry{
+		WalletID: c.WalletID, Kind: kind, Amount: in.Amount, Ref: in.Ref, Note: in.Note,
+	})
+	if err != nil && in.Ref != "" {
+		return entry, refused(err, "an entry with another amount and the ref", in.Ref)
+	}
+	return entry, refused(err, "client", c.Name)
+}
+
+// ClientByName finds the client that an operator names.
+func (s *Service) ClientByName(ctx context.Context, name string) (*store.Client, error) {
+	c, err := s.db.ClientByName(ctx, name)
+	if err != nil {
+		return nil, refused(err, "client", name)
+	}
+	return &c, nil
+}
+
+// ProfilePatch changes the members that are not nil.
+type ProfilePatch struct {
+	DisplayName, Company, ContactEmail, BillingEmail, Phone, Country, Timezone *string
+}
+
+// PatchProfile changes what a customer says about itself.
+func (s *Service) PatchProfile(ctx context.Context, actor store.Actor, clientID int64, p ProfilePatch) (*store.Client, error) {
+	c, err := s.db.ClientByID(ctx, clientID)
+	if err != nil {
+		return nil, err
+	}
+	profile := make(map[string]string, len(c.Profile)+1)
+	for k, v := range c.Profile {
+		profile[k] = v
+	}
+	for _, m := range []struct {
+		name  string
+		value *string
+		most  int
+		check func(string) bool
+		want  string
+	}{
+		{"display_name", p.DisplayName, maxName, nil, ""},
+		{"company", p.Company, maxName, nil, ""},
+		{"contact_email", p.ContactEmail, 254, isEmail, "an e-mail address"},
+		{"billing_email", p.BillingEmail, 254, isEmail, "an e-mail address"},
+		{"phone", p.Phone, 40, nil, ""},
+		{"country", p.Country, 2, isCountry, "a two-letter country code such as DE"},
+		{"timezone", p.Timezone, 64, isTimezone, "a time zone such as Europe/Berlin"},
+	} {
+		if m.value == nil {
+			continue
+		}
+		if err := checkText(m.name, *m.value, 0, m.most); err != nil {
+			return nil, err
+		}
+		if m.check != nil && *m.value != "" && !m.check(*m.value) {
+			return nil, apierr.Invalid(m.name, m.name+" is not "+m.want)
+		}
+		profile[m.name] = *m.value
+	}
+	changed, err := s.db.UpdateClient(ctx, actor, clientID, store.ClientPatch{Profile: profile})
+	if err != nil {
+		return nil, refused(err, "client", c.Name)
+	}
+	return &changed, nil
+}
