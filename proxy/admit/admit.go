@@ -1,0 +1,267 @@
+// Package admit decides whether a request may run: model scope, rate limits, and
+// the money for the most it can cost (D3, D12). What a request was given it returns
+// exactly once, through its Ticket.
+package admit
+
+import (
+	"context"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"tokenrelay/proxy/catalog"
+	"tokenrelay/proxy/lease"
+	"tokenrelay/proxy/live"
+	"tokenrelay/shared/apierr"
+	"tokenrelay/shared/money"
+	"tokenrelay/shared/price"
+	"tokenrelay/shared/reqid"
+)
+
+// MinOutput is the fewest output tokens per choice that the relay lowers a missing
+// cap to; a wallet that covers less is refused (D3).
+const MinOutput = 1024
+
+// assumedOutput is what a request without a cap draws from the token limit until its
+// usage is known (rulings 1.14).
+const assumedOutput = 1024
+
+// concurrencyWait is what a client is told to wait for one of its own requests to
+// end: nobody can say.
+const concurrencyWait = 1
+
+// Input is what is asked about one request. The Gate changes nothing but
+// Bound.OutputTokens, when it lowers the output cap.
+type Input struct {
+	Ctx   context.Context
+	Key   *catalog.Key
+	Group *catalog.Group // of the client, nil: it exists no more
+	Model *catalog.Model // the one that is served and priced
+	Rule  *price.Rule    // pinned
+
+	// Bound is the most the request can consume. OutputTokens is the client's cap
+	// (ClientCap set), else the model's maximum.
+	Bound     price.Bound
+	ClientCap bool
+	NoClamp   bool // the cap must not be lowered: provider-pinned paths
+
+	BodyBytes int
+	Now       int64 // lease.Now() of the request
+	Milli     int64 // unix ms of the request id, whose clock is Postgres's
+}
+
+// Options are the settings of a Gate.
+type Options struct {
+	Leases *lease.Manager
+	Live   *live.Registry
+	IPRPM  int64 // per client address, 0 = off
+	Strict bool  // a ticket closed twice, or a charge above its hold, panics (tests)
+}
+
+// Gate admits requests. It is safe for concurrent use; a warm request takes no lock,
+// allocates nothing and asks no database.
+type Gate struct {
+	o      Options
+	ips    *live.IPs
+	months atomic.Pointer[month]
+	Count  Counters
+}
+
+// Counters count what a Gate met that should not happen.
+type Counters struct {
+	ClosedTwice atomic.Uint64 // tickets settled or voided again
+	AboveHold   atomic.Uint64 // charges above their hold, lowered to it
+}
+
+// month is a calendar month (UTC) in unix ms.
+type month struct {
+	from, to int64
+	period   int32 // yyyymm
+}
+
+// NewGate makes a Gate.
+func NewGate(o Options) *Gate {
+	g := &Gate{o: o, ips: live.NewIPs()}
+	g.months.Store(new(month))
+	return g
+}
+
+// AllowIP counts a request of a client address; nil lets it pass.
+func (g *Gate) AllowIP(ip netip.Addr, now int64) *apierr.Error {
+	if wait, ok := g.ips.Allow(ip, g.o.IPRPM, now); !ok {
+		return apierr.RateLimit(apierr.RateLimitedIP, seconds(wait))
+	}
+	return nil
+}
+
+// seconds rounds a wait up, so that who waits it is let through.
+func seconds(ns int64) int { return int((ns + int64(time.Second) - 1) / int64(time.Second)) }
+
+const dayMilli = 86_400_000
+
+// Admit decides about a request. nil: it may run, and t must be settled or voided
+// exactly once. An error: nothing was taken. It waits only where the wallet's lease
+// cannot cover the request, for one grant.
+func (g *Gate) Admit(in *Input, t *Ticket) *apierr.Error {
+	k := in.Key
+	*t = Ticket{gate: g, key: k.Live, OutputCap: in.Bound.OutputTokens}
+	if err := scope(in); err != nil {
+		return err
+	}
+	now := in.Now
+	if k.RPM > 0 {
+		began, wait, ok := k.Live.RPM.Take(k.RPM, now)
+		if !ok {
+			return t.refuse(apierr.RateLimit(apierr.RateLimitedRPM, seconds(wait)))
+		}
+		t.rpmBegan, t.took = began, t.took|tookRPM
+	}
+	t.tokens = int64(in.BodyBytes)/4 + assumedOutput
+	if in.ClientCap {
+		t.tokens += min(in.Bound.OutputTokens, 1<<40)*min(max(1, in.Bound.Choices), 1<<20) - assumedOutput
+	}
+	if k.TPM > 0 {
+		t.tpm = k.TPM
+		wait, ok := k.Live.TPM.Take(t.tokens, k.TPM, now)
+		if !ok {
+			return t.refuse(apierr.RateLimit(apierr.RateLimitedTPM, seconds(wait)))
+		}
+		t.took |= tookTPM
+	}
+	if in.Group.RPM > 0 || in.Group.TPM > 0 {
+		if err := t.takeGroup(in); err != nil {
+			return t.refuse(err)
+		}
+	}
+	if !k.Live.Enter(k.MaxConcurrency) {
+		return t.refuse(apierr.RateLimit(apierr.RateLimitedConc, concurrencyWait))
+	}
+	t.took |= tookPlace
+	k.Live.Keep()
+	t.day = in.Milli / dayMilli
+	if k.DailyUSD >= 0 && k.Live.Spent(t.day) >= k.DailyUSD {
+		return t.refuse(apierr.RateLimit(apierr.RateLimitedDaily, seconds((dayMilli-in.Milli%dayMilli)*1e6)))
+	}
+	if err := g.hold(in, t); err != nil {
+		return t.refuse(err)
+	}
+	t.open = 1
+	t.note(k, now)
+	return nil
+}
+
+// scope says whether the key and its group may use the model (C9).
+func scope(in *Input) *apierr.Error {
+	if in.Key.Models != nil {
+		if _, ok := in.Key.Models[in.Model.ID]; !ok {
+			return apierr.ModelDenied(in.Model.ID)
+		}
+	}
+	if in.Group == nil {
+		return apierr.GroupDenied(in.Model.ID)
+	}
+	if !in.Group.AllModels {
+		if _, ok := in.Group.Models[in.Model.ID]; !ok {
+			return apierr.GroupDenied(in.Model.ID)
+		}
+	}
+	return nil
+}
+
+func (t *Ticket) takeGroup(in *Input) *apierr.Error {
+	group := t.gate.o.Live.Group(in.Group.ID)
+	t.group = group
+	if in.Group.RPM > 0 {
+		began, wait, ok := group.RPM.Take(in.Group.RPM, in.Now)
+		if !ok {
+			return apierr.RateLimit(apierr.RateLimitedGroup, seconds(wait))
+		}
+		t.groupBegan, t.took = began, t.took|tookGroupRPM
+	}
+	if in.Group.TPM > 0 {
+		t.groupTPM = in.Group.TPM
+		wait, ok := group.TPM.Take(t.tokens, in.Group.TPM, in.Now)
+		if !ok {
+			return apierr.RateLimit(apierr.RateLimitedGroup, seconds(wait))
+		}
+		t.took |= tookGroupTPM
+	}
+	return nil
+}
+
+// period is the calendar month of a request.
+func (g *Gate) period(milli int64) int32 {
+	if m := g.months.Load(); milli >= m.from && milli < m.to {
+		return m.period
+	}
+	at := time.UnixMilli(milli).UTC()
+	first := time.Date(at.Year(), at.Month(), 1, 0, 0, 0, 0, time.UTC)
+	m := &month{from: first.UnixMilli(), to: first.AddDate(0, 1, 0).UnixMilli(), period: reqid.MonthOf(milli)}
+	g.months.Store(m)
+	return m.period
+}
+
+// hold reserves the most the request can cost, all legs or none. Where the cap is
+// ours to choose and the money is short, the cap is lowered to what the money
+// covers (D3).
+func (g *Gate) hold(in *Input, t *Ticket) *apierr.Error {
+	need, err := in.Rule.Ceiling(&in.Bound)
+	if err != nil {
+		return apierr.UnknownModel(in.Model.ID).WithCause(err)
+	}
+	var legs [maxLegs]*lease.Wallet
+	legs[legWallet] = in.Key.Live.Wallet
+	if in.Key.MonthlyCap >= 0 {
+		legs[legMonth] = in.Key.Live.Month(g.period(in.Milli))
+	}
+	if in.Key.TotalQuota >= 0 {
+		legs[legTotal] = in.Key.Live.Total()
+	}
+	if need == 0 {
+		return nil
+	}
+	if t.take(&legs, need, in.Now) {
+		return nil
+	}
+	return g.holdSlow(in, t, &legs, need)
+}
+
+// clampTries bounds how often a cap is lowered again because the money went
+// elsewhere meanwhile.
+const clampTries = 4
+
+func (g *Gate) holdSlow(in *Input, t *Ticket, legs *[maxLegs]*lease.Wallet, need money.Amount) *apierr.Error {
+	ctx := in.Ctx
+	if ctx == nil {
+		ctx = context.Background()
+	}
+	asked := need
+	for try := 0; ; try++ {
+		leg, refusal := t.takeWaiting(ctx, g.o.Leases, legs, need)
+		switch refusal.Kind {
+		case 0:
+			t.Clamped = need != asked
+			t.OutputCap = in.Bound.OutputTokens
+			return nil
+		case lease.Unavailable:
+			return apierr.ErrMoneyUnavailable.WithRetryAfter(refusal.RetryAfter)
+		}
+		if !in.ClientCap && !in.NoClamp && try < clampTries {
+			lowered := in.Bound
+			lowered.OutputTokens = in.Rule.OutputFor(&in.Bound, refusal.Available)
+			if lowered.OutputTokens >= MinOutput && lowered.OutputTokens < in.Bound.OutputTokens {
+				if less, err := in.Rule.Ceiling(&lowered); err == nil && less < need {
+					in.Bound, need = lowered, less
+					continue
+				}
+			}
+		}
+		switch leg {
+		case legMonth:
+			return apierr.ErrMonthlyCapReached
+		case legTotal:
+			return apierr.ErrKeyQuotaReached
+		}
+		return apierr.NotEnough(asked, min(refusal.Available, need-1))
+	}
+}

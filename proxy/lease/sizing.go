@@ -1,0 +1,58 @@
+package lease
+
+import (
+	"time"
+
+	"tokenrelay/shared/money"
+)
+
+// sizing estimates how much a lease should hold (D2): enough for 900 s of spending,
+// for twice the most that was held at once in the last minute, and for four typical
+// holds. Sizing by spend alone starves: a hold is 100 to 1,000 times its charge.
+type sizing struct {
+	rate    float64      // nano-USD per second, mean over about a minute
+	spent   money.Amount // at the last tick
+	lease   int64        // it was spent of
+	tickAt  int64
+	typical money.Amount
+	peaks   [6]money.Amount // of held, per 10 s
+	peak    int             // the current one
+	peakAt  int64           // its start
+}
+
+// need notes the hold of a request that the lease could not cover.
+func (s *sizing) need(hold money.Amount) {
+	if s.typical == 0 {
+		s.typical = hold
+		return
+	}
+	s.typical += (hold - s.typical) / 8
+}
+
+func (s *sizing) tick(now int64, spent, held money.Amount, lease int64) {
+	if s.tickAt != 0 && s.lease == lease && now > s.tickAt {
+		dt := float64(now-s.tickAt) / float64(time.Second)
+		weight := min(1, dt/60)
+		s.rate += (float64(spent-s.spent)/dt - s.rate) * weight
+	}
+	s.tickAt, s.spent, s.lease = now, spent, lease
+	if now-s.peakAt >= int64(10*time.Second) {
+		s.peakAt = now
+		s.peak = (s.peak + 1) % len(s.peaks)
+		s.peaks[s.peak] = 0
+	}
+	s.peaks[s.peak] = max(s.peaks[s.peak], held)
+}
+
+const maxTarget = money.Max / 8
+
+func (s *sizing) target() money.Amount {
+	t := 4 * min(s.typical, maxTarget/4)
+	for _, p := range s.peaks {
+		t = max(t, 2*min(p, maxTarget/2))
+	}
+	if r := s.rate * 900; r > float64(t) {
+		t = money.Amount(min(r, float64(maxTarget)))
+	}
+	return t
+}
