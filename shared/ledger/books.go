@@ -41,6 +41,9 @@ func (b *Books) Entry(k Kind, amount money.Amount) error {
 		return err
 	}
 	other := map[Kind]Account{Recharge: Clearing, Correction: Corrections, Refund: Revenue, BadDebt: BadDebts}[k]
+	if k == Refund && amount < 0 {
+		other = Clearing // paid out, not a charge given back
+	}
 	b.post(Customers, other, amount)
 	if b.entries == nil {
 		b.entries = make(map[Kind]int128)

@@ -18,32 +18,31 @@ type Kind string
 const (
 	Recharge   Kind = "recharge"   // a customer paid in, > 0
 	Correction Kind = "correction" // an operator put something right, either sign
-	Refund     Kind = "refund"     // charged money given back to the balance, > 0
+	Refund     Kind = "refund"     // > 0 gives a charge back, < 0 pays money out
 	BadDebt    Kind = "bad_debt"   // the part of a late charge that the wallet could not cover, > 0, the house's
 )
 
 // The ways in which a step can be refused. A refused step changes nothing.
 var (
-	ErrShort   = errors.New("not enough money")                       // M4
-	ErrClosed  = errors.New("the lease is closed")                    // late path
-	ErrBeyond  = errors.New("more than the lease has left")           // M5
-	ErrGap     = errors.New("a step of the lease is missing")         // out of order, retry later
-	ErrSign    = errors.New("the amount has the wrong sign")          // F6
-	ErrUnknown = errors.New("no such kind of entry")                  //
-	ErrBroken  = errors.New("the books do not balance")               // M1 … M12
-	ErrAgain   = errors.New("the step was taken with another amount") // same sequence number, other content
+	ErrShort   = errors.New("not enough money")               // M4
+	ErrClosed  = errors.New("the lease is closed")            // late path
+	ErrBeyond  = errors.New("more than the lease has left")   // M5
+	ErrGap     = errors.New("a step of the lease is missing") // out of order: try again later
+	ErrSign    = errors.New("the amount has the wrong sign")  // F6
+	ErrUnknown = errors.New("no such kind of entry")
+	ErrBroken  = errors.New("the books do not balance") // M1 … M12
 )
 
 // Check says whether an entry of this kind may carry the amount.
 func (k Kind) Check(amount money.Amount) error {
 	switch k {
-	case Recharge, Refund, BadDebt:
+	case Recharge, BadDebt:
 		if amount <= 0 {
 			return fmt.Errorf("cannot book a %s of %s USD: %w", k, amount, ErrSign)
 		}
-	case Correction:
+	case Correction, Refund:
 		if amount == 0 {
-			return fmt.Errorf("cannot book a correction of 0 USD: %w", ErrSign)
+			return fmt.Errorf("cannot book a %s of 0 USD: %w", k, ErrSign)
 		}
 	default:
 		return fmt.Errorf("cannot book a %.20q: %w", string(k), ErrUnknown)
