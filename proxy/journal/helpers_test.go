@@ -62,7 +62,7 @@ func crash(j *Journal) {
 func record(n int) *usage.Record {
 	r := rand.New(rand.NewPCG(uint64(n), 7))
 	rec := &usage.Record{
-		ID: reqid.NewMilli(1_700_000_000_000 + int64(n)), ProxySlot: 3,
+		ID: reqid.Min(1_700_000_000_000 + int64(n)), ProxySlot: 3,
 		ClientID: 10, WalletID: 20, KeyID: 30,
 		Endpoint: 1, Model: "gpt-5-mini", RequestedModel: "fast", ClientRequestID: fmt.Sprintf("%0*d", r.IntN(40), n),
 		Status: usage.Success, HTTPStatus: 200, Flags: usage.FlagStream, Source: usage.SourceReported,
