@@ -331,7 +331,12 @@ func (s *scanner) tools() bool {
 		if s.err != nil {
 			return false
 		}
-		if !odd && clientTool(kind) {
+		switch {
+		case odd:
+		case string(kind) == "" || string(kind) == "function" || string(kind) == "custom":
+			continue
+		case ownTool(kind):
+			s.r.OwnTools++
 			continue
 		}
 		s.r.ServerTools++
@@ -344,14 +349,10 @@ func (s *scanner) tools() bool {
 	return s.err == nil
 }
 
-// clientTool reports whether the caller runs the tool, so that it costs tokens
-// only. What is not known is taken as run by the provider.
-func clientTool(kind []byte) bool {
-	switch string(kind) {
-	case "", "function", "custom":
-		return true
-	}
-	// Anthropic's own tools that the caller runs; their names end with a date.
+// ownTool reports whether the tool is one of Anthropic's own that the caller runs,
+// so that it costs tokens only; their names end with a date. Any other kind is
+// taken as run by the provider.
+func ownTool(kind []byte) bool {
 	for _, p := range [...]string{"bash_", "text_editor_", "computer_", "memory_"} {
 		if bytes.HasPrefix(kind, []byte(p)) {
 			return true
@@ -388,9 +389,9 @@ const (
 	// perRequest covers what a provider writes around the messages itself.
 	perRequest = 512
 	// perTools covers the instructions a provider adds once tools are given, and
-	// perServerTool those of each tool that is the provider's own.
-	perTools      = 1_024
-	perServerTool = 4_096
+	// perOwnTool those of each tool that the provider defines.
+	perTools   = 1_024
+	perOwnTool = 4_096
 )
 
 // Bound fills in the most input this request can be billed for, by kind, and its
@@ -410,7 +411,7 @@ func (r *Request) Bound(context int64, b *price.Bound) bool {
 	if r.Tools > 0 {
 		text += perTools
 	}
-	text += int64(r.ServerTools) * perServerTool
+	text += int64(r.OwnTools+r.ServerTools) * perOwnTool
 	perImage := int64(imageOpenAI)
 	if r.Shape == AnthropicMessages {
 		perImage = imageAnthropic
@@ -423,11 +424,11 @@ func (r *Request) Bound(context int64, b *price.Bound) bool {
 	b.Searches = r.ServerToolUses
 	known := context > 0
 	switch {
-	case r.ServerTools > 0:
+	case r.ServerTools > 0 || r.Rereads > 0:
 		if !known {
 			return false
 		}
-		b.InputTokens = context * (1 + min(r.ServerToolUses, 64))
+		b.InputTokens = context * (1 + min(r.ServerToolUses, 64) + int64(r.Rereads))
 	case r.Files > 0:
 		if !known {
 			return false
@@ -438,7 +439,7 @@ func (r *Request) Bound(context int64, b *price.Bound) bool {
 	default:
 		b.InputTokens = text
 	}
-	if known && r.ServerTools == 0 {
+	if known && r.ServerTools == 0 && r.Rereads == 0 {
 		b.ImageTokens = min(b.ImageTokens, context)
 		b.AudioTokens = min(b.AudioTokens, context)
 	}

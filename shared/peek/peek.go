@@ -63,6 +63,8 @@ type Request struct {
 	N, BestOf          int64  // 0 = not given
 	Messages           int    // messages of the conversation
 	Tools              int    // entries of tools
+	OwnTools           int    // of them run by the caller but defined by the provider (bash, text editor)
+	Rereads            int    // ways in which the provider reads the input again (context_management)
 	ServerTools        int    // of them run by the provider, web_search_options and the like included
 	ServerToolsNoLimit int    // of those, without max_uses
 	ServerToolUses     int64  // sum of the max_uses given

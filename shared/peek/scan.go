@@ -44,6 +44,7 @@ const (
 	fPreviousResponse
 	fConversation
 	fBackground
+	fContextManagement
 	numFields
 )
 
@@ -52,7 +53,7 @@ var fieldNames = [numFields]string{
 	"max_output_tokens", "n", "best_of", "messages", "input", "prompt", "system", "instructions",
 	"tools", "functions", "thinking", "service_tier", "speed", "inference_geo", "web_search_options",
 	"enable_search", "mcp_servers", "modalities", "audio", "container", "previous_response_id",
-	"conversation", "background",
+	"conversation", "background", "context_management",
 }
 
 // fieldOf finds the guarded member of that exact name.
@@ -116,6 +117,8 @@ func fieldOf(name []byte) field {
 		return fConversation
 	case "background":
 		return fBackground
+	case "context_management":
+		return fContextManagement
 	}
 	return none
 }
@@ -633,6 +636,10 @@ func (s *scanner) topValue(f field, from int) bool {
 	case fModalities, fAudio:
 		if string(v) != "null" && string(v) != `["text"]` {
 			r.AudioOutput = true
+		}
+	case fContextManagement:
+		if string(v) != "null" {
+			r.Rereads++
 		}
 	case fContainer, fPreviousResponse, fConversation:
 		if string(v) != "null" {

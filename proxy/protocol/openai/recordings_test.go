@@ -11,6 +11,7 @@ import (
 	"tokenrelay/proxy/protocol"
 	"tokenrelay/proxy/protocol/prototest"
 	"tokenrelay/proxy/sse"
+	"tokenrelay/shared/peek"
 	"tokenrelay/shared/usage"
 )
 
@@ -117,11 +118,12 @@ func TestFixtures(t *testing.T) {
 func replay(t *testing.T, list []prototest.Case) {
 	compared, metered := 0, 0
 	for _, c := range list {
-		if c.Status != 200 {
-			continue
-		}
 		t.Run(c.Name, func(t *testing.T) {
 			d := ParseDialect(c.Provider)
+			request(t, c.Request, d)
+			if c.Status != 200 {
+				return
+			}
 			for _, mode := range []struct {
 				name          string
 				pinned, asked bool
@@ -177,5 +179,64 @@ func replay(t *testing.T, list []prototest.Case) {
 			}
 		})
 	}
-	fmt.Printf("openai.chat: %d answers, %d replays compared byte for byte, %d metered\n", len(list), compared, metered)
+	fmt.Printf("openai.chat: %d exchanges, %d replays compared byte for byte, %d metered\n", len(list), compared, metered)
+}
+
+// request checks that a recorded request is admitted and changes in the listed
+// places only.
+func request(t *testing.T, body []byte, d Dialect) {
+	var r peek.Request
+	if err := peek.Scan(body, peek.OpenAIChat, &r); err != nil {
+		t.Fatalf("request refused: %v", err)
+	}
+	checkEdit(t, body, &r, &protocol.Edit{Model: "up", IncludeUsage: d.NeedsIncludeUsage(), MaxTokens: 77, MaxTokensField: d.CapField()})
+}
+
+// checkEdit applies an edit and compares with encoding/json what has changed.
+func checkEdit(t testing.TB, body []byte, r *peek.Request, e *protocol.Edit) {
+	t.Helper()
+	out := AppendRequest(nil, body, r, e)
+	var a, b map[string]json.RawMessage
+	if err := json.Unmarshal(body, &a); err != nil {
+		t.Fatalf("%s: %v", body, err)
+	}
+	if err := json.Unmarshal(out, &b); err != nil {
+		t.Fatalf("%s became %s: %v", body, out, err)
+	}
+	var model string
+	if json.Unmarshal(b["model"], &model) != nil || model != e.Model {
+		t.Errorf("model %s", b["model"])
+	}
+	delete(a, "model")
+	delete(b, "model")
+	if e.MaxTokens > 0 {
+		if string(b[e.MaxTokensField]) != fmt.Sprint(e.MaxTokens) {
+			t.Errorf("%s: %s", e.MaxTokensField, b[e.MaxTokensField])
+		}
+		delete(a, e.MaxTokensField)
+		delete(b, e.MaxTokensField)
+	}
+	if e.IncludeUsage && r.Stream {
+		var x, y map[string]json.RawMessage
+		_ = json.Unmarshal(a["stream_options"], &x)
+		_ = json.Unmarshal(b["stream_options"], &y)
+		if string(y["include_usage"]) != "true" {
+			t.Errorf("stream_options %s", b["stream_options"])
+		}
+		delete(x, "include_usage")
+		delete(y, "include_usage")
+		if fmt.Sprint(x) != fmt.Sprint(y) {
+			t.Errorf("stream_options %s from %s", b["stream_options"], a["stream_options"])
+		}
+		delete(a, "stream_options")
+		delete(b, "stream_options")
+	}
+	if len(a) != len(b) {
+		t.Errorf("%d members, were %d: %s", len(b), len(a), out)
+	}
+	for k := range a {
+		if !bytes.Equal(a[k], b[k]) {
+			t.Errorf("%s changed: %s", k, b[k])
+		}
+	}
 }

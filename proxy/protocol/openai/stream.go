@@ -61,7 +61,10 @@ func (s *Stream) Event(dst, ev []byte) (out []byte, k protocol.Kind) {
 		if e.Comment == 0 {
 			return append(dst, ev...), protocol.Other
 		}
-		return s.comments(dst, ev), protocol.Comment
+		if s.cfg.Pinned {
+			return append(dst, ev...), protocol.Comment
+		}
+		return protocol.AppendComments(dst, ev), protocol.Comment
 	}
 	if e.Datas == 1 && (e.Comment == 0 || s.cfg.Pinned) {
 		if string(e.Data) == "[DONE]" {
@@ -88,25 +91,6 @@ func (s *Stream) named(name []byte, k protocol.Kind) protocol.Kind {
 	return k
 }
 
-// comments copies an event without data, each comment as a keep-alive.
-func (s *Stream) comments(dst, ev []byte) []byte {
-	if s.cfg.Pinned {
-		return append(dst, ev...)
-	}
-	for len(ev) > 0 {
-		line, end, rest := sse.Line(ev)
-		if len(line) > 0 && line[0] == ':' {
-			line = keepAlive
-		}
-		dst = append(dst, line...)
-		dst = append(dst, end...)
-		ev = rest
-	}
-	return dst
-}
-
-var keepAlive = []byte(": keep-alive")
-
 // lines is the slow way, for events with several data: lines or with comments
 // beside the data: the JSON is joined, patched, and split again.
 func (s *Stream) lines(dst, ev []byte, e *sse.Event) (out []byte, k protocol.Kind) {
@@ -127,47 +111,8 @@ func (s *Stream) lines(dst, ev []byte, e *sse.Event) (out []byte, k protocol.Kin
 		}
 		k = s.named(e.Name, k)
 	}
-	space := " "
-	if e.DataAt > 0 && ev[e.DataAt-1] == ':' {
-		space = ""
-	}
-	written := false
-	for len(ev) > 0 {
-		line, end, rest := sse.Line(ev)
-		ev = rest
-		switch {
-		case len(line) > 0 && line[0] == ':' && !s.cfg.Pinned:
-			dst = append(dst, keepAlive...)
-			dst = append(dst, end...)
-		case bytes.HasPrefix(line, dataName) && (len(line) == 4 || line[4] == ':'):
-			if written {
-				continue
-			}
-			written = true
-			for {
-				i := bytes.IndexByte(data, '\n')
-				part := data
-				if i >= 0 {
-					part = data[:i]
-				}
-				dst = append(dst, "data:"...)
-				dst = append(dst, space...)
-				dst = append(dst, part...)
-				dst = append(dst, end...)
-				if i < 0 {
-					break
-				}
-				data = data[i+1:]
-			}
-		default:
-			dst = append(dst, line...)
-			dst = append(dst, end...)
-		}
-	}
-	return dst, k
+	return protocol.AppendLines(dst, ev, data, e.DataAt, s.cfg.Pinned), k
 }
-
-var dataName = []byte("data")
 
 // json observes the object at src[at:end] and appends all of src, patched. ok is
 // false if it is no readable object; then nothing was appended or counted.

@@ -214,7 +214,7 @@ func Text(v []byte) ([]byte, bool) {
 }
 
 // MaxCount is the largest figure taken as a count.
-const MaxCount = 1 << 53
+const MaxCount = 1 << 40
 
 // Count reads a count: digits only, nothing else. null is no count and not bad;
 // everything else is bad (C9): a sign, a fraction, an exponent, text, a figure
@@ -223,7 +223,7 @@ func Count(v []byte) (n int64, ok, bad bool) {
 	if string(v) == "null" {
 		return 0, false, false
 	}
-	if len(v) == 0 || len(v) > 16 {
+	if len(v) == 0 || len(v) > 13 {
 		return 0, false, true
 	}
 	for _, c := range v {

@@ -1,0 +1,179 @@
+package anthropic
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"tokenrelay/proxy/protocol"
+	"tokenrelay/proxy/protocol/prototest"
+	"tokenrelay/proxy/sse"
+	"tokenrelay/shared/peek"
+	"tokenrelay/shared/usage"
+)
+
+// feed gives body to a stream in writes of size bytes, as a connection would, and
+// returns what the client gets and the kinds of its events. size 0 means all at
+// once.
+func feed(s *Stream, body []byte, size int) (out []byte, kinds []protocol.Kind) {
+	var sc sse.Scanner
+	var buf []byte
+	if size == 0 {
+		size = max(1, len(body))
+	}
+	take := func(ev []byte) {
+		var k protocol.Kind
+		out, k = s.Event(out, ev)
+		kinds = append(kinds, k)
+	}
+	for len(body) > 0 {
+		n := min(size, len(body))
+		buf, body = append(buf, body[:n]...), body[n:]
+		for {
+			n := sc.Next(buf)
+			if n == 0 {
+				break
+			}
+			take(buf[:n])
+			buf = append(buf[:0], buf[n:]...)
+		}
+	}
+	if len(buf) > 0 {
+		take(buf)
+	}
+	return out, kinds
+}
+
+// expected is what D8 makes of a streamed answer, by the oracle.
+func expected(body []byte, rules *prototest.Rules) []byte {
+	var out []byte
+	for _, line := range bytes.SplitAfter(body, []byte("\n")) {
+		if rest, ok := bytes.CutPrefix(line, []byte("data: ")); ok && bytes.HasPrefix(rest, []byte("{")) {
+			text := bytes.TrimRight(rest, "\r\n")
+			out = append(out, "data: "...)
+			out = append(out, rules.Apply(text)...)
+			out = append(out, rest[len(text):]...)
+			continue
+		}
+		out = append(out, line...)
+	}
+	return out
+}
+
+func rules(stream, pinned bool, model string) *prototest.Rules {
+	r := &prototest.Rules{CutPrefix: []string{".usage.cost", ".message.usage.cost"}}
+	if pinned {
+		return r
+	}
+	r.Cut = map[string]bool{".provider": true, ".message.provider": true}
+	r.NewModel = model
+	r.Model = map[string]bool{".message.model": true}
+	if !stream {
+		r.Model = map[string]bool{".model": true}
+	}
+	return r
+}
+
+// S4-13, S4-14, C5, C7: every recorded answer passes byte for byte but for D8's
+// list, in writes of any size, and its usage is read.
+func TestRecordings(t *testing.T) {
+	replay(t, prototest.Recordings(t, "anthropic.messages"))
+}
+
+// The same over exchanges written by hand from the protocol notes.
+func TestFixtures(t *testing.T) {
+	list := prototest.Read(t, "testdata", "anthropic.messages")
+	if len(list) == 0 {
+		t.Fatal("no fixtures")
+	}
+	replay(t, list)
+}
+
+func replay(t *testing.T, list []prototest.Case) {
+	compared, metered := 0, 0
+	for _, c := range list {
+		t.Run(c.Name, func(t *testing.T) {
+			request(t, c.Request)
+			if c.Status != 200 {
+				return
+			}
+			for _, mode := range []struct {
+				name   string
+				pinned bool
+				model  string
+			}{{"identity", false, c.Model}, {"alias", false, "a/client's-\"name\""}, {"pinned", true, "x"}} {
+				cfg := &protocol.StreamConfig{ClientModel: mode.model, Pinned: mode.pinned}
+				for _, size := range []int{0, 1, 7, 13} {
+					var s Stream
+					s.Reset(cfg)
+					var got []byte
+					if c.Stream {
+						got, _ = feed(&s, c.Body, size)
+					} else {
+						var err error
+						if got, _, err = s.Buffered(nil, c.Body); err != nil {
+							t.Fatal(err)
+						}
+					}
+					want := rules(c.Stream, mode.pinned, mode.model).Apply(c.Body)
+					if c.Stream {
+						want = expected(c.Body, rules(true, mode.pinned, mode.model))
+					}
+					if !bytes.Equal(got, want) {
+						i := 0
+						for i < len(got) && i < len(want) && got[i] == want[i] {
+							i++
+						}
+						t.Fatalf("%s, writes of %d: differs at byte %d\n got …%.200q\nwant …%.200q", mode.name, size, i, got[max(0, i-60):], want[max(0, i-60):])
+					}
+					if mode.name == "identity" && !strings.Contains(string(c.Body), `"cost`) && !bytes.Equal(got, c.Body) {
+						t.Errorf("identity: not the same bytes")
+					}
+					compared++
+					if !s.Terminated() {
+						t.Errorf("%s: not terminated", mode.name)
+					}
+					units, source := s.Usage()
+					if c.Usage == nil {
+						continue
+					}
+					metered++
+					if source != usage.SourceReported {
+						t.Fatalf("%s: usage was not seen", mode.name)
+					}
+					if diff := c.Usage.Compare(units); diff != "" {
+						t.Errorf("%s: %s", mode.name, diff)
+					}
+				}
+			}
+		})
+	}
+	fmt.Printf("anthropic.messages: %d exchanges, %d replays compared byte for byte, %d metered\n", len(list), compared, metered)
+}
+
+// request checks that a recorded request is admitted and changes in its model only.
+func request(t *testing.T, body []byte) {
+	var r peek.Request
+	if err := peek.Scan(body, peek.AnthropicMessages, &r); err != nil {
+		t.Fatalf("request refused: %v", err)
+	}
+	out := AppendRequest(nil, body, &r, &protocol.Edit{Model: "up"})
+	var a, b map[string]json.RawMessage
+	if json.Unmarshal(body, &a) != nil || json.Unmarshal(out, &b) != nil {
+		t.Fatal("unreadable")
+	}
+	if string(b["model"]) != `"up"` {
+		t.Errorf("model %s", b["model"])
+	}
+	b["model"] = a["model"]
+	for k := range a {
+		if !bytes.Equal(a[k], b[k]) {
+			t.Errorf("%s changed", k)
+		}
+	}
+	if len(a) != len(b) {
+		t.Errorf("members: %d, were %d", len(b), len(a))
+	}
+}
