@@ -25,7 +25,7 @@ type Options struct {
 	Store KeyStore
 	// Live finds or begins the live side of a key: its counters, its wallet. It is
 	// called when a key is loaded, never on a hit.
-	Live func(keyID int64) *live.Key
+	Live func(keyID, walletID int64) *live.Key
 
 	CachedKeys  int64 // most keys kept, default 200,000
 	CachedRules int64 // most price rules (client × model) kept, default 200,000

@@ -150,7 +150,7 @@ func (c *Catalog) load(ctx context.Context, digest *[32]byte) (*Key, error) {
 	k := newKey(row)
 	k.era = era
 	if c.o.Live != nil {
-		k.Live = c.o.Live(k.ID)
+		k.Live = c.o.Live(k.ID, k.WalletID)
 	}
 	c.keys.Set(cacheKey(digest), k, 1)
 	return k, nil

@@ -16,8 +16,7 @@ type Bill struct {
 }
 
 // Price bills units at the rule that was pinned when the hold was taken. cost is
-// the supplier's rule without multipliers; nil prices the supplier like the base
-// of the customer's. A charge that can not be computed is the whole hold: unknown
+// the supplier's rule; nil: it asks nothing that is known. A charge that can not be computed is the whole hold: unknown
 // is never free, and never above what was reserved.
 func Price(rule, cost *price.Rule, u *usage.Units, hold money.Amount) Bill {
 	var b Bill
@@ -30,8 +29,7 @@ func Price(rule, cost *price.Rule, u *usage.Units, hold money.Amount) Bill {
 		b.Charge, b.Overrun = hold, full-hold
 	}
 	if cost == nil {
-		base := price.Rule{Version: rule.Version, ModelPPM: 1_000_000, GroupPPM: 1_000_000, ClientPPM: 1_000_000}
-		cost = &base
+		return b
 	}
 	if c, err := cost.Charge(u); err == nil {
 		b.Cost = c

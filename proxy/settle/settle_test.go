@@ -25,7 +25,7 @@ func TestPriceNeverAboveTheHold(t *testing.T) {
 	u[usage.Input], u[usage.Output] = 1000, 100
 	f := func(hold, charge, overrun money.Amount) {
 		t.Helper()
-		b := Price(r, nil, &u, hold)
+		b := Price(r, rule(t, 1_000_000, "2", "10"), &u, hold)
 		if b.Charge != charge || b.Overrun != overrun || b.Cost != 3_000_000 {
 			t.Fatalf("hold %d: %+v; want charge %d, overrun %d, cost 3000000", hold, b, charge, overrun)
 		}

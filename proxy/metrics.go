@@ -1,0 +1,52 @@
+package main
+
+import (
+	"strconv"
+
+	"tokenrelay/shared/usage"
+)
+
+// register makes the counters that parts keep as plain atomics visible.
+func (p *process) register() {
+	m := p.metrics
+	number := func(name string, f func() int64) { m.Gauge(name, func() float64 { return float64(f()) }) }
+
+	r := p.relay
+	number("relay_requests_running", r.Running.Load)
+	for s := usage.Success; s <= usage.Refused; s++ {
+		number(`relay_requests_total{status="`+s.String()+`"}`, r.Stats.Ended[s].Load)
+	}
+	for _, status := range []int{400, 401, 402, 403, 404, 405, 408, 409, 413, 415, 429, 431, 500, 501, 502, 503, 504} {
+		number(`relay_refusals_total{status="`+strconv.Itoa(status)+`"}`, r.Stats.Refusals[status].Load)
+	}
+	number("relay_attempts_total", r.Stats.Attempts.Load)
+	number("relay_failovers_total", r.Stats.Failovers.Load)
+	number("relay_provider_keys_parked_total", r.Stats.KeysParked.Load)
+	number("relay_usage_estimated_total", r.Stats.Estimated.Load)
+	number("relay_usage_suspect_total", r.Stats.Suspect.Load)
+	number("relay_overrun_nanousd_total", r.Stats.Overrun.Load)
+	number("relay_charged_nanousd_total", r.Stats.Charged.Load)
+	number("relay_unrecorded_total", r.Stats.Unrecorded.Load)
+	number("relay_panics_total", r.Stats.Panics.Load)
+	number("relay_refusals_dropped_total", p.refusals.Dropped.Load)
+
+	number("relay_client_connections", p.server.Conns.Load)
+	number("relay_unreadable_requests_total", p.server.Refused.Load)
+
+	u := p.upstream
+	number("relay_upstream_dials_total", u.Dials.Load)
+	number("relay_upstream_dial_errors_total", u.DialErrors.Load)
+	number("relay_upstream_reuses_total", u.Reuses.Load)
+	number("relay_upstream_discards_total", u.Discards.Load)
+	number("relay_upstream_silent_retries_total", u.Retries.Load)
+
+	number("relay_sql_statements_total", func() int64 { return int64(p.db.Statements()) })
+
+	number("relay_leases_open", func() int64 { return int64(p.leases.Stats().Leases) })
+	number("relay_leases_free_nanousd", func() int64 { return int64(p.leases.Stats().Free) })
+	number("relay_leases_held_nanousd", func() int64 { return int64(p.leases.Stats().Held) })
+	number("relay_lease_grants_total", func() int64 { return int64(p.leases.Stats().Grants.Load()) })
+	number("relay_lease_refused_total", func() int64 { return int64(p.leases.Stats().Refused.Load()) })
+	number("relay_lease_slow_holds_total", func() int64 { return int64(p.leases.Stats().SlowHolds.Load()) })
+	number("relay_lease_errors_total", func() int64 { return int64(p.leases.Stats().Errors.Load()) })
+}

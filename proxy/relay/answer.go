@@ -1,0 +1,94 @@
+package relay
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/valyala/fasthttp"
+
+	"tokenrelay/shared/apierr"
+	"tokenrelay/shared/reqid"
+)
+
+// Header names in their canonical form, so that setting them folds nothing.
+var (
+	hdrRequestID  = []byte("X-Request-Id")
+	hdrRelayError = []byte("X-Relay-Error")
+	hdrRetryAfter = []byte("Retry-After")
+	hdrBuffering  = []byte("X-Accel-Buffering")
+	hdrCache      = []byte("Cache-Control")
+	hdrClamped    = []byte("X-Relay-Max-Tokens-Clamped")
+	valNo         = []byte("no")
+	valNoCache    = []byte("no-cache")
+	typeJSON      = []byte("application/json")
+	typeEvents    = []byte("text/event-stream; charset=utf-8")
+)
+
+// reply writes a buffered answer. The answer's memory and the response's change
+// places: nothing is copied.
+func (x *Exchange) reply() {
+	resp := &x.ctx.Response
+	x.commonFields(resp)
+	resp.Header.SetContentTypeBytes(typeJSON)
+	x.out = resp.SwapBody(x.out)
+}
+
+// commit begins the streamed answer.
+func (x *Exchange) commit() {
+	resp := &x.ctx.Response
+	x.commonFields(resp)
+	resp.Header.SetContentTypeBytes(typeEvents)
+	resp.Header.SetCanonical(hdrCache, valNoCache)
+	resp.Header.SetCanonical(hdrBuffering, valNo)
+	x.phase = waitStream
+	resp.SetBodyStream(answerBody{x}, -1)
+}
+
+func (x *Exchange) commonFields(resp *fasthttp.Response) {
+	resp.Header.SetCanonical(hdrRequestID, x.requestID())
+	if x.admitted {
+		x.limitFields(resp)
+		if x.ticket.Clamped {
+			resp.Header.SetCanonical(hdrClamped, strconv.AppendInt(x.text[:0], x.ticket.OutputCap, 10))
+		}
+	}
+}
+
+// answerError renders an error in the protocol's shape; a refusal that an upstream
+// made stands in x.out already.
+func (x *Exchange) answerError(e *apiError) {
+	resp := &x.ctx.Response
+	resp.ResetBody()
+	resp.SetStatusCode(e.Status)
+	resp.Header.SetContentTypeBytes(typeJSON)
+	x.commonFields(resp)
+	if x.passed {
+		x.out = resp.SwapBody(x.out)
+		return
+	}
+	errorFields(resp, e)
+	x.out = apierr.Append(x.out[:0], x.match.Shape(), e, x.requestID())
+	x.out = resp.SwapBody(x.out)
+}
+
+func errorFields(resp *fasthttp.Response, e *apiError) {
+	resp.Header.SetCanonical(hdrRelayError, []byte(e.Code))
+	if e.RetryAfter > 0 {
+		var n [20]byte
+		resp.Header.SetCanonical(hdrRetryAfter, strconv.AppendInt(n[:0], int64(e.RetryAfter), 10))
+	}
+}
+
+// Refuse answers a request that is not served with an error in a protocol's shape.
+func (r *Relay) Refuse(ctx *fasthttp.RequestCtx, shape apierr.Shape, e *apiError) {
+	id := []byte(reqid.New(ctx.Time()).String())
+	resp := &ctx.Response
+	resp.SetStatusCode(e.Status)
+	resp.Header.SetContentTypeBytes(typeJSON)
+	resp.Header.SetCanonical(hdrRequestID, id)
+	errorFields(resp, e)
+	resp.SetBody(apierr.Append(nil, shape, e, id))
+	r.Stats.refused(e)
+}
+
+func sprintf(format string, args ...any) string { return fmt.Sprintf(format, args...) }

@@ -1,0 +1,394 @@
+package relay
+
+import (
+	"errors"
+	"io"
+	"math/rand/v2"
+	"time"
+
+	"tokenrelay/proxy/protocol"
+	"tokenrelay/proxy/protocol/openai"
+	"tokenrelay/proxy/route"
+	"tokenrelay/proxy/sse"
+	"tokenrelay/proxy/upstream"
+	"tokenrelay/shared/apierr"
+	"tokenrelay/shared/money"
+	"tokenrelay/shared/usage"
+)
+
+// verdict is what became of one attempt.
+type verdict uint8
+
+const (
+	answered verdict = iota // the customer gets this answer
+	next                    // nothing was sent to the customer: another upstream may
+	refused                 // the customer gets the upstream's own refusal (x.out, status)
+	stop                    // no other upstream may be asked
+)
+
+// attempts asks upstreams one after another until one has begun to answer. After
+// the first real output there is no other attempt (D11).
+func (x *Exchange) attempts() *apiError {
+	last := apierr.ErrUpstreamError
+	onlyRate, wait := true, 0
+	for ; x.attempt < x.r.o.MaxAttempts; x.attempt++ {
+		if err := x.choose(); err != nil {
+			if x.attempt == 0 {
+				return err
+			}
+			break
+		}
+		v, err := x.try()
+		switch v {
+		case answered:
+			return nil
+		case refused, stop:
+			return err
+		}
+		last = err
+		if err.Code != apierr.NoHealthyUpstream {
+			onlyRate = false
+		} else if wait == 0 || err.RetryAfter < wait {
+			wait = err.RetryAfter
+		}
+		if x.startedMono+int64(x.r.o.MaxRequest) <= upstream.Now() {
+			break
+		}
+	}
+	if onlyRate {
+		return apierr.ErrNoHealthyUpstream.WithRetryAfter(max(1, wait))
+	}
+	if last.Code == apierr.NoHealthyUpstream {
+		last = apierr.ErrUpstreamError
+	}
+	return last
+}
+
+// retryPause is waited before a route is asked again, times the attempt.
+const retryPause = 50 * time.Millisecond
+
+// choose picks the upstream of the next attempt.
+func (x *Exchange) choose() *apiError {
+	f := route.Filter{Protocol: x.lane.protocol, Provider: x.pinned}
+	why, after := route.Pick(x.model, &f, &x.tried, false, x.r.o.Catalog, route.Now(), rand.Uint64(), &x.choice)
+	if why == route.Exhausted {
+		// Only routes that have just failed are left: they get a moment.
+		x.pause(time.Duration(x.attempt) * retryPause)
+		why, after = route.Pick(x.model, &f, &x.tried, true, x.r.o.Catalog, route.Now(), rand.Uint64(), &x.choice)
+	}
+	switch why {
+	case route.Chosen:
+		x.tried.Add(x.choice.Route.ID)
+		return nil
+	case route.NoRoute:
+		if x.pinned != nil {
+			return apierr.UnknownModel(string(x.peek.Model))
+		}
+		return apierr.Invalid("model", sprintf(errNoLane, x.peek.Model))
+	case route.NoKeys:
+		return apierr.ErrNoProviderKeys
+	case route.Paused:
+		return apierr.ErrProviderPaused
+	}
+	return apierr.ErrNoHealthyUpstream.WithRetryAfter(max(1, after))
+}
+
+// pause waits a moment between two attempts.
+func (x *Exchange) pause(d time.Duration) {
+	t := time.NewTimer(d)
+	<-t.C
+}
+
+// try is one attempt at the chosen upstream. With next, err is what the customer
+// gets if it was the last. The upstream counts as busy until the attempt, or the
+// stream that it began, is over.
+func (x *Exchange) try() (verdict, *apiError) {
+	x.choice.Begin()
+	x.busy = true
+	v, err := x.ask()
+	if v != answered || !x.stream {
+		x.leaveUpstream()
+	}
+	return v, err
+}
+
+// leaveUpstream ends the use of the chosen upstream.
+func (x *Exchange) leaveUpstream() {
+	if x.busy {
+		x.busy = false
+		x.choice.End()
+	}
+}
+
+// ask sends the request and reads the answer up to where it is known to be one.
+func (x *Exchange) ask() (verdict, *apiError) {
+	c := &x.choice
+	host, err := x.r.o.Upstream.Host(c.Route.Provider.BaseURL)
+	if err != nil {
+		x.r.o.Log.Error("cannot use a provider", "provider", c.Route.Provider.Slug, "error", err)
+		c.Bad(route.Now())
+		return next, apierr.ErrUpstreamError
+	}
+	x.prepare()
+	x.write(host)
+
+	x.begun = upstream.Now()
+	a := x.note()
+	x.flight.Sent(c.Route.ID, c.Key.ID, a.StartMicros)
+	x.sent = true
+	x.phase = waitHead
+	limit := x.r.o.FirstByteTimeout
+	if x.stream {
+		limit = x.r.o.StreamStartTimeout
+	}
+	x.firstByteBy = min(x.begun+int64(limit), x.endBy)
+	err = x.call.Do(host, x.req, x)
+	x.phase = idle
+	if err != nil {
+		return x.failed(a, err)
+	}
+	x.lastRead = upstream.Now()
+	x.openedAt = x.lastRead
+	a.HTTPStatus = int32(x.call.Head.Status)
+	switch {
+	case x.call.Head.Status != 200:
+		return x.errorStatus(a)
+	case len(x.call.Head.ContentEncoding) > 0 && string(x.call.Head.ContentEncoding) != "identity":
+		return x.failed(a, errEncoded)
+	case x.stream:
+		return x.open(a)
+	default:
+		return x.readAnswer(a)
+	}
+}
+
+var (
+	errEncoded  = errors.New("relay: the upstream compressed its answer though it was asked not to")
+	errTooBig   = errors.New("relay: the upstream's answer is too large")
+	errNoOutput = errors.New("relay: the upstream's stream ended before any output")
+)
+
+// prepare sets up how the answer of this attempt is read.
+func (x *Exchange) prepare() {
+	x.call.Close()
+	x.ev, x.evDone, x.out = x.ev[:0], 0, x.out[:0]
+	x.scan = sse.Scanner{}
+	x.oversize, x.done = false, false
+	x.cfg = protocol.StreamConfig{
+		UpstreamModel: x.choice.Route.UpstreamModel,
+		Dialect:       uint8(openai.ParseDialect(x.choice.Route.Provider.Dialect)),
+		AskedUsage:    x.peek.IncludeUsage,
+		Pinned:        x.pinned != nil,
+		ClientModel:   x.showName,
+		Family:        x.end.Family,
+		InputEstimate: x.end.InputEstimate,
+	}
+	x.answer = x.lane.answer(x)
+	x.answer.Reset(&x.cfg)
+}
+
+// write builds the request in x.req: one head, the customer's body with the few
+// changes of D8.
+func (x *Exchange) write(h *upstream.Host) {
+	b := h.AppendRequestLine(x.req[:0], x.lane.path)
+	b = upstream.AppendField(b, "Content-Type", "application/json")
+	if x.stream {
+		b = upstream.AppendField(b, "Accept", "text/event-stream")
+	} else {
+		b = upstream.AppendField(b, "Accept", "application/json")
+	}
+	b = upstream.AppendField(b, "Accept-Encoding", "identity")
+	b = upstream.AppendField(b, "User-Agent", "token-relay")
+	b = x.lane.fields(b, x)
+	b, bodyAt := upstream.AppendEnd(b)
+	edit := protocol.Edit{Model: x.choice.Route.UpstreamModel, IncludeUsage: x.lane.needsUsage(x) && !x.peek.IncludeUsage}
+	if n := x.ticket.OutputCap; n > 0 && x.ticket.Clamped {
+		edit.MaxTokens, edit.MaxTokensField = n, x.lane.capField(x)
+	}
+	b = x.lane.request(b, x, &edit)
+	upstream.PutLength(b, bodyAt)
+	x.req = b
+}
+
+// note begins the attempt's line in the record.
+func (x *Exchange) note() *usage.Attempt {
+	n := min(x.attempt, usage.MaxAttempts-1)
+	x.rec.NumAttempts = uint8(n + 1)
+	a := &x.rec.Attempts[n]
+	*a = usage.Attempt{RouteID: x.choice.Route.ID, ProviderKeyID: x.choice.Key.ID, StartMicros: x.sinceMicros()}
+	return a
+}
+
+// close ends the attempt's line.
+func (x *Exchange) close(a *usage.Attempt, o usage.Outcome) {
+	a.Outcome = o
+	a.EndMicros = x.sinceMicros()
+}
+
+// failed judges an attempt that broke before any output. A customer that left, a
+// key that was cut and a request that took too long end here for good.
+func (x *Exchange) failed(a *usage.Attempt, err error) (verdict, *apiError) {
+	x.call.Close()
+	switch {
+	case errors.Is(err, errClientGone):
+		x.close(a, usage.OutcomeCancelled)
+		x.rec.Status = usage.Cancelled
+		return stop, errLeft
+	case errors.Is(err, errKeyCut):
+		x.close(a, usage.OutcomeCancelled)
+		return stop, apierr.ErrKeyDisabled
+	case errors.Is(err, errTooLong):
+		x.close(a, usage.OutcomeTimeout)
+		x.choice.Bad(route.Now())
+		return stop, apierr.ErrUpstreamTimeout
+	case errors.Is(err, errFirstByte), errors.Is(err, errSilent):
+		x.close(a, usage.OutcomeTimeout)
+		x.choice.Bad(route.Now())
+		return next, apierr.ErrUpstreamTimeout
+	case errors.Is(err, errEncoded), errors.Is(err, errTooBig), errors.Is(err, errNoOutput),
+		errors.Is(err, upstream.ErrBadResponse), errors.Is(err, upstream.ErrHeadTooLarge), errors.Is(err, upstream.ErrBadChunk):
+		x.close(a, usage.OutcomeBadResponse)
+	case x.call.Got():
+		x.close(a, usage.OutcomeCut)
+	default:
+		x.close(a, usage.OutcomeConnect)
+	}
+	x.choice.Bad(route.Now())
+	return next, apierr.ErrUpstreamError
+}
+
+// errLeft is told to nobody: its customer has gone. 499 is what the record says.
+var errLeft = &apierr.Error{Code: apierr.RequestTimeout, Status: 499, Message: "The client closed the request."}
+
+const maxErrorBody = 64 << 10
+
+// errorStatus judges an answer with an error status by its body (protocols 9).
+func (x *Exchange) errorStatus(a *usage.Attempt) (verdict, *apiError) {
+	x.phase = waitBody
+	for len(x.ev) < maxErrorBody {
+		p, err := x.call.Next()
+		x.ev = append(x.ev, p...)
+		if err != nil {
+			break
+		}
+		x.lastRead = upstream.Now()
+	}
+	x.phase = idle
+	h := &x.call.Head
+	class := x.lane.class(x, h.Status, h.RetryAfter, x.ev)
+	x.close(a, usage.OutcomeStatus)
+	return x.classified(a, &class, x.ev)
+}
+
+// classified acts on an upstream's error: its key is cooled or parked, another
+// upstream is asked, or the customer is told.
+func (x *Exchange) classified(a *usage.Attempt, class *protocol.Class, body []byte) (verdict, *apiError) {
+	c, now := &x.choice, route.Now()
+	cool := time.Duration(class.CoolSeconds) * time.Second
+	switch class.Key {
+	case protocol.KeyPermanent:
+		c.Park(now)
+		x.r.Stats.KeysParked.Add(1)
+		x.r.o.Log.Warn("a provider refuses its key", "provider", c.Route.Provider.Slug, "key", c.Key.Name, "status", a.HTTPStatus, "fault", class.Fault.String())
+	case protocol.KeyTransient:
+		c.Cool(now, cool)
+	}
+	switch class.Fault {
+	case protocol.FaultServer:
+		c.Bad(now)
+	case protocol.FaultModelMissing:
+		c.ModelMissing(now)
+	}
+	if class.PassOn && !class.Failover {
+		e := &apierr.Error{Code: apierr.InvalidRequest, Status: class.Status}
+		x.out = x.lane.passError(x.out[:0], x, body)
+		x.passed = true
+		x.call.Close()
+		return refused, e
+	}
+	x.call.Close()
+	if class.Fault == protocol.FaultRateLimited {
+		return next, apierr.ErrNoHealthyUpstream.WithRetryAfter(max(1, class.CoolSeconds))
+	}
+	if !class.Failover {
+		return stop, apierr.ErrUpstreamError
+	}
+	return next, apierr.ErrUpstreamError
+}
+
+// readAnswer reads a buffered answer to its end and settles it.
+func (x *Exchange) readAnswer(a *usage.Attempt) (verdict, *apiError) {
+	x.phase = waitBody
+	for {
+		p, err := x.call.Next()
+		x.ev = append(x.ev, p...)
+		if err == io.EOF {
+			break
+		}
+		if err == nil && int64(len(x.ev)) > x.r.o.MaxAnswer {
+			err = errTooBig
+		}
+		if err != nil {
+			return x.failed(a, err)
+		}
+		x.lastRead = upstream.Now()
+	}
+	x.phase = idle
+	out, kind, err := x.answer.Buffered(x.out[:0], x.ev)
+	switch {
+	case err != nil:
+		return x.failed(a, upstream.ErrBadResponse)
+	case kind == protocol.ErrorEvent:
+		class := x.answer.ErrorClass()
+		x.close(a, usage.OutcomeErrorEvent)
+		return x.classified(a, &class, x.ev)
+	}
+	x.out = out
+	x.call.Close()
+	x.choice.Good((upstream.Now() - x.begun) / 1000)
+	x.close(a, usage.OutcomeOK)
+	x.rec.FirstTokenMicros = a.EndMicros
+	x.bytesOut = int64(len(out))
+	x.finish(usage.Success, 200, "")
+	return answered, nil
+}
+
+// open reads a stream until its first real output. What comes before is held back:
+// as long as the customer has got nothing, another upstream may answer. It is let
+// go after two seconds or 64 KiB all the same.
+func (x *Exchange) open(a *usage.Attempt) (verdict, *apiError) {
+	x.phase = waitOpening
+	for {
+		kinds, err := x.receive()
+		switch {
+		case err == errCommit:
+		case err == io.EOF && (kinds&begins != 0 || x.answer.Terminated()):
+		case err == io.EOF:
+			return x.failed(a, errNoOutput)
+		case err != nil && kinds&begins == 0:
+			return x.failed(a, err)
+		}
+		if kinds.has(protocol.ErrorEvent) {
+			class := x.answer.ErrorClass()
+			x.close(a, usage.OutcomeErrorEvent)
+			class.PassOn = class.PassOn && !class.Failover
+			return x.classified(a, &class, x.ev[:x.evDone])
+		}
+		if err != nil || kinds&begins != 0 || len(x.out) > holdBytes {
+			break
+		}
+	}
+	x.choice.Good((x.openedAt - x.begun) / 1000)
+	x.rec.FirstTokenMicros = x.sinceMicros()
+	x.flight.FirstToken(x.rec.FirstTokenMicros)
+	return answered, nil
+}
+
+// charge is what the units cost this customer, never above the hold.
+func (x *Exchange) charge(u *usage.Units) money.Amount {
+	c, err := x.rule.Charge(u)
+	if err != nil || c > x.ticket.Hold() {
+		return x.ticket.Hold()
+	}
+	return c
+}

@@ -1,0 +1,188 @@
+package relay
+
+import (
+	"io"
+	"net/netip"
+
+	"github.com/valyala/fasthttp"
+
+	"tokenrelay/proxy/admit"
+	"tokenrelay/proxy/auth"
+	"tokenrelay/proxy/catalog"
+	"tokenrelay/proxy/journal"
+	"tokenrelay/proxy/meter"
+	"tokenrelay/proxy/protocol"
+	"tokenrelay/proxy/protocol/anthropic"
+	"tokenrelay/proxy/protocol/openai"
+	"tokenrelay/proxy/route"
+	"tokenrelay/proxy/sse"
+	"tokenrelay/proxy/upstream"
+	"tokenrelay/shared/apierr"
+	"tokenrelay/shared/peek"
+	"tokenrelay/shared/price"
+	"tokenrelay/shared/reqid"
+	"tokenrelay/shared/usage"
+)
+
+// Presence is what a look at the customer's connection tells.
+type Presence uint8
+
+// The presences.
+const (
+	Present    Presence = iota
+	HalfClosed          // FIN: it will send no more, it may still read
+	Gone
+)
+
+// Client is the customer's connection.
+type Client interface {
+	Look() Presence // without waiting
+	Abort()         // close so that the customer sees a broken connection
+}
+
+// Exchange is one request with all that belongs to it, from its head to its
+// record. It is pooled: whoever holds a part of it past the request's end copies
+// it. Everything in it belongs to the connection's goroutine.
+type Exchange struct {
+	// Kept from request to request: memory that is reused.
+	call   upstream.Call
+	openai openai.Stream
+	claude anthropic.Stream
+	peek   peek.Request
+	req    []byte // request bytes for the upstream
+	ev     []byte // decoded answer bytes; ev[evDone:] are not yet events
+	out    []byte // answer bytes for the customer, not yet written
+
+	state
+}
+
+// state is what one request starts from zero with.
+type state struct {
+	r      *Relay
+	ctx    *fasthttp.RequestCtx
+	client Client
+	head   *Head
+	creds  auth.Credentials
+	match  *protocol.Match
+	lane   *lane
+	ip     netip.Addr
+
+	id     reqid.ID
+	idText [len("req_") + 26]byte
+
+	// The clock of the request: started on the wall, everything after on the
+	// monotonic clock of waits (upstream.Now).
+	startedMilli int64
+	startedMono  int64
+
+	// What was found of the request.
+	snap     *catalog.Snapshot
+	key      *catalog.Key
+	model    *catalog.Model
+	rule     *price.Rule
+	cost     price.Rule // the supplier's
+	body     []byte     // the customer's body, unchanged
+	pinned   *catalog.Provider
+	stream   bool
+	showName string // the model name that answers carry, "" = leave
+
+	// What was taken and must be given back or settled exactly once.
+	input    admit.Input
+	ticket   admit.Ticket
+	admitted bool
+	flight   *journal.Flight
+	finished bool // settled or voided, the record is written
+	passed   bool // x.out holds an upstream's refusal for the customer
+
+	// The attempt under way.
+	tried   route.Tried
+	choice  route.Choice
+	cfg     protocol.StreamConfig
+	answer  answerStream
+	scan    sse.Scanner
+	evDone  int
+	attempt int
+	busy    bool  // choice counts as in use
+	begun   int64 // monotonic ns
+	sent    bool  // some upstream has got this request
+
+	// The wait under way (wait.go).
+	phase       phase
+	firstByteBy int64 // monotonic ns
+	endBy       int64 // monotonic ns, of the whole request
+	lastRead    int64
+	lastWrite   int64
+	openedAt    int64 // upstream's headers arrived
+	halfProbed  bool  // a FIN was answered with a heartbeat
+
+	// The stream to the customer (stream.go).
+	w        io.Writer
+	oversize bool // amid an event larger than protocol.MaxEvent
+	done     bool // the terminator was met
+	bytesOut int64
+
+	text [64]byte // for numbers in header fields
+
+	end meter.End
+	rec usage.Record
+}
+
+// phase is what the goroutine of an exchange waits for.
+type phase uint8
+
+const (
+	idle        phase = iota
+	waitHead          // response headers of an upstream
+	waitBody          // the rest of a buffered answer
+	waitOpening       // the first output of a stream, failover still possible
+	waitStream        // events of a stream that the customer has begun to get
+	waitEOF           // the end of an upstream's response behind its terminator
+	waitDrain         // a stream whose customer has left, read on for its usage
+)
+
+// maxKept bounds the buffers that go back to the pool with an exchange.
+const maxKept = 1 << 20
+
+func (r *Relay) acquire(ctx *fasthttp.RequestCtx, head *Head, m *protocol.Match, c Client, ip netip.Addr) *Exchange {
+	x := r.pool.Get().(*Exchange)
+	x.r, x.ctx, x.head, x.match, x.client, x.ip = r, ctx, head, m, c, ip
+	started := ctx.Time().Add(r.o.Clock.Offset())
+	x.startedMilli = started.UnixMilli()
+	x.startedMono = upstream.Now()
+	x.endBy = x.startedMono + int64(r.o.MaxRequest)
+	x.id = reqid.New(started)
+	x.id.AppendTo(x.idText[:0])
+	x.rec = usage.Record{ID: x.id, ProxySlot: r.o.Slot, Endpoint: uint8(m.Endpoint), AdmittedMicros: started.UnixMicro()}
+	return x
+}
+
+// release ends an exchange. Whatever is still open is closed here; money was
+// settled before.
+func (r *Relay) release(x *Exchange) {
+	x.call.Close()
+	x.leaveUpstream()
+	x.req, x.ev, x.out = bound(x.req), bound(x.ev), bound(x.out)
+	x.state = state{}
+	r.pool.Put(x)
+}
+
+func bound(b []byte) []byte {
+	if cap(b) > maxKept {
+		return nil
+	}
+	return b[:0]
+}
+
+// requestID is the id as customers see it.
+func (x *Exchange) requestID() []byte { return x.idText[:] }
+
+// sinceMicros is the time since the request was received.
+func (x *Exchange) sinceMicros() int32 {
+	return int32(min((upstream.Now()-x.startedMono)/1000, 1<<31-1))
+}
+
+// NewID makes a request id for a request that is not relayed.
+func NewID(ctx *fasthttp.RequestCtx) string { return reqid.New(ctx.Time()).String() }
+
+// apiError is a short name.
+type apiError = apierr.Error

@@ -1,0 +1,285 @@
+// Package relay is the path of one request, from its head to its record: who
+// asks, for what, may it, at what price, from whom, and what became of it.
+package relay
+
+import (
+	"log/slog"
+	"net/netip"
+	"runtime/debug"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"tokenrelay/proxy/admit"
+	"tokenrelay/proxy/auth"
+	"tokenrelay/proxy/catalog"
+	"tokenrelay/proxy/journal"
+	"tokenrelay/proxy/lease"
+	"tokenrelay/proxy/protocol"
+	"tokenrelay/proxy/upstream"
+	"tokenrelay/shared/apierr"
+	"tokenrelay/shared/apikey"
+	"tokenrelay/shared/peek"
+	"tokenrelay/shared/reqid"
+)
+
+// Options of a relay.
+type Options struct {
+	Catalog  *catalog.Catalog
+	Gate     *admit.Gate
+	Journal  *journal.Journal
+	Upstream *upstream.Client
+	Refusals Refusals
+	Clock    Clock
+	Log      *slog.Logger
+	Slot     int16 // proxy slot, in every record
+
+	FirstByteTimeout   time.Duration // a buffered answer begins
+	StreamStartTimeout time.Duration // a stream begins
+	IdleTimeout        time.Duration // an upstream amid its answer
+	MaxRequest         time.Duration // all attempts together
+	ColdTimeout        time.Duration // a key that is not in memory
+	MaxAttempts        int
+	MaxAnswer          int64 // bytes of a buffered answer
+}
+
+// Refusals counts what was refused after authentication and keeps samples.
+type Refusals interface {
+	// Note counts one refusal; it must not keep what it is given.
+	Note(key *catalog.Key, model string, known bool, endpoint protocol.Endpoint, e *apierr.Error, id reqid.ID, at time.Time)
+}
+
+// Clock is the offset of Postgres's clock to this machine's.
+type Clock interface{ Offset() time.Duration }
+
+// Relay serves requests.
+type Relay struct {
+	o    Options
+	pool sync.Pool
+
+	Running atomic.Int64 // requests under way
+	Stats   Stats
+}
+
+// New makes a relay.
+func New(o Options) *Relay {
+	if o.ColdTimeout == 0 {
+		o.ColdTimeout = 3 * time.Second
+	}
+	if o.MaxAnswer == 0 {
+		o.MaxAnswer = 64 << 20
+	}
+	r := &Relay{o: o}
+	r.pool.New = func() any { return new(Exchange) }
+	return r
+}
+
+// Serve answers one request of a served endpoint. For a stream it returns when the
+// answer has begun; the rest is written by answerBody.WriteTo on the same
+// goroutine.
+func (r *Relay) Serve(ctx *fasthttp.RequestCtx, head *Head, m *protocol.Match, c Client, ip netip.Addr) {
+	r.Running.Add(1)
+	x := r.acquire(ctx, head, m, c, ip)
+	streaming := false
+	defer func() {
+		if p := recover(); p != nil {
+			r.panicked(x, p)
+			streaming = false
+		}
+		if !streaming {
+			r.release(x)
+			r.Running.Add(-1)
+		}
+	}()
+	if err := x.serve(); err != nil {
+		x.refuse(err)
+		return
+	}
+	streaming = x.phase == waitStream
+}
+
+// serve is the way of one request.
+func (x *Exchange) serve() *apiError {
+	if err := x.authenticate(); err != nil {
+		return err
+	}
+	x.lane = laneOf(x.match.Endpoint)
+	if x.lane == nil {
+		return x.models()
+	}
+	if err := x.read(); err != nil {
+		return err
+	}
+	if err := x.resolve(); err != nil {
+		return err
+	}
+	if err := x.admit(); err != nil {
+		return err
+	}
+	if err := x.attempts(); err != nil {
+		return err
+	}
+	if x.stream {
+		x.commit()
+		return nil
+	}
+	x.reply()
+	return nil
+}
+
+// authenticate finds the key. The address is judged first: guessing keys must not
+// cost look-ups.
+func (x *Exchange) authenticate() *apiError {
+	if err := x.r.o.Gate.AllowIP(x.ip, lease.Now()); err != nil {
+		return err
+	}
+	x.creds = auth.Credentials{Authorization: x.head.Authorization, APIKey: x.head.APIKey, GoogKey: x.head.GoogKey}
+	key, err := auth.Authenticate(x.r.o.Catalog, &x.creds, x.match.Family, x.ip, x.startedMilli, x.r.o.ColdTimeout)
+	x.key = key
+	return err
+}
+
+// read finds in the body what must be known before it may cost anything.
+func (x *Exchange) read() *apiError {
+	if e := x.head.ContentEncoding; len(e) > 0 && string(e) != "identity" {
+		return apierr.ErrUnsupportedEncoding
+	}
+	x.body = x.ctx.Request.Body()
+	if err := peek.Scan(x.body, x.lane.shape, &x.peek); err != nil {
+		return err
+	}
+	x.stream = x.peek.Stream
+	if x.stream && !x.ctx.Request.Header.IsHTTP11() {
+		return errOldHTTP
+	}
+	return nil
+}
+
+var (
+	errOldHTTP   = apierr.Invalid("stream", "A stream needs HTTP/1.1 or later.")
+	errNoLane    = "The model '%s' is not served on this endpoint."
+	errNoBound   = apierr.Invalid("messages", "The request has parts of unknown size, and the model's context window is not known either: its cost has no bound.")
+	errAboveCap  = "The output cap is above the model's maximum of %d tokens."
+	errStoredIDs = "Objects stored at a provider ('%s') are not supported here."
+)
+
+// resolve finds the model, its price for this customer, and the provider if the
+// path pins one. The request keeps the snapshot it finds here to its end.
+func (x *Exchange) resolve() *apiError {
+	x.snap = x.r.o.Catalog.Snapshot()
+	if x.match.Pinned {
+		if x.pinned = x.snap.Providers[string(x.match.Provider)]; x.pinned == nil {
+			return apierr.ErrNotFound
+		}
+	}
+	x.model = x.snap.Models[string(x.peek.Model)]
+	if x.model == nil && x.pinned != nil {
+		x.model = x.pinned.Native[string(x.peek.Model)]
+	}
+	if x.model == nil {
+		return apierr.UnknownModel(string(x.peek.Model))
+	}
+	if err := x.chooseAuto(); err != nil {
+		return err
+	}
+	if x.peek.StoredID != "" {
+		return apierr.Newf(apierr.NotFound, errStoredIDs, x.peek.StoredID)
+	}
+	if x.rule = x.r.o.Catalog.Rule(x.key, x.model, x.startedMilli); x.rule == nil {
+		return apierr.UnknownModel(string(x.peek.Model))
+	}
+	if c := x.peek.OutputCap(); c > x.model.MaxOutput && x.model.MaxOutput > 0 {
+		return apierr.Invalid(x.capMember(), sprintf(errAboveCap, x.model.MaxOutput))
+	}
+	return nil
+}
+
+// capMember is the body's member for the output cap that counts.
+func (x *Exchange) capMember() string {
+	if x.peek.MaxCompletion >= x.peek.MaxTokens {
+		return "max_completion_tokens"
+	}
+	return "max_tokens"
+}
+
+// admit takes what the request needs: a place in the journal, its rates, its hold.
+func (x *Exchange) admit() *apiError {
+	if !x.r.o.Journal.Healthy() {
+		return apierr.ErrMoneyUnavailable
+	}
+	if x.flight = x.r.o.Journal.Flights().Acquire(); x.flight == nil {
+		return apierr.ErrOverloaded
+	}
+	x.input = admit.Input{
+		Key: x.key, Group: x.snap.Groups[x.key.GroupID], Model: x.model, Rule: x.rule,
+		ClientCap: x.peek.OutputCap() > 0, NoClamp: x.pinned != nil,
+		BodyBytes: len(x.body), Now: lease.Now(), Milli: x.startedMilli,
+	}
+	if !x.peek.Bound(x.model.ContextTokens, &x.input.Bound) {
+		return errNoBound
+	}
+	if x.input.Bound.OutputTokens = x.model.MaxOutput; x.input.ClientCap {
+		x.input.Bound.OutputTokens = x.peek.OutputCap()
+	}
+	if err := x.r.o.Gate.Admit(&x.input, &x.ticket); err != nil {
+		return err
+	}
+	x.admitted = true
+	x.fillRecord()
+	x.flight.Begin(&x.rec)
+	return nil
+}
+
+// Judgement is what a head alone tells about a key.
+type Judgement uint8
+
+// The judgements.
+const (
+	KeyCold    Judgement = iota // not in memory: it has to be looked up
+	KeyKnown                    // in memory
+	KeyUnknown                  // none, malformed, or known not to exist
+)
+
+// Judge looks at the key in a head without looking it up.
+func (r *Relay) Judge(raw []byte, family protocol.Family) Judgement {
+	var h Head
+	if ReadHead(raw, &h) != nil {
+		return KeyUnknown
+	}
+	creds := auth.Credentials{Authorization: h.Authorization, APIKey: h.APIKey, GoogKey: h.GoogKey}
+	token := creds.Token(family)
+	if token == nil {
+		return KeyUnknown
+	}
+	switch apikey.Check(token) {
+	case apikey.BadCRC, apikey.Malformed:
+		return KeyUnknown
+	}
+	digest := apikey.Digest(token)
+	switch _, known, err := r.o.Catalog.Cached(&digest); {
+	case !known:
+		return KeyCold
+	case err != nil:
+		return KeyUnknown
+	}
+	return KeyKnown
+}
+
+// IsProvider reports whether a slug is a configured provider.
+func (r *Relay) IsProvider(slug []byte) bool {
+	return r.o.Catalog.Snapshot().Providers[string(slug)] != nil
+}
+
+// panicked ends a request whose code failed: the customer gets a 500, what was
+// taken is given back or, if an upstream was asked, settled by what is known.
+func (r *Relay) panicked(x *Exchange, p any) {
+	r.logPanic(x, p)
+	x.refuse(apierr.ErrProxyError)
+}
+
+func (r *Relay) logPanic(x *Exchange, p any) {
+	r.Stats.Panics.Add(1)
+	r.o.Log.Error("a request panicked", "panic", p, "request_id", string(x.requestID()), "stack", string(debug.Stack()))
+}

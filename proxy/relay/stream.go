@@ -1,0 +1,263 @@
+package relay
+
+import (
+	"errors"
+	"io"
+	"tokenrelay/proxy/live"
+
+	"tokenrelay/proxy/protocol"
+	"tokenrelay/proxy/upstream"
+	"tokenrelay/shared/apierr"
+	"tokenrelay/shared/usage"
+)
+
+// kinds is a set of protocol.Kind.
+type kinds uint16
+
+func (k kinds) has(one protocol.Kind) bool { return k&(1<<one) != 0 }
+
+// begins is what ends the opening of a stream.
+const begins = kinds(1<<protocol.Output | 1<<protocol.Final | 1<<protocol.Terminator)
+
+// receive waits for the next bytes of the answer, takes with them what else has
+// arrived, and turns whole events into bytes for the customer in x.out. It never
+// waits for more than there is (D10). With io.EOF the rest is taken as the last
+// event.
+func (x *Exchange) receive() (kinds, error) {
+	p, err := x.call.Next()
+	if err == nil {
+		x.lastRead = upstream.Now()
+		x.ev = append(x.ev, p...)
+		for err == nil && x.call.Buffered() && len(x.ev)-x.evDone < protocol.MaxEvent {
+			p, err = x.call.Next()
+			x.ev = append(x.ev, p...)
+		}
+	}
+	k := x.digest(err == io.EOF)
+	if x.evDone == len(x.ev) {
+		x.ev, x.evDone = x.ev[:0], 0
+	} else if x.evDone > cap(x.ev)/2 {
+		n := copy(x.ev, x.ev[x.evDone:])
+		x.ev, x.evDone = x.ev[:n], 0
+	}
+	return k, err
+}
+
+// digest gives complete events to the answer's observer until the stream's own end
+// or an error event.
+func (x *Exchange) digest(last bool) (k kinds) {
+	for {
+		rest := x.ev[x.evDone:]
+		if len(rest) == 0 {
+			return k
+		}
+		var kind protocol.Kind
+		if x.oversize {
+			n, end := x.scan.Tail(rest)
+			x.out, kind = x.answer.Partial(x.out, rest[:n], false, end)
+			x.evDone += n
+			x.oversize = !end
+			k |= 1 << kind
+			continue
+		}
+		n := x.scan.Next(rest)
+		switch {
+		case n > 0:
+		case last:
+			n = len(rest) // a last event without its blank line
+		case len(rest) > protocol.MaxEvent:
+			x.scan.Oversize(rest)
+			x.out, kind = x.answer.Partial(x.out, rest, true, false)
+			x.evDone += len(rest)
+			x.oversize = true
+			k |= 1 << kind
+			continue
+		default:
+			return k
+		}
+		at := len(x.out)
+		x.out, kind = x.answer.Event(x.out, rest[:n])
+		x.evDone += n
+		k |= 1 << kind
+		switch kind {
+		case protocol.ErrorEvent:
+			x.out = x.out[:at] // the upstream's words are not the customer's
+			return k
+		case protocol.Terminator:
+			x.done = true
+			return k
+		}
+	}
+}
+
+// answerBody is the exchange as fasthttp sees it: the body of a streamed response.
+// It has no Close: fasthttp would call it besides CloseWithError.
+type answerBody struct{ *Exchange }
+
+// Read is never used: SupportsBodyWriteTo says so.
+func (answerBody) Read([]byte) (int, error) { return 0, io.ErrUnexpectedEOF }
+
+// SupportsBodyWriteTo makes fasthttp drive the stream by WriteTo, each Write being
+// one flushed chunk.
+func (answerBody) SupportsBodyWriteTo() bool { return true }
+
+// WriteTo writes the stream to the customer as it comes. It returns an error when
+// the response must break off: the connection is then closed without the end that
+// a complete response has.
+func (b answerBody) WriteTo(w io.Writer) (n int64, err error) {
+	x := b.Exchange
+	defer func() {
+		if p := recover(); p != nil {
+			x.brokenBy(p)
+			err = errBroken
+		}
+	}()
+	x.w = w
+	x.lastWrite = upstream.Now()
+	err = x.pump()
+	return x.bytesOut, err
+}
+
+// CloseWithError is called once when the response is over, however it ended. What
+// WriteTo could not settle is settled here.
+func (b answerBody) CloseWithError(error) error {
+	x := b.Exchange
+	if !x.finished {
+		x.abandon(usage.Cancelled, "")
+	}
+	r := x.r
+	r.release(x)
+	r.Running.Add(-1)
+	return nil
+}
+
+var errBroken = errors.New("relay: the answer broke off")
+
+// pump is the loop of a stream: events in, bytes out, until its end. The record is
+// in the journal before the customer sees the end.
+func (x *Exchange) pump() error {
+	a := &x.rec.Attempts[x.rec.NumAttempts-1]
+	var k kinds
+	var err error
+	if x.call.Done() {
+		err = io.EOF
+	}
+	for {
+		switch {
+		case x.done:
+			x.close(a, usage.OutcomeOK)
+			return x.complete()
+		case k.has(protocol.ErrorEvent):
+			x.close(a, usage.OutcomeErrorEvent)
+			return x.breakOff(usage.Failed, apierr.ErrUpstreamError)
+		case err == nil:
+		case err == io.EOF && x.answer.Terminated():
+			x.close(a, usage.OutcomeOK)
+			return x.complete()
+		case errors.Is(err, errClientGone):
+			return x.left(a)
+		case errors.Is(err, errKeyCut):
+			x.rec.Flags |= usage.FlagKeyCut
+			x.close(a, usage.OutcomeCancelled)
+			return x.breakOff(usage.Failed, apierr.ErrKeyDisabled)
+		case errors.Is(err, errSilent), errors.Is(err, errTooLong):
+			x.close(a, usage.OutcomeTimeout)
+			return x.breakOff(usage.Timeout, apierr.ErrUpstreamTimeout)
+		default: // EOF without the stream's own end is a cut, never faked complete
+			x.close(a, usage.OutcomeCut)
+			return x.breakOff(usage.Failed, apierr.ErrUpstreamError)
+		}
+		if len(x.out) > 0 {
+			x.progress()
+			if x.flush() != nil {
+				return x.left(a)
+			}
+		}
+		if x.key.Live.Cut() == live.CutNow {
+			err = errKeyCut
+			continue
+		}
+		k, err = x.receive()
+	}
+}
+
+// progress notes in the in-flight slot what the customer owes with the bytes that
+// are about to be written.
+func (x *Exchange) progress() {
+	u := x.answer.Progress()
+	x.flight.Progress(x.charge(&u), &u)
+}
+
+// flush writes what there is.
+func (x *Exchange) flush() error {
+	n, err := x.w.Write(x.out)
+	x.bytesOut += int64(n)
+	x.out = x.out[:0]
+	x.lastWrite = x.lastRead
+	return err
+}
+
+// complete settles a stream that reached its own end and then writes the last
+// bytes. The upstream's response is read on to its end, or its connection is lost
+// to the pool.
+func (x *Exchange) complete() error {
+	x.finish(usage.Success, 200, "")
+	var err error
+	if len(x.out) > 0 {
+		err = x.flush()
+	}
+	x.phase = waitEOF
+	x.lastRead = upstream.Now()
+	for !x.call.Done() {
+		if _, e := x.call.Next(); e != nil {
+			break
+		}
+	}
+	x.call.Close()
+	return err
+}
+
+// breakOff ends a stream that can not be completed: what was produced is billed,
+// the customer is told in the stream, and the connection is closed without the end
+// of a complete response.
+func (x *Exchange) breakOff(status usage.Status, e *apiError) error {
+	x.call.Close()
+	x.abandon(status, e.Code)
+	x.out = apierr.AppendStreamError(x.out, x.match.Shape(), e, x.requestID())
+	_ = x.flush()
+	x.client.Abort()
+	return errBroken
+}
+
+// left ends a stream whose customer has gone: the upstream is cancelled at once and
+// what was produced is paid, or, by the key's policy, the upstream is read on for
+// the usage it will report (rulings 1.8).
+func (x *Exchange) left(a *usage.Attempt) error {
+	x.out = x.out[:0]
+	if limit := x.key.DrainTokens; limit > 0 && !x.done {
+		x.phase = waitDrain
+		for !x.done {
+			k, err := x.receive()
+			x.out = x.out[:0]
+			u := x.answer.Progress()
+			if err != nil || k.has(protocol.ErrorEvent) || u[usage.Output] >= limit {
+				break
+			}
+			x.flight.Progress(x.charge(&u), &u)
+		}
+	}
+	x.close(a, usage.OutcomeCancelled)
+	x.call.Close()
+	x.abandon(usage.Cancelled, "")
+	return errClientGone
+}
+
+// brokenBy ends a stream whose code failed.
+func (x *Exchange) brokenBy(p any) {
+	x.r.logPanic(x, p)
+	x.call.Close()
+	if !x.finished {
+		x.abandon(usage.Failed, apierr.ProxyError)
+	}
+	x.client.Abort()
+}

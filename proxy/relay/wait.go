@@ -1,0 +1,100 @@
+package relay
+
+import (
+	"errors"
+	"time"
+	"tokenrelay/proxy/live"
+
+	"tokenrelay/proxy/upstream"
+)
+
+// The reasons for which a wait ends. They come out of a read from the upstream.
+var (
+	errFirstByte  = errors.New("relay: the upstream did not answer in time")
+	errSilent     = errors.New("relay: the upstream fell silent")
+	errTooLong    = errors.New("relay: the request took longer than any may")
+	errClientGone = errors.New("relay: the customer left")
+	errKeyCut     = errors.New("relay: the key was disabled or revoked")
+)
+
+// errCommit pauses a read: a stream has been held back for long enough and is to
+// be given to the customer as it is. It is temporary, so that TLS keeps its place.
+var errCommit error = pause{}
+
+type pause struct{}
+
+func (pause) Error() string   { return "relay: time to let the stream go" }
+func (pause) Timeout() bool   { return true }
+func (pause) Temporary() bool { return true }
+
+const (
+	heartbeatAfter = int64(15 * time.Second) // silence towards the customer
+	holdOpening    = int64(2 * time.Second)  // how long the opening of a stream is held for failover
+	holdBytes      = 64 << 10                // and how much of it
+	eofWait        = int64(time.Second)      // for the end of a response behind its terminator
+)
+
+var _ upstream.Waiter = (*Exchange)(nil)
+
+// Tick is asked about twice a second while an upstream is silent: is there still
+// time, is the customer still there, may its key go on, is a heartbeat due.
+func (x *Exchange) Tick(now int64) error {
+	switch x.phase {
+	case waitHead:
+		if now >= x.firstByteBy {
+			return errFirstByte
+		}
+	case waitEOF:
+		if now-x.lastRead >= eofWait {
+			return errSilent
+		}
+		return nil
+	default:
+		if now-x.lastRead >= int64(x.r.o.IdleTimeout) {
+			return errSilent
+		}
+	}
+	if now >= x.endBy {
+		return errTooLong
+	}
+	if !x.stream {
+		return nil // a buffered answer is read to its end whoever still waits for it
+	}
+	if x.key.Live.Cut() == live.CutNow {
+		return errKeyCut
+	}
+	if x.phase == waitDrain {
+		return nil
+	}
+	switch x.client.Look() {
+	case Gone:
+		return errClientGone
+	case HalfClosed:
+		// It may only have finished sending. A heartbeat tells: a closed socket
+		// answers it with a reset.
+		if x.phase == waitStream && !x.halfProbed && x.boundary() {
+			x.halfProbed = true
+			return x.beat(now)
+		}
+	}
+	switch {
+	case x.phase == waitOpening && now-x.openedAt >= holdOpening:
+		return errCommit
+	case x.phase == waitStream && now-x.lastWrite >= heartbeatAfter && x.boundary():
+		return x.beat(now)
+	}
+	return nil
+}
+
+// boundary reports whether what the customer has got ends with a whole event.
+func (x *Exchange) boundary() bool { return !x.oversize && len(x.out) == 0 }
+
+// beat writes the protocol's heartbeat.
+func (x *Exchange) beat(now int64) error {
+	x.lastWrite = now
+	if _, err := x.w.Write(x.lane.heartbeat); err != nil {
+		return errClientGone
+	}
+	x.bytesOut += int64(len(x.lane.heartbeat))
+	return nil
+}

@@ -1,0 +1,166 @@
+package server
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"tokenrelay/proxy/relay"
+)
+
+// errBodyBudget ends a connection whose request body would not fit into the bytes
+// that all bodies together may take.
+var errBodyBudget = errors.New("server: request bodies take all the memory set aside for them")
+
+const (
+	// freeBody is what a request may send before it counts towards the budget: small
+	// requests cost no shared atomic.
+	freeBody = 256 << 10
+	// writePiece is the most that one write deadline covers, so that a slow but
+	// steady reader of a large answer is not taken for a stalled one.
+	writePiece = 64 << 10
+	// sendBuffer bounds what the kernel holds for a reader that has stopped (D5).
+	sendBuffer = 128 << 10
+)
+
+// listener wraps accepted connections.
+type listener struct {
+	net.Listener
+	s *Server
+}
+
+func (l *listener) Accept() (net.Conn, error) {
+	for {
+		nc, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		tcp := nc.(*net.TCPConn)
+		_ = tcp.SetWriteBuffer(sendBuffer)
+		c := &conn{TCPConn: tcp, s: l.s}
+		if c.raw, err = tcp.SyscallConn(); err != nil {
+			_ = tcp.Close()
+			continue
+		}
+		if ap, err := netip.ParseAddrPort(tcp.RemoteAddr().String()); err == nil {
+			c.ip = ap.Addr().Unmap()
+		}
+		c.lookFn = c.look // once per connection: a method value allocates
+		l.s.Conns.Add(1)
+		return c, nil
+	}
+}
+
+// conn is a customer's connection: it bounds how long a write may stall, counts
+// the bytes of a large body, and can be asked whether the customer is still there.
+type conn struct {
+	*net.TCPConn
+	s   *Server
+	raw syscall.RawConn
+	ip  netip.Addr
+
+	writeUntil int64 // the write deadline that is set, ns of s.start
+	received   int64 // bytes of the current request
+	counted    int64 // of which in the budget
+	over       bool
+
+	presence relay.Presence
+	lookFn   func(fd uintptr)
+	closed   atomic.Bool
+}
+
+// Read counts the bytes of the request that is being received.
+func (c *conn) Read(p []byte) (int, error) {
+	n, err := c.TCPConn.Read(p)
+	c.received += int64(n)
+	if c.received > freeBody {
+		more := c.received - freeBody - c.counted
+		c.counted += more
+		if c.s.bodyBytes.Add(more) > c.s.o.BodyBudget {
+			c.over = true
+			return n, errBodyBudget
+		}
+	}
+	return n, err
+}
+
+// requestDone gives the budget back; called when a request has been answered and
+// when the connection closes.
+func (c *conn) requestDone() {
+	if c.counted != 0 {
+		c.s.bodyBytes.Add(-c.counted)
+		c.counted = 0
+	}
+	c.received = 0
+	c.over = false
+}
+
+// Write sends p in pieces that must each make progress within the stall time. The
+// deadline is renewed only when a quarter of it has gone, not per write.
+func (c *conn) Write(p []byte) (int, error) {
+	done := 0
+	for {
+		now := int64(time.Since(c.s.start))
+		stall := int64(c.s.o.WriteStall)
+		if c.writeUntil-now < stall-stall/4 {
+			c.writeUntil = now + stall
+			if err := c.SetWriteDeadline(c.s.start.Add(time.Duration(c.writeUntil))); err != nil {
+				return done, err
+			}
+		}
+		piece := p[done:]
+		if len(piece) > writePiece {
+			piece = piece[:writePiece]
+		}
+		n, err := c.TCPConn.Write(piece)
+		done += n
+		if err != nil || done == len(p) {
+			return done, err
+		}
+	}
+}
+
+// Close closes once and gives the budget back.
+func (c *conn) Close() error {
+	if c.closed.CompareAndSwap(false, true) {
+		c.requestDone()
+		c.s.Conns.Add(-1)
+	}
+	return c.TCPConn.Close()
+}
+
+// Abort closes so that the customer sees a broken connection and never a clean
+// end.
+func (c *conn) Abort() { _ = c.SetLinger(0) }
+
+// Addr is the customer's address.
+func (c *conn) Addr() netip.Addr { return c.ip }
+
+// Look tells whether the customer is still there, without waiting.
+func (c *conn) Look() relay.Presence {
+	c.presence = relay.Gone
+	if err := c.raw.Control(c.lookFn); err != nil {
+		return relay.Gone
+	}
+	return c.presence
+}
+
+func (c *conn) look(fd uintptr) {
+	var b [1]byte
+	n, _, errno := syscall.Syscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&b[0])), 1,
+		syscall.MSG_PEEK|syscall.MSG_DONTWAIT, 0, 0)
+	switch {
+	case errno == syscall.EAGAIN || errno == syscall.EINTR:
+		c.presence = relay.Present
+	case errno != 0:
+		c.presence = relay.Gone
+	case n == 0:
+		c.presence = relay.HalfClosed
+	default:
+		c.presence = relay.Present // a pipelined request
+	}
+}

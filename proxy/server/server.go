@@ -1,0 +1,281 @@
+// Package server owns the proxy's public port: listeners, limits on heads and
+// bodies, the path table, draining, and the forwarding of everything that is not
+// inference to the admin process.
+package server
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"tokenrelay/proxy/protocol"
+	"tokenrelay/proxy/relay"
+	"tokenrelay/shared/apierr"
+)
+
+// Options of a server.
+type Options struct {
+	MaxBody        int // bytes of one request body
+	MaxHeader      int // bytes of a request head
+	BodyBudget     int64
+	WriteStall     time.Duration
+	TrustedProxies []netip.Prefix
+	AdminURL       string
+	PublicOperator bool
+	Log            *slog.Logger
+}
+
+// Server is the public port.
+type Server struct {
+	o       Options
+	relay   *relay.Relay
+	forward *forwarder
+	http    fasthttp.Server
+	start   time.Time
+
+	draining  atomic.Bool
+	bodyBytes atomic.Int64
+
+	Conns   atomic.Int64 // open connections
+	Refused atomic.Int64 // requests that could not be read
+}
+
+const (
+	headTime  = 10 * time.Second // for a head, and for a body as far as slowRate allows more
+	slowRate  = 1 << 10          // bytes/s that a body must at least come at (D6)
+	idleTime  = 3 * time.Minute  // of a keep-alive connection
+	judgeFrom = 64 << 10         // bodies from here on are read only for a key that exists
+	coldBody  = 1 << 20          // what a key that is not in memory may send before it is looked up
+)
+
+// New makes a server for a relay.
+func New(r *relay.Relay, o Options) (*Server, error) {
+	s := &Server{o: o, relay: r, start: time.Now()}
+	var err error
+	if s.forward, err = newForwarder(o.AdminURL); err != nil {
+		return nil, err
+	}
+	s.http = fasthttp.Server{
+		Handler:                       s.handle,
+		ErrorHandler:                  s.unreadable,
+		HeaderReceived:                s.judge,
+		ExpectHandler:                 s.expect,
+		Name:                          "",
+		NoDefaultServerHeader:         true,
+		NoDefaultContentType:          true,
+		ReadBufferSize:                o.MaxHeader,
+		WriteBufferSize:               4 << 10,
+		ReadTimeout:                   headTime,
+		IdleTimeout:                   idleTime,
+		MaxRequestBodySize:            o.MaxBody,
+		DisablePreParseMultipartForm:  true,
+		DisableHeaderNamesNormalizing: false,
+		CloseOnShutdown:               true,
+		SecureErrorLogMessage:         true,
+		Logger:                        quiet{},
+	}
+	return s, nil
+}
+
+// quiet drops fasthttp's own lines: they carry bytes of requests.
+type quiet struct{}
+
+func (quiet) Printf(string, ...any) {}
+
+// Serve accepts connections until Shutdown.
+func (s *Server) Serve(l net.Listener) error {
+	return s.http.Serve(&listener{Listener: l, s: s})
+}
+
+// Drain makes the server refuse new work; running requests go on.
+func (s *Server) Drain() { s.draining.Store(true) }
+
+// Shutdown closes the listeners and waits for connections to finish, until ctx
+// ends.
+func (s *Server) Shutdown(ctx context.Context) error {
+	err := s.http.ShutdownWithContext(ctx)
+	s.forward.close()
+	return err
+}
+
+// judge looks at a head before its body is read: how long the body may take, and
+// whether a large one is worth reading at all (rulings 3.11).
+func (s *Server) judge(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
+	n := h.ContentLength()
+	if n >= 0 && n < judgeFrom {
+		return fasthttp.RequestConfig{}
+	}
+	c := fasthttp.RequestConfig{ReadTimeout: headTime + time.Duration(s.o.MaxBody/slowRate)*time.Second}
+	if n > 0 {
+		c.ReadTimeout = headTime + time.Duration(n/slowRate)*time.Second
+	}
+	switch s.relay.Judge(h.RawHeaders(), protocol.FamilyNone) {
+	case relay.KeyUnknown:
+		c.MaxRequestBodySize = 1 // unreadable answers 401
+	case relay.KeyCold:
+		c.MaxRequestBodySize = min(coldBody, s.o.MaxBody)
+	}
+	return c
+}
+
+// expect answers "Expect: 100-continue" before the body is sent: a key or a size
+// that will be refused is refused now (D11).
+func (s *Server) expect(ctx *fasthttp.RequestCtx) int {
+	err := (*apierr.Error)(nil)
+	switch n := ctx.Request.Header.ContentLength(); {
+	case s.relay.Judge(ctx.Request.Header.RawHeaders(), protocol.FamilyNone) == relay.KeyUnknown:
+		err = apierr.ErrInvalidAPIKey
+	case n > s.o.MaxBody:
+		err = apierr.ErrBodyTooLarge
+	default:
+		return fasthttp.StatusContinue
+	}
+	s.relay.Refuse(ctx, s.shape(ctx), err)
+	return err.Status
+}
+
+// unreadable answers a request that could not be read.
+func (s *Server) unreadable(ctx *fasthttp.RequestCtx, err error) {
+	s.Refused.Add(1)
+	e := apierr.Invalid("", "The request is not readable HTTP.")
+	var small *fasthttp.ErrSmallBuffer
+	var timeout net.Error
+	c, _ := ctx.Conn().(*conn)
+	switch {
+	case errors.As(err, &small):
+		e = apierr.ErrHeadersTooLarge
+	case errors.Is(err, fasthttp.ErrBodyTooLarge):
+		e = apierr.ErrBodyTooLarge
+		if s.relay.Judge(ctx.Request.Header.RawHeaders(), protocol.FamilyNone) == relay.KeyUnknown {
+			e = apierr.ErrInvalidAPIKey
+		}
+	case errors.Is(err, errBodyBudget) || (c != nil && c.over):
+		e = apierr.ErrOverloaded
+	case errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		e = apierr.ErrRequestTimeout
+	}
+	s.relay.Refuse(ctx, s.shape(ctx), e)
+	ctx.Response.SetConnectionClose()
+}
+
+// shape is the error shape of a request that was not served.
+func (s *Server) shape(ctx *fasthttp.RequestCtx) apierr.Shape {
+	path := ctx.Request.Header.RequestURI()
+	if i := bytes.IndexByte(path, '?'); i >= 0 {
+		path = path[:i]
+	}
+	m := protocol.Lookup(ctx.Method(), path, false, s.relay.IsProvider)
+	if m.State == protocol.Forward {
+		return apierr.ShapeEnvelope
+	}
+	return m.Shape()
+}
+
+// handle is every request: what path is it, and who answers it.
+func (s *Server) handle(ctx *fasthttp.RequestCtx) {
+	c, _ := ctx.Conn().(*conn)
+	if c != nil {
+		defer c.requestDone()
+	}
+	path := ctx.Request.Header.RequestURI()
+	if i := bytes.IndexByte(path, '?'); i >= 0 {
+		path = path[:i]
+	}
+	var head relay.Head
+	bad := relay.ReadHead(ctx.Request.Header.RawHeaders(), &head)
+	m := protocol.Lookup(ctx.Method(), path, head.AnthropicVersion != nil, s.relay.IsProvider)
+	if bad != nil {
+		s.relay.Refuse(ctx, m.Shape(), bad)
+		ctx.Response.SetConnectionClose()
+		return
+	}
+	if s.draining.Load() {
+		s.relay.Refuse(ctx, m.Shape(), apierr.ErrDraining)
+		ctx.Response.SetConnectionClose()
+		return
+	}
+	switch m.State {
+	case protocol.Serve:
+		s.relay.Serve(ctx, &head, &m, c, s.clientIP(c, &head))
+	case protocol.Forward:
+		s.toAdmin(ctx, path, c, &head)
+	case protocol.NotServed:
+		s.relay.Refuse(ctx, m.Shape(), apierr.ErrNotImplemented)
+	case protocol.WrongMethod:
+		s.relay.Refuse(ctx, m.Shape(), apierr.ErrMethodNotAllowed)
+		ctx.Response.Header.Set("Allow", m.Allow)
+	default:
+		s.relay.Refuse(ctx, m.Shape(), apierr.ErrNotFound)
+	}
+}
+
+func (s *Server) toAdmin(ctx *fasthttp.RequestCtx, path []byte, c *conn, head *relay.Head) {
+	if !s.o.PublicOperator && (string(path) == "/admin/v1" || bytes.HasPrefix(path, []byte("/admin/v1/"))) {
+		s.relay.Refuse(ctx, apierr.ShapeEnvelope, apierr.ErrNotFound)
+		return
+	}
+	if err := s.forward.do(ctx, s.clientIP(c, head)); err != nil {
+		s.o.Log.Warn("admin does not answer", "error", err)
+		ctx.Response.Reset()
+		s.relay.Refuse(ctx, apierr.ShapeEnvelope, errAdminAway)
+	}
+}
+
+var errAdminAway = apierr.New(apierr.Overloaded, "The management API is not available at the moment. Try again shortly.").WithRetryAfter(5)
+
+// clientIP is the address that limits and allow lists see: the peer, or behind
+// trusted proxies the right-most hop that is not one of them (D15).
+func (s *Server) clientIP(c *conn, head *relay.Head) netip.Addr {
+	if c == nil {
+		return netip.Addr{}
+	}
+	ip := c.ip
+	if len(s.o.TrustedProxies) == 0 || head.ForwardedFor == nil || !s.trusted(ip) {
+		return ip
+	}
+	list := head.ForwardedFor
+	for len(list) > 0 {
+		hop := list
+		if i := bytes.LastIndexByte(list, ','); i >= 0 {
+			hop, list = list[i+1:], list[:i]
+		} else {
+			list = nil
+		}
+		a, err := netip.ParseAddr(string(bytes.Trim(hop, " \t")))
+		if err != nil {
+			return ip // whoever wrote that is not to be believed
+		}
+		ip = a.Unmap()
+		if !s.trusted(ip) {
+			return ip
+		}
+	}
+	return ip
+}
+
+func (s *Server) trusted(ip netip.Addr) bool {
+	for _, p := range s.o.TrustedProxies {
+		if p.Contains(ip) {
+			return true
+		}
+	}
+	return false
+}
+
+// Listen opens the public port.
+func Listen(addr string) (net.Listener, error) {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen on the public address: %w", err)
+	}
+	return l, nil
+}
