@@ -15,14 +15,21 @@ import (
 )
 
 // optionalUSD declares an amount that stays unset (store.None) unless it is given.
-func optionalUSD(s *config.Set, to *money.Amount, name, doc string) func() {
+// The returned function reads it after the flags are parsed.
+func optionalUSD(s *config.Set, to *money.Amount, name, doc string) func() error {
 	*to = store.None
-	var v money.Amount
-	s.USD(&v, name, "0", doc)
-	return func() {
-		if s.Given(name) {
-			*to = v
+	var text string
+	s.String(&text, name, "", doc+", in USD; none given: no limit")
+	return func() error {
+		if text == "" {
+			return nil
 		}
+		a, err := money.ParseUSD(text)
+		if err != nil || a < 0 {
+			return usageError("--%s must be an amount of USD such as 25 or 0.50", name)
+		}
+		*to = a
+		return nil
 	}
 }
 
@@ -33,10 +40,10 @@ func keyCreate(ctx context.Context, p *process, usage string, args []string) err
 	s.set.String(&client, "client", "", "the customer").Required()
 	s.set.String(&in.Name, "name", "", "name of the key").Required()
 	s.set.String(&models, "models", "", "model ids that the key may use, comma separated; none given: all the customer may use")
-	given := []func(){
-		optionalUSD(s.set, &in.MonthlyCap, "monthly-cap", "most USD a calendar month (UTC); none given: no cap"),
-		optionalUSD(s.set, &in.TotalQuota, "total-quota", "most USD in all; none given: no quota"),
-		optionalUSD(s.set, &in.DailyUSD, "daily-usd", "most USD a day (UTC); none given: no limit"),
+	given := []func() error{
+		optionalUSD(s.set, &in.MonthlyCap, "monthly-cap", "most that may be spent a calendar month (UTC)"),
+		optionalUSD(s.set, &in.TotalQuota, "total-quota", "most that may be spent in all"),
+		optionalUSD(s.set, &in.DailyUSD, "daily-usd", "most that may be spent a day (UTC)"),
 	}
 	const most = 1e12
 	s.set.Int(&in.RPM, "rpm", "0", "requests a minute, 0 = no limit", 0, most)
@@ -49,7 +56,9 @@ func keyCreate(ctx context.Context, p *process, usage string, args []string) err
 		return err
 	}
 	for _, f := range given {
-		f()
+		if err := f(); err != nil {
+			return err
+		}
 	}
 	in.Models = split(models)
 	var err error

@@ -138,9 +138,9 @@ func (c *command) usage() string {
 	if c.args != "" {
 		text += " " + c.args
 	}
-	text += "\n\n" + c.summary + "\n"
+	text += "\n\n" + c.summary
 	if c.detail != "" {
-		text += c.detail + "\n"
+		text += "\n" + c.detail
 	}
 	return text
 }
