@@ -13,62 +13,6 @@ import (
 
 var errLater = errors.New("not built yet")
 
-// SchemaState says how the database's schema relates to this binary's.
-type SchemaState int
-
-// The states of a schema.
-const (
-	SchemaReady   SchemaState = iota + 1 // exactly this binary's
-	SchemaMissing                        // empty database: wait for admin migrate
-	SchemaOlder                          // wait for admin migrate
-	SchemaNewer                          // a newer binary migrated: exit
-	SchemaForeign                        // tables of something else: exit
-)
-
-// Migrate brings the schema to this binary's version. Only one process migrates at
-// a time, others wait for it; an older or foreign schema is never touched backwards.
-func Migrate(ctx context.Context, url string) error { return errLater }
-
-// Schema compares.
-func (d *DB) Schema(ctx context.Context) (SchemaState, error) { return 0, errLater }
-
-// EnsurePartitions creates the usage partitions of this month and the next two
-// (clock of Postgres) and returns how many rows have fallen into the default
-// partition, which should be none (B13).
-func (d *DB) EnsurePartitions(ctx context.Context) (inDefault int64, err error) { return 0, errLater }
-
-// Revision is the newest revision of the change feed.
-func (d *DB) Revision(ctx context.Context) (int64, error) { return 0, errLater }
-
-// Changes returns at most max changes after a revision, oldest first. One that does
-// not start at after+1 means that older ones were pruned: reload everything.
-func (d *DB) Changes(ctx context.Context, after int64, max int) ([]Change, error) {
-	return nil, errLater
-}
-
-// LoadCatalog reads everything an operator configures in one snapshot.
-func (d *DB) LoadCatalog(ctx context.Context) (*CatalogRows, error) { return nil, errLater }
-
-// LoadKey reads one key by the SHA-256 of its token, in one statement. ErrNotFound
-// if there is none.
-func (d *DB) LoadKey(ctx context.Context, digest [32]byte) (*KeyRow, error) { return nil, errLater }
-
-// RevokedKeys pages through the revoked keys by row id.
-func (d *DB) RevokedKeys(ctx context.Context, afterID int64, max int) ([]RevokedKey, error) {
-	return nil, errLater
-}
-
-// Listen holds a connection of its own and calls notify for every notice on
-// ChannelConfig and ChannelRecall until ctx ends or the connection breaks, which it
-// returns. ready is called once listening: what was changed before has to be polled.
-// The connection is proved every few seconds. Reconnecting is the caller's.
-func (d *DB) Listen(ctx context.Context, ready func(), notify func(channel, payload string)) error {
-	return errLater
-}
-
-// ParseRecall reads the payload of ChannelRecall.
-func ParseRecall(payload string) (Recall, bool) { return Recall{}, false }
-
 // ClaimSlot takes the slot of a proxy name and begins its next epoch, which fences
 // every earlier process of that name from grants and renewals. A live proxy of the
 // same name with another journal is ErrSlotTaken.
@@ -221,9 +165,6 @@ func (d *DB) ApplyCatalog(ctx context.Context, actor Actor, f *catalogfile.File,
 
 // ExportCatalog returns the catalogue as a file, secrets left out.
 func (d *DB) ExportCatalog(ctx context.Context) (*catalogfile.File, error) { return nil, errLater }
-
-// OpenSecret opens a provider key.
-func OpenSecret(box *seal.Box, k *ProviderKeyRow) (string, error) { return "", errLater }
 
 // PauseProvider pauses or resumes a provider.
 func (d *DB) PauseProvider(ctx context.Context, actor Actor, slug string, paused bool) error {

@@ -10,6 +10,17 @@ import (
 	"time"
 )
 
+const advisoryLock = `-- name: AdvisoryLock :one
+SELECT pg_try_advisory_lock($1::bigint)::boolean
+`
+
+func (q *Queries) AdvisoryLock(ctx context.Context, lock int64) (bool, error) {
+	row := q.db.QueryRow(ctx, advisoryLock, lock)
+	var column_1 bool
+	err := row.Scan(&column_1)
+	return column_1, err
+}
+
 const now = `-- name: Now :one
 SELECT clock_timestamp()::timestamptz AS now
 `
@@ -19,4 +30,15 @@ func (q *Queries) Now(ctx context.Context) (time.Time, error) {
 	var now time.Time
 	err := row.Scan(&now)
 	return now, err
+}
+
+const usagePartitions = `-- name: UsagePartitions :one
+SELECT usage_partitions($1::integer)::bigint
+`
+
+func (q *Queries) UsagePartitions(ctx context.Context, ahead int32) (int64, error) {
+	row := q.db.QueryRow(ctx, usagePartitions, ahead)
+	var column_1 int64
+	err := row.Scan(&column_1)
+	return column_1, err
 }

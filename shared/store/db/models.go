@@ -3,3 +3,384 @@
 //   sqlc v1.31.1
 
 package db
+
+import (
+	"net/netip"
+	"time"
+
+	"tokenrelay/shared/money"
+	"tokenrelay/shared/reqid"
+)
+
+type ApiKey struct {
+	ID             int64
+	ClientID       int64
+	PublicID       string
+	Digest         []byte
+	Last4          string
+	Name           string
+	Status         int16
+	Models         []string
+	IpAllow        []netip.Prefix
+	Rpm            int64
+	Tpm            int64
+	MaxConcurrency int64
+	MonthlyCap     *money.Amount
+	TotalQuota     *money.Amount
+	DailyUsd       *money.Amount
+	DrainTokens    int64
+	ExpiresAt      *time.Time
+	CreatedAt      time.Time
+	ChangedAt      time.Time
+}
+
+type AppSession struct {
+	Digest    []byte
+	UserID    int64
+	ExpiresAt time.Time
+}
+
+type AppUser struct {
+	ID           int64
+	Email        string
+	PasswordHash string
+	ClientID     *int64
+	Operator     bool
+	Active       bool
+	CreatedAt    time.Time
+}
+
+type AuditLog struct {
+	ID       int64
+	At       time.Time
+	Actor    string
+	Action   string
+	Object   string
+	ObjectID string
+	Detail   []byte
+	Rev      int64
+}
+
+type BadDebt struct {
+	RequestID *reqid.ID
+	WalletID  int64
+	Amount    int64
+	CreatedAt time.Time
+}
+
+type Budget struct {
+	KeyID      int64
+	Period     int32
+	Cap        *money.Amount
+	Posted     money.Amount
+	Leased     money.Amount
+	Over       money.Amount
+	Recall     int64
+	NotifiedAt time.Time
+}
+
+type Client struct {
+	ID        int64
+	Name      string
+	GroupID   int64
+	WalletID  int64
+	Ppm       int64
+	Active    bool
+	Profile   []byte
+	CreatedAt time.Time
+}
+
+type ClientGroup struct {
+	ID             int64
+	Name           string
+	AllModels      bool
+	Models         []string
+	Ppm            int64
+	Rpm            int64
+	Tpm            int64
+	MaxConcurrency int64
+	DailyUsd       *money.Amount
+	TotalQuota     *money.Amount
+	IpAllow        []netip.Prefix
+	ExpiresAt      *time.Time
+}
+
+type CodeHourly struct {
+	Hour     int32
+	ClientID int64
+	KeyID    int64
+	Model    string
+	Slot     int16
+	Code     string
+	N        int64
+}
+
+type ConfigLog struct {
+	Rev    int64
+	Kind   string
+	ID     int64
+	Digest []byte
+	Detail string
+	At     time.Time
+}
+
+type ConfigRev struct {
+	One bool
+	Rev int64
+}
+
+type Entry struct {
+	ID        int64
+	WalletID  int64
+	Kind      string
+	Amount    money.Amount
+	Ref       string
+	Note      string
+	Actor     string
+	RequestID *reqid.ID
+	CreatedAt time.Time
+}
+
+type Lease struct {
+	ID         int64
+	WalletID   *int64
+	KeyID      *int64
+	Period     *int32
+	Slot       int16
+	Epoch      int64
+	Granted    money.Amount
+	Settled    money.Amount
+	Returned   money.Amount
+	Reclaimed  money.Amount
+	Gseq       int64
+	Rseq       int64
+	LastGrant  money.Amount
+	RecallSeen int64
+	Open       bool
+	OpenedAt   time.Time
+	ExpiresAt  time.Time
+	ClosedAt   *time.Time
+}
+
+type Model struct {
+	ID            int64
+	PublicID      string
+	Tags          []string
+	ContextTokens int64
+	MaxOutput     int64
+	Ppm           int64
+	AutoStrategy  string
+	AutoModels    []string
+	Enabled       bool
+	CreatedAt     time.Time
+}
+
+type ModelAlias struct {
+	Alias   string
+	ModelID int64
+}
+
+type Price struct {
+	ID          int64
+	ModelID     *int64
+	RouteID     *int64
+	EffectiveAt time.Time
+	Rates       []*int64
+	Free        int32
+	Withdrawn   bool
+	CreatedAt   time.Time
+}
+
+type PriceTier struct {
+	PriceID    int64
+	AboveInput int64
+	Base       []*int64
+	Rates      []*int64
+	Free       int32
+}
+
+type Provider struct {
+	ID        int64
+	Slug      string
+	Protocol  string
+	Dialect   string
+	BaseUrl   string
+	Options   []byte
+	Paused    bool
+	DailyStop *money.Amount
+}
+
+type ProviderKey struct {
+	ID         int64
+	ProviderID int64
+	Name       string
+	Sealed     []byte
+	Version    int32
+	Enabled    bool
+}
+
+type ProxySlot struct {
+	ID          int16
+	Name        string
+	JournalID   string
+	Epoch       int64
+	InternalUrl string
+	State       string
+	Heartbeat   time.Time
+	AppliedRev  int64
+}
+
+type Refusal struct {
+	RequestID       reqid.ID
+	Slot            int16
+	ClientID        int64
+	WalletID        int64
+	KeyID           int64
+	Endpoint        int16
+	Model           string
+	RequestedModel  string
+	ClientRequestID string
+	HttpStatus      int16
+	Code            string
+	Flags           int32
+	AdmittedUs      int64
+	EndUs           int64
+	BytesIn         int64
+}
+
+type Reserved struct {
+	WalletID int64
+	Slot     int16
+	Amount   money.Amount
+	At       time.Time
+}
+
+type Route struct {
+	ID            int64
+	ModelID       int64
+	ProviderID    int64
+	UpstreamModel string
+	Region        string
+	Priority      int32
+	Weight        int32
+	Enabled       bool
+}
+
+type Setting struct {
+	Name  string
+	Value []byte
+}
+
+type SettleReject struct {
+	RequestID reqid.ID
+	Slot      int16
+	Reason    string
+	Record    []byte
+	At        time.Time
+}
+
+type Usage struct {
+	Month           int32
+	RequestID       reqid.ID
+	Slot            int16
+	ClientID        int64
+	WalletID        int64
+	KeyID           int64
+	Endpoint        int16
+	Model           string
+	RequestedModel  string
+	ClientRequestID string
+	Status          int16
+	HttpStatus      int16
+	Code            string
+	Flags           int32
+	Source          int16
+	Units           []int64
+	Hold            money.Amount
+	Charge          money.Amount
+	Cost            money.Amount
+	Overrun         money.Amount
+	PriceID         int64
+	CostPriceID     int64
+	ModelPpm        int64
+	GroupPpm        int64
+	ClientPpm       int64
+	WalletLease     int64
+	MonthLease      int64
+	TotalLease      int64
+	Late            int16
+	AdmittedUs      int64
+	FirstTokenUs    int32
+	EndUs           int64
+	BytesIn         int64
+	BytesOut        int64
+	Attempts        []int64
+}
+
+type UsageDefault struct {
+	Month           int32
+	RequestID       reqid.ID
+	Slot            int16
+	ClientID        int64
+	WalletID        int64
+	KeyID           int64
+	Endpoint        int16
+	Model           string
+	RequestedModel  string
+	ClientRequestID string
+	Status          int16
+	HttpStatus      int16
+	Code            string
+	Flags           int32
+	Source          int16
+	Units           []int64
+	Hold            int64
+	Charge          int64
+	Cost            int64
+	Overrun         int64
+	PriceID         int64
+	CostPriceID     int64
+	ModelPpm        int64
+	GroupPpm        int64
+	ClientPpm       int64
+	WalletLease     int64
+	MonthLease      int64
+	TotalLease      int64
+	Late            int16
+	AdmittedUs      int64
+	FirstTokenUs    int32
+	EndUs           int64
+	BytesIn         int64
+	BytesOut        int64
+	Attempts        []int64
+}
+
+type UsageHourly struct {
+	Hour        int32
+	ClientID    int64
+	KeyID       int64
+	Model       string
+	Slot        int16
+	Success     int64
+	Failed      int64
+	Timeout     int64
+	Cancelled   int64
+	Interrupted int64
+	Units       []int64
+	Charge      money.Amount
+	Cost        money.Amount
+	Overrun     money.Amount
+	BytesIn     int64
+	BytesOut    int64
+	Latency     []int64
+	FirstToken  []int64
+}
+
+type Wallet struct {
+	ID         int64
+	Balance    money.Amount
+	Leased     money.Amount
+	Floor      money.Amount
+	Recall     int64
+	NotifiedAt time.Time
+}

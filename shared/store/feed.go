@@ -1,0 +1,283 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"tokenrelay/shared/money"
+	"tokenrelay/shared/price"
+	"tokenrelay/shared/seal"
+	"tokenrelay/shared/store/db"
+	"tokenrelay/shared/usage"
+)
+
+// Revision is the newest revision of the change feed.
+func (d *DB) Revision(ctx context.Context) (int64, error) {
+	ctx, cancel := d.limit(ctx)
+	defer cancel()
+	rev, err := d.q.Revision(ctx)
+	if err != nil {
+		return 0, fmt.Errorf("cannot read the revision: %w", err)
+	}
+	return rev, nil
+}
+
+// Changes returns at most max changes after a revision, oldest first. One that does
+// not start at after+1 means that older ones were pruned: reload everything.
+func (d *DB) Changes(ctx context.Context, after int64, max int) ([]Change, error) {
+	ctx, cancel := d.limit(ctx)
+	defer cancel()
+	rows, err := d.q.Changes(ctx, after, int32(max))
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the changes: %w", err)
+	}
+	changes := make([]Change, len(rows))
+	for i, r := range rows {
+		changes[i] = Change{Rev: r.Rev, Kind: Kind(r.Kind), ID: r.ID, Detail: r.Detail}
+		copy(changes[i].Digest[:], r.Digest)
+	}
+	return changes, nil
+}
+
+// LoadKey reads one key by the SHA-256 of its token, in one statement. ErrNotFound
+// if there is none.
+func (d *DB) LoadKey(ctx context.Context, digest [32]byte) (*KeyRow, error) {
+	ctx, cancel := d.limit(ctx)
+	defer cancel()
+	r, err := d.q.LoadKey(ctx, digest[:])
+	if err != nil {
+		return nil, fmt.Errorf("cannot load a key: %w", meaning(err))
+	}
+	return &KeyRow{
+		Revision: r.Rev, ID: r.ID, PublicID: r.PublicID, Name: r.Name, Last4: r.Last4, Digest: digest, Status: KeyStatus(r.Status),
+		KeyLimits: KeyLimits{
+			Models: r.Models, IPAllow: r.IpAllow, RPM: r.Rpm, TPM: r.Tpm, MaxConcurrency: r.MaxConcurrency,
+			MonthlyCap: amountOr(r.MonthlyCap), TotalQuota: amountOr(r.TotalQuota), DailyUSD: amountOr(r.DailyUsd),
+			DrainTokens: r.DrainTokens, ExpiresAt: timeOr(r.ExpiresAt),
+		},
+		ClientID: r.ClientID, ClientName: r.ClientName, ClientActive: r.ClientActive, ClientPPM: r.ClientPpm,
+		WalletID: r.WalletID, GroupID: r.GroupID,
+	}, nil
+}
+
+// RevokedKeys pages through the revoked keys by row id.
+func (d *DB) RevokedKeys(ctx context.Context, afterID int64, max int) ([]RevokedKey, error) {
+	ctx, cancel := d.limit(ctx)
+	defer cancel()
+	rows, err := d.q.RevokedKeys(ctx, afterID, int32(max))
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the revoked keys: %w", err)
+	}
+	keys := make([]RevokedKey, len(rows))
+	for i, r := range rows {
+		keys[i].ID = r.ID
+		copy(keys[i].Digest[:], r.Digest)
+	}
+	return keys, nil
+}
+
+// snapshot runs f in one read-only view of the database.
+func (d *DB) snapshot(ctx context.Context, f func(tx pgx.Tx, q *db.Queries) error) error {
+	return pgx.BeginTxFunc(ctx, d.pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
+		return f(tx, d.q.WithTx(tx))
+	})
+}
+
+// LoadCatalog reads everything an operator configures in one snapshot.
+func (d *DB) LoadCatalog(ctx context.Context) (*CatalogRows, error) {
+	ctx, cancel := d.limit(ctx)
+	defer cancel()
+	var c CatalogRows
+	err := d.snapshot(ctx, func(_ pgx.Tx, q *db.Queries) (err error) {
+		if c.Revision, err = q.Revision(ctx); err != nil {
+			return err
+		}
+		if c.Now, err = q.Now(ctx); err != nil {
+			return err
+		}
+		groups, err := q.Groups(ctx)
+		if err != nil {
+			return err
+		}
+		for i := range groups {
+			c.Groups = append(c.Groups, groupRow(&groups[i]))
+		}
+		providers, err := q.Providers(ctx)
+		if err != nil {
+			return err
+		}
+		for i := range providers {
+			row, err := providerRow(&providers[i])
+			if err != nil {
+				return err
+			}
+			c.Providers = append(c.Providers, row)
+		}
+		keys, err := q.ProviderKeys(ctx)
+		if err != nil {
+			return err
+		}
+		for _, k := range keys {
+			c.ProviderKeys = append(c.ProviderKeys, ProviderKeyRow{ID: k.ID, ProviderID: k.ProviderID, Name: k.Name, Sealed: k.Sealed, Version: k.Version})
+		}
+		models, err := q.Models(ctx)
+		if err != nil {
+			return err
+		}
+		aliases, err := q.Aliases(ctx)
+		if err != nil {
+			return err
+		}
+		of := map[int64][]string{}
+		for _, a := range aliases {
+			of[a.ModelID] = append(of[a.ModelID], a.Alias)
+		}
+		for _, m := range models {
+			c.Models = append(c.Models, ModelRow{
+				ID: m.ID, PublicID: m.PublicID, Aliases: of[m.ID], Tags: m.Tags, ContextTokens: m.ContextTokens, MaxOutput: m.MaxOutput,
+				PPM: m.Ppm, AutoStrategy: m.AutoStrategy, AutoModels: m.AutoModels, CreatedAt: m.CreatedAt,
+			})
+		}
+		routes, err := q.Routes(ctx)
+		if err != nil {
+			return err
+		}
+		for _, r := range routes {
+			c.Routes = append(c.Routes, RouteRow{
+				ID: r.ID, ModelID: r.ModelID, ProviderID: r.ProviderID, UpstreamModel: r.UpstreamModel,
+				Priority: r.Priority, Weight: r.Weight, Region: r.Region,
+			})
+		}
+		prices, err := q.Prices(ctx)
+		if err != nil {
+			return err
+		}
+		c.Prices, err = priceRows(ctx, q, prices)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cannot load the catalogue: %w", err)
+	}
+	return &c, nil
+}
+
+// priceRows joins price rows with their tiers. Withdrawn ones are left out, as they
+// stand for no price; they still hide the older ones, which the query left out.
+func priceRows(ctx context.Context, q *db.Queries, prices []db.Price) ([]PriceRow, error) {
+	tiers, err := q.PriceTiers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	of := map[int64][]price.Tier{}
+	for _, t := range tiers {
+		table := rateTable(t.Rates, t.Free)
+		of[t.PriceID] = append(of[t.PriceID], price.Tier{AboveInput: t.AboveInput, Table: table})
+	}
+	var rows []PriceRow
+	for _, p := range prices {
+		if p.Withdrawn {
+			continue
+		}
+		row := PriceRow{Version: price.Version{ID: p.ID, EffectiveAt: p.EffectiveAt.UnixMilli(), Base: rateTable(p.Rates, p.Free), Tiers: of[p.ID]}}
+		if p.ModelID != nil {
+			row.ModelID = *p.ModelID
+		}
+		if p.RouteID != nil {
+			row.RouteID = *p.RouteID
+		}
+		rows = append(rows, row)
+	}
+	return rows, nil
+}
+
+// rateTable is the resolved table of a stored row.
+func rateTable(rates []*int64, free int32) price.Table {
+	t := price.Table{Free: uint32(free)}
+	for c := range min(len(rates), int(usage.NumClasses)) {
+		if rates[c] == nil {
+			continue
+		}
+		t.Rates[c] = price.Rate(*rates[c])
+		if t.Free>>c&1 == 0 {
+			t.Set |= 1 << c
+		}
+	}
+	t.Resolve()
+	return t
+}
+
+// tableRates is the stored form of a table: only what was stated by itself.
+func tableRates(t *price.Table) (rates []*int64, free int32) {
+	rates = make([]*int64, usage.NumClasses)
+	for c := range usage.NumClasses {
+		if (t.Set|t.Free)>>c&1 != 0 {
+			r := int64(t.Rates[c])
+			rates[c] = &r
+		}
+	}
+	return rates, int32(t.Free)
+}
+
+func groupRow(g *db.ClientGroup) GroupRow {
+	return GroupRow{
+		ID: g.ID, Name: g.Name, AllModels: g.AllModels, Models: g.Models, PPM: g.Ppm, RPM: g.Rpm, TPM: g.Tpm, MaxConcurrency: g.MaxConcurrency,
+		DailyUSD: amountOr(g.DailyUsd), TotalQuota: amountOr(g.TotalQuota), IPAllow: g.IpAllow, ExpiresAt: timeOr(g.ExpiresAt),
+	}
+}
+
+func providerRow(p *db.Provider) (ProviderRow, error) {
+	row := ProviderRow{
+		ID: p.ID, Slug: p.Slug, Protocol: p.Protocol, Dialect: p.Dialect, BaseURL: p.BaseUrl, Paused: p.Paused, DailyStop: amountOr(p.DailyStop),
+	}
+	if err := json.Unmarshal(p.Options, &row.Options); err != nil {
+		return row, fmt.Errorf("cannot read the options of provider %s: %w", p.Slug, err)
+	}
+	return row, nil
+}
+
+// secretPlace is where a provider key's secret is sealed for.
+func secretPlace(id int64, version int32) seal.Place {
+	return seal.Place{Table: "provider_key", Column: "sealed", Row: id, Version: version}
+}
+
+// OpenSecret opens a provider key.
+func OpenSecret(box *seal.Box, k *ProviderKeyRow) (string, error) {
+	plain, err := box.Open(k.Sealed, secretPlace(k.ID, k.Version))
+	if err != nil {
+		return "", fmt.Errorf("cannot open provider key %d (%s): %w", k.ID, k.Name, err)
+	}
+	return string(plain), nil
+}
+
+func amountOr(a *money.Amount) money.Amount {
+	if a == nil {
+		return None
+	}
+	return *a
+}
+
+// amountNull is the stored form of a limit.
+func amountNull(a money.Amount) *money.Amount {
+	if a == None {
+		return nil
+	}
+	return &a
+}
+
+func timeOr(t *time.Time) time.Time {
+	if t == nil {
+		return time.Time{}
+	}
+	return *t
+}
+
+func timeNull(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
