@@ -56,6 +56,7 @@ func run() (err error) {
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
 	l := &launcher{bin: "bin", died: make(chan *child, 8), hurry: make(chan struct{})}
 	go l.watch(signals, stop)
+	endWithMake()
 
 	if err := l.prepare(); err != nil {
 		return err
