@@ -21,6 +21,17 @@ func (q *Queries) AdvisoryLock(ctx context.Context, lock int64) (bool, error) {
 	return column_1, err
 }
 
+const advisoryUnlock = `-- name: AdvisoryUnlock :one
+SELECT pg_advisory_unlock($1::bigint)::boolean
+`
+
+func (q *Queries) AdvisoryUnlock(ctx context.Context, lock int64) (bool, error) {
+	row := q.db.QueryRow(ctx, advisoryUnlock, lock)
+	var column_1 bool
+	err := row.Scan(&column_1)
+	return column_1, err
+}
+
 const now = `-- name: Now :one
 SELECT clock_timestamp()::timestamptz AS now
 `

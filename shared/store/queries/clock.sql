@@ -6,3 +6,6 @@ SELECT usage_partitions(@ahead::integer)::bigint;
 
 -- name: AdvisoryLock :one
 SELECT pg_try_advisory_lock(@lock::bigint)::boolean;
+
+-- name: AdvisoryUnlock :one
+SELECT pg_advisory_unlock(@lock::bigint)::boolean;
