@@ -38,7 +38,7 @@ func (l *launcher) start(name string, args ...string) (*child, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the log of %s: %w", name, err)
 	}
-	defer out.Close()
+	defer func() { _ = out.Close() }() // the child has its own
 	c.cmd = exec.Command(filepath.Join(l.bin, name), args...)
 	c.cmd.Env = l.environ(false)
 	c.cmd.Stdout, c.cmd.Stderr = out, out
@@ -97,7 +97,7 @@ func tail(path string) string {
 	if err != nil {
 		return ""
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // only read
 	const most = 4 << 10
 	if info, err := f.Stat(); err == nil && info.Size() > most {
 		if _, err := f.Seek(-most, io.SeekEnd); err != nil {

@@ -87,9 +87,16 @@ func (l *launcher) url() string { return "http://" + reachable(l.proxy.Listen) }
 // examples are a chat model per provider for the curl line, the first that can be
 // used; Anthropic's has its own path.
 var examples = []struct{ provider, model string }{
-	{"openai", "gpt-5-mini"}, {"deepseek", "deepseek-chat"}, {"mistral", "mistral-small"}, {"dashscope", "qwen-plus"},
-	{"moonshot", "kimi-k2.6"}, {"zai", "glm-4.6"}, {"xai", "grok-4.3"}, {"groq", "llama-3.1-8b-instant"},
-	{"anthropic", "claude-haiku-4.5"}, {"gemini", "gemini-2.5-flash"},
+	{"openai", "gpt-5-mini"},
+	{"deepseek", "deepseek-chat"},
+	{"mistral", "mistral-small"},
+	{"dashscope", "qwen-plus"},
+	{"moonshot", "kimi-k2.6"},
+	{"zai", "glm-4.6"},
+	{"xai", "grok-4.3"},
+	{"groq", "llama-3.1-8b-instant"},
+	{"anthropic", "claude-haiku-4.5"},
+	{"gemini", "gemini-2.5-flash"},
 }
 
 // curl is a line that works when pasted.

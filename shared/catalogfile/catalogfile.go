@@ -77,7 +77,7 @@ type Route struct {
 // AboveInputTokens.
 type Tier struct {
 	AboveInputTokens int64  `json:"above_input_tokens"`
-	Price            Prices `json:",rest"`
+	Price            Prices `json:"-" catalog:"rest"` // the classes stand beside the threshold
 }
 
 // Auto says how a virtual model chooses among real ones.

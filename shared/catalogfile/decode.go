@@ -171,16 +171,17 @@ func (d *decoder) entry(key string, v ast.Node, m reflect.Value, path string) {
 }
 
 // structure fills a struct by its json tags; fields that are not there are a fault
-// unless the struct has a map tagged ",rest" that takes them.
+// unless the struct has a map tagged catalog:"rest" that takes them.
 func (d *decoder) structure(n ast.Node, to reflect.Value, path string) {
 	fields := map[string]int{}
 	rest := -1
 	for i := range to.NumField() {
-		name, options, _ := strings.Cut(to.Type().Field(i).Tag.Get("json"), ",")
-		if options == "rest" {
+		tag := to.Type().Field(i).Tag
+		if tag.Get("catalog") == "rest" {
 			rest = i
 			continue
 		}
+		name, _, _ := strings.Cut(tag.Get("json"), ",")
 		fields[name] = i
 	}
 	d.pairs(n, path, func(key string, v ast.Node, at string) {

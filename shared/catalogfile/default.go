@@ -1,7 +1,7 @@
 package catalogfile
 
 import (
-	_ "embed" // the shipped catalogue is part of the binary
+	_ "embed"
 
 	"tokenrelay/shared/obs"
 )

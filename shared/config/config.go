@@ -275,7 +275,8 @@ func (s *Set) Parse(args []string, env Lookup) (rest []string, err error) {
 			rest = append(rest, args[i+1:]...)
 			break
 		}
-		if len(arg) < 2 || arg[0] != '-' {
+		// A negative number is an argument, not a flag.
+		if len(arg) < 2 || arg[0] != '-' || (arg[1] >= '0' && arg[1] <= '9') {
 			rest = append(rest, arg)
 			continue
 		}

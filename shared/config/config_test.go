@@ -197,11 +197,11 @@ func TestCommandFlags(t *testing.T) {
 	s.Int(&rpm, "rpm", "0", "requests a minute", 0, 1e6)
 	s.Time(&expires, "expires", "", "end")
 	e := env("RELAY_DATABASE_URL", "u", "RELAY_SECRET_KEY", key32, "client", "wrong")
-	rest, err := s.Parse([]string{"x", "--json", "--client", "demo", "--monthly-cap", "10.5", "--expires", "2027-01-02T03:04:05Z", "y", "--", "--z"}, e)
+	rest, err := s.Parse([]string{"x", "--json", "--client", "demo", "--monthly-cap", "10.5", "--expires", "2027-01-02T03:04:05Z", "y", "-5.50", "--", "--z"}, e)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if !jsonOut || client != "demo" || limit != 10_500_000_000 || rpm != 0 || expires.Year() != 2027 || !reflect.DeepEqual(rest, []string{"x", "y", "--z"}) {
+	if !jsonOut || client != "demo" || limit != 10_500_000_000 || rpm != 0 || expires.Year() != 2027 || !reflect.DeepEqual(rest, []string{"x", "y", "-5.50", "--z"}) {
 		t.Errorf("got %v %q %v %v %v %v", jsonOut, client, limit, rpm, expires, rest)
 	}
 	if !s.Given("client") || s.Given("note") || !s.Given("RELAY_DATABASE_URL") {

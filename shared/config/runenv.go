@@ -81,7 +81,7 @@ func WriteRunEnv(dataDir string, values map[string]string) error {
 	if err != nil {
 		return fmt.Errorf("cannot write %s: %w", path, err)
 	}
-	defer os.Remove(f.Name()) // gone after the rename
+	defer func() { _ = os.Remove(f.Name()) }() // it is gone after the rename
 	_, err = f.WriteString(b.String())
 	err = errors.Join(err, f.Chmod(0o600), f.Sync(), f.Close())
 	if err == nil {
