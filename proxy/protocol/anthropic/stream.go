@@ -57,9 +57,7 @@ func (s *Stream) Event(dst, ev []byte) (out []byte, k protocol.Kind) {
 	case e.Datas == 1 && (e.Comment == 0 || s.cfg.Pinned):
 		out, k, ok := s.json(dst, ev, e.DataAt, e.DataAt+len(e.Data), e.Name)
 		if !ok {
-			// Unreadable: it passes as it is, and only its bytes count (C7).
-			s.count.AddBytes(e.Data)
-			return append(dst, ev...), protocol.Other
+			return append(dst, ev...), s.unreadable(e.Data, e.Name)
 		}
 		return out, k
 	}
@@ -70,9 +68,24 @@ func (s *Stream) Event(dst, ev []byte) (out []byte, k protocol.Kind) {
 	if ok {
 		data = s.patched
 	} else {
-		s.count.AddBytes(s.joined)
+		k = s.unreadable(s.joined, e.Name)
 	}
 	return protocol.AppendLines(dst, ev, data, e.DataAt, s.cfg.Pinned), k
+}
+
+// unreadable counts data that is no JSON object: it passes as it is, and its bytes
+// are taken for output (C7), unless the event is named an error.
+func (s *Stream) unreadable(data, name []byte) protocol.Kind {
+	switch {
+	case string(name) == "error":
+		s.class = ErrorClass(500, nil, nil)
+		return protocol.ErrorEvent
+	case len(bytes.TrimSpace(data)) == 0:
+		return protocol.Other
+	}
+	s.count.AddBytes(data)
+	s.began = true
+	return protocol.Output
 }
 
 // found is what one event held.

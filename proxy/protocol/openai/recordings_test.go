@@ -8,10 +8,12 @@ import (
 	"strings"
 	"testing"
 
+	"tokenrelay/proxy/meter"
 	"tokenrelay/proxy/protocol"
 	"tokenrelay/proxy/protocol/prototest"
 	"tokenrelay/proxy/sse"
 	"tokenrelay/shared/peek"
+	"tokenrelay/shared/price"
 	"tokenrelay/shared/usage"
 )
 
@@ -175,6 +177,7 @@ func replay(t *testing.T, list []prototest.Case) {
 					if diff := c.Usage.Compare(units); diff != "" {
 						t.Errorf("%s: %s", mode.name, diff)
 					}
+					believed(t, c.Request, &s, units)
 				}
 			}
 		})
@@ -238,5 +241,26 @@ func checkEdit(t testing.TB, body []byte, r *peek.Request, e *protocol.Edit) {
 		if !bytes.Equal(a[k], b[k]) {
 			t.Errorf("%s changed: %s", k, b[k])
 		}
+	}
+}
+
+// believed checks that an honest provider's figures stay within the request's bound
+// (E10) and are taken as they stand (C9).
+func believed(t *testing.T, body []byte, s *Stream, reported usage.Units) {
+	t.Helper()
+	var r peek.Request
+	if err := peek.Scan(body, peek.OpenAIChat, &r); err != nil {
+		t.Fatal(err)
+	}
+	var bound price.Bound
+	if !r.Bound(1_000_000, &bound) {
+		t.Fatal("no bound")
+	}
+	e := meter.End{InputEstimate: meter.EstimateInput(meter.FamilyDefault, &r), OutputCap: r.OutputCap(), Choices: r.Choices(),
+		InputBound: bound.InputTokens + bound.ImageTokens + bound.AudioTokens}
+	s.Fill(&e)
+	units, source, flags := meter.Final(&e)
+	if units != reported || source != usage.SourceReported || flags != 0 {
+		t.Errorf("reported %v, final %v, source %v, flags %b, bound %+v, counted %d bytes, hidden %v", reported, units, source, flags, bound, e.Counted.Bytes(), e.Hidden)
 	}
 }

@@ -73,9 +73,7 @@ func (s *Stream) Event(dst, ev []byte) (out []byte, k protocol.Kind) {
 		}
 		out, k, ok := s.json(dst, ev, e.DataAt, e.DataAt+len(e.Data))
 		if !ok {
-			// Unreadable: it passes as it is, and only its bytes count (C7).
-			s.count.AddBytes(e.Data)
-			return append(dst, ev...), protocol.Other
+			return append(dst, ev...), s.named(e.Name, s.unreadable(e.Data))
 		}
 		return out, s.named(e.Name, k)
 	}
@@ -89,6 +87,17 @@ func (s *Stream) named(name []byte, k protocol.Kind) protocol.Kind {
 		return protocol.ErrorEvent
 	}
 	return k
+}
+
+// unreadable counts data that is no JSON object: it passes as it is, and its bytes
+// are taken for output (C7).
+func (s *Stream) unreadable(data []byte) protocol.Kind {
+	if len(bytes.TrimSpace(data)) == 0 {
+		return protocol.Other
+	}
+	s.count.AddBytes(data)
+	s.began = true
+	return protocol.Output
 }
 
 // lines is the slow way, for events with several data: lines or with comments
@@ -107,7 +116,7 @@ func (s *Stream) lines(dst, ev []byte, e *sse.Event) (out []byte, k protocol.Kin
 		if ok {
 			data = s.patched
 		} else {
-			s.count.AddBytes(s.joined)
+			k = s.unreadable(s.joined)
 		}
 		k = s.named(e.Name, k)
 	}

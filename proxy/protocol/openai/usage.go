@@ -133,8 +133,11 @@ func (c *counts) units(d Dialect) (u usage.Units, ok bool) {
 		read = c.hit
 	}
 	read = min(read, prompt) // Azure with Grok reports more cached than prompt
-	if read+write > prompt { // OpenRouter with Gemini: written and read overlap
-		write = prompt - read
+	write = min(write, prompt)
+	if read+write > prompt {
+		// OpenRouter with Gemini: the same tokens are written and read. They are
+		// counted once, as read; the fee for storing them is the house's.
+		write = max(0, write-read)
 	}
 	rest := prompt - read - write
 	audioIn = min(audioIn, rest)
