@@ -105,7 +105,7 @@ const dayMilli = 86_400_000
 func (g *Gate) Admit(in *Input, t *Ticket) *apierr.Error {
 	k := in.Key
 	*t = Ticket{gate: g, key: k.Live, OutputCap: in.Bound.OutputTokens}
-	if err := scope(in); err != nil {
+	if err := Scope(k, in.Group, in.Model); err != nil {
 		return err
 	}
 	now := in.Now
@@ -150,19 +150,20 @@ func (g *Gate) Admit(in *Input, t *Ticket) *apierr.Error {
 	return nil
 }
 
-// scope says whether the key and its group may use the model (C9).
-func scope(in *Input) *apierr.Error {
-	if in.Key.Models != nil {
-		if _, ok := in.Key.Models[in.Model.ID]; !ok {
-			return apierr.ModelDenied(in.Model.ID)
+// Scope says whether a key and its group (nil: it exists no more) may use a model
+// (C9).
+func Scope(k *catalog.Key, group *catalog.Group, m *catalog.Model) *apierr.Error {
+	if k.Models != nil {
+		if _, ok := k.Models[m.ID]; !ok {
+			return apierr.ModelDenied(m.ID)
 		}
 	}
-	if in.Group == nil {
-		return apierr.GroupDenied(in.Model.ID)
+	if group == nil {
+		return apierr.GroupDenied(m.ID)
 	}
-	if !in.Group.AllModels {
-		if _, ok := in.Group.Models[in.Model.ID]; !ok {
-			return apierr.GroupDenied(in.Model.ID)
+	if !group.AllModels {
+		if _, ok := group.Models[m.ID]; !ok {
+			return apierr.GroupDenied(m.ID)
 		}
 	}
 	return nil

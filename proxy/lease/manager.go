@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -47,7 +48,9 @@ type Options struct {
 	OnFenced   func()           // called once when this process's epoch is over: it must end
 	OnBeat     func(store.Beat) // called with every answered heartbeat; nil = nobody
 	Log        *slog.Logger     // nil = slog.Default()
-	now        func() int64     // tests
+
+	now    func() int64                     // tests
+	jitter func(below int64) (random int64) // tests
 }
 
 func (o *Options) defaults() {
@@ -76,6 +79,9 @@ func (o *Options) defaults() {
 	if o.now == nil {
 		o.now = Now
 	}
+	if o.jitter == nil {
+		o.jitter = rand.Int64N
+	}
 }
 
 // Kind says why a hold was refused.
@@ -90,7 +96,8 @@ const (
 // Refusal is the answer to a hold that got no money; Kind 0 is none.
 type Refusal struct {
 	Kind       Kind
-	Available  money.Amount // Short: what a hold could have got
+	Available  money.Amount // Short: what a hold could have got at once
+	Reach      money.Amount // Short: with what other proxies have, if they can spare it
 	RetryAfter int          // Unavailable: seconds
 }
 
@@ -120,6 +127,8 @@ type Manager struct {
 	lived    atomic.Int64 // proxies alive, as of the last heartbeat
 	count    Counters
 
+	spawn func(*Wallet) // starts serve; tests step through it instead
+
 	mu     sync.Mutex
 	active map[*Wallet]struct{} // those with a lease
 }
@@ -127,11 +136,13 @@ type Manager struct {
 // New makes the manager of a claimed slot. Nothing happens before Start.
 func New(db DB, slot store.ProxySlot, o Options) *Manager {
 	o.defaults()
-	return &Manager{
+	m := &Manager{
 		db: db, slot: slot, o: o, ctx: context.Background(),
 		kicks: make(chan *Wallet, 1024), calls: make(chan struct{}, o.Parallel),
 		active: make(map[*Wallet]struct{}),
 	}
+	m.spawn = func(w *Wallet) { go m.serve(w) }
+	return m
 }
 
 // Wallet is the wallet of a client. There is one object per id.
@@ -156,35 +167,13 @@ func (m *Manager) newLease(w *Wallet) *Lease {
 // voided once.
 func (m *Manager) Hold(ctx context.Context, w *Wallet, amount money.Amount) (*Lease, Refusal) {
 	m.count.SlowHolds.Add(1)
-	now := m.o.now()
-	w.mu.Lock()
-	if len(w.waiters) == 0 {
-		if l, ok := w.Take(amount, now); ok {
-			w.mu.Unlock()
-			return l, Refusal{}
-		}
+	t, v := w.ask(amount, m.o.now())
+	if t == nil {
+		m.count.refused(v.refusal)
+		return v.lease, v.refusal
 	}
-	if r := w.refusal(amount, now); r.Kind != 0 {
-		w.mu.Unlock()
-		m.count.refused(r)
-		return nil, r
-	}
-	if m.fenced.Load() || m.draining.Load() || now < m.downTill.Load() {
-		w.mu.Unlock()
-		m.count.refused(away)
-		return nil, away
-	}
-	t := &waiter{amount: amount, answer: make(chan verdict, 1)}
-	w.waiters = append(w.waiters, t)
-	if w.act.kind != nothing && !w.inFlight {
-		w.retryAt = now // the database is there again, as far as we know
-	}
-	w.start()
-	w.mu.Unlock()
-
 	timer := time.NewTimer(m.o.HoldTimeout)
 	defer timer.Stop()
-	var v verdict
 	select {
 	case v = <-t.answer:
 	case <-ctx.Done():
@@ -192,10 +181,33 @@ func (m *Manager) Hold(ctx context.Context, w *Wallet, amount money.Amount) (*Le
 	case <-timer.C:
 		v = w.leave(t)
 	}
-	if v.lease == nil {
-		m.count.refused(v.refusal)
-	}
+	m.count.refused(v.refusal)
 	return v.lease, v.refusal
+}
+
+// ask answers a hold at once where that is possible, else it queues a waiter.
+func (w *Wallet) ask(amount money.Amount, now int64) (*waiter, verdict) {
+	m := w.m
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if len(w.waiters) == 0 {
+		if l, ok := w.Take(amount, now); ok {
+			return nil, verdict{lease: l}
+		}
+	}
+	if r := w.refusal(amount, now); r.Kind != 0 {
+		return nil, verdict{refusal: r}
+	}
+	if m.fenced.Load() || m.draining.Load() || now < m.downTill.Load() {
+		return nil, verdict{refusal: away}
+	}
+	t := &waiter{amount: amount, answer: make(chan verdict, 1)}
+	w.waiters = append(w.waiters, t)
+	if w.act.kind != nothing && !w.inFlight {
+		w.retryAt = now // the database is there again, as far as we know
+	}
+	w.start()
+	return t, verdict{}
 }
 
 // leave ends a wait: with what the waiter was given meanwhile, or with nothing.
@@ -213,7 +225,7 @@ func (w *Wallet) leave(t *waiter) verdict {
 func (w *Wallet) start() {
 	if !w.serving {
 		w.serving = true
-		go w.m.serve(w)
+		w.m.spawn(w)
 		return
 	}
 	select {
@@ -267,15 +279,24 @@ func (m *Manager) call(w *Wallet, a *action) (r result) {
 	w.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(m.ctx), 3*time.Second)
 	defer cancel()
+	return m.do(ctx, w.escrow, a)
+}
+
+// do is the database's part of an action.
+func (m *Manager) do(ctx context.Context, e store.Escrow, a *action) (r result) {
 	switch a.kind {
 	case grant:
 		r.grant, r.err = m.db.Grant(ctx, store.GrantRequest{
-			Slot: m.slot.ID, Epoch: m.slot.Epoch, LeaseID: a.lease.id, Seq: a.seq, Escrow: w.escrow, Need: a.need, Target: a.target,
+			Slot: m.slot.ID, Epoch: m.slot.Epoch, LeaseID: a.lease.id, Seq: a.seq, Escrow: e, Need: a.need, Target: a.target,
 		})
 	case giveBack:
 		r.err = m.db.ReturnLease(ctx, a.lease.id, a.seq, a.amount, a.close)
+	case renew:
+		var open []int64
+		_, open, r.err = m.db.RenewLeases(ctx, m.slot.ID, m.slot.Epoch, []int64{a.lease.id})
+		r.open = slices.Contains(open, a.lease.id)
 	case look:
-		r.silent, r.err = m.silent(ctx, w.escrow)
+		r.silent, r.err = m.silent(ctx, e)
 	}
 	return r
 }
@@ -323,6 +344,7 @@ func (m *Manager) Start(ctx context.Context) {
 	m.running.Go(func() { m.refills(ctx) })
 	m.running.Go(func() { every(ctx, m.o.Beat, m.beat) })
 	m.running.Go(func() { every(ctx, m.o.Tick, m.ticks) })
+	m.running.Go(func() { every(ctx, time.Minute, m.sweep) })
 	m.running.Go(func() { m.renewals(ctx) })
 }
 
@@ -348,16 +370,20 @@ func (m *Manager) refills(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case w := <-m.kicks:
-			w.kicked.Store(false)
-			w.mu.Lock()
-			if l := w.cur.Load(); l != nil {
-				l.refillBelow.Store(0) // asked once; the grant or the next tick asks again
-			}
-			w.refill = true
-			w.start()
-			w.mu.Unlock()
+			m.refillNow(w)
 		}
 	}
+}
+
+func (m *Manager) refillNow(w *Wallet) {
+	w.kicked.Store(false)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if l := w.cur.Load(); l != nil {
+		l.refillBelow.Store(0) // asked once; the grant or the next tick asks again
+	}
+	w.refill = true
+	w.start()
 }
 
 func (m *Manager) ticks(context.Context) {
@@ -369,8 +395,11 @@ func (m *Manager) ticks(context.Context) {
 		}
 		w.mu.Unlock()
 	}
-	m.wallets.Sweep(func(*Wallet) bool { return false }) // active and key tables hold those that matter
 }
+
+// sweep drops the table's entries of wallets that nobody refers to. Those with a
+// lease are referred to by active, those of keys in use by the keys.
+func (m *Manager) sweep(context.Context) { m.wallets.Sweep(func(*Wallet) bool { return false }) }
 
 // beat reports the proxy alive and takes the recalls that a lost notice hid.
 func (m *Manager) beat(ctx context.Context) {
@@ -472,7 +501,7 @@ func (m *Manager) Recovered(ctx context.Context) error {
 			m.fence()
 			return fmt.Errorf("cannot close the leases of an earlier run: %w", err)
 		}
-		timer := time.NewTimer(time.Duration(backoff(n)))
+		timer := time.NewTimer(time.Duration(m.o.backoff(n)))
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
@@ -494,7 +523,7 @@ func (m *Manager) renewals(ctx context.Context) {
 		case <-timer.C:
 		}
 		if err := m.renew(ctx); err != nil {
-			wait = min(m.o.Renew, time.Duration(backoff(failures)))
+			wait = min(m.o.Renew, time.Duration(m.o.backoff(failures)))
 			failures++
 			continue
 		}
@@ -543,9 +572,11 @@ func (m *Manager) renew(ctx context.Context) error {
 			}
 		}
 		for _, l := range leases {
-			m.count.Lost.Add(1)
 			l.w.mu.Lock()
-			l.w.kill(l)
+			if l.w.cur.Load() == l {
+				m.count.Lost.Add(1)
+				l.w.kill(l)
+			}
 			l.w.mu.Unlock()
 		}
 	}
@@ -590,7 +621,7 @@ func (m *Manager) fence() {
 		}
 	}
 	if m.o.OnFenced != nil {
-		m.o.OnFenced()
+		go m.o.OnFenced() // not under the locks of whoever found out
 	}
 }
 
@@ -631,10 +662,10 @@ func unknown(err error) bool {
 }
 
 // backoff is the n-th wait in ns: 50 ms doubling to 5 s, with jitter (B10).
-func backoff(n int) int64 {
+func (o *Options) backoff(n int) int64 {
 	d := int64(50*time.Millisecond) << min(n, 7)
 	d = min(d, int64(5*time.Second))
-	return d/2 + rand.Int64N(d/2)
+	return d/2 + o.jitter(d/2)
 }
 
 func (m *Manager) activate(w *Wallet) {

@@ -17,7 +17,7 @@ type Counters struct {
 	SlowHolds   atomic.Uint64 // holds that the lease alone could not cover
 	Short       atomic.Uint64 // of these: the money is not there
 	Unavailable atomic.Uint64 // of these: nobody could tell
-	Expired     atomic.Uint64 // grants asked on a lease past its stop
+	Expired     atomic.Uint64 // holds on a lease past its stop, renewed first
 	Lost        atomic.Uint64 // leases found closed by somebody else
 	Errors      atomic.Uint64 // failed database calls
 }

@@ -32,14 +32,19 @@ type Wallet struct {
 	round   int       // refusals in a row of what they wait for
 	graceAt int64     // other proxies give back until then; no grant before
 
-	refusedUntil  int64 // a refusal is remembered until then
+	// A refusal is remembered until refusedUntil: what could still be granted then,
+	// the amount above which it holds, and what sat with proxies that do not answer.
+	// What is free here comes on top.
+	refusedUntil  int64
 	refusedHave   money.Amount
+	refusedAbove  money.Amount
 	refusedSilent money.Amount
 
 	recalled      bool  // somebody else was refused and is to be answered
 	scarceUntil   int64 // what comes free goes back until then
 	refill        bool
 	noRefillUntil int64
+	dry           int // refills in a row that got less than asked
 	lastUse       int64
 	lastReturn    int64
 	plentySince   int64 // free has been above twice the target since, 0 = it is not
@@ -59,6 +64,7 @@ const (
 	nothing  actionKind = iota
 	grant               // borrow
 	giveBack            // return amount
+	renew               // a lease past its stop
 	look                // find out how much is with proxies that do not answer
 )
 
@@ -76,6 +82,7 @@ type action struct {
 
 type result struct {
 	grant  store.Grant
+	open   bool // renew
 	silent money.Amount
 	err    error
 }
@@ -138,14 +145,14 @@ func (w *Wallet) refusal(amount money.Amount, now int64) Refusal {
 	if now >= w.refusedUntil {
 		return Refusal{}
 	}
-	have := w.refusedHave + w.free()
+	free := w.free()
 	switch {
-	case amount <= have:
+	case amount <= w.refusedAbove+free:
 		return Refusal{}
-	case amount <= have+w.refusedSilent:
+	case amount <= w.refusedAbove+w.refusedSilent+free:
 		return stuck
 	}
-	return Refusal{Kind: Short, Available: have}
+	return Refusal{Kind: Short, Available: w.refusedHave + free, Reach: w.refusedAbove + free}
 }
 
 func (w *Wallet) free() money.Amount {
@@ -191,10 +198,13 @@ func (w *Wallet) next(now int64) (*action, int64) {
 		switch {
 		case now < w.graceAt:
 			return nil, w.graceAt
+		case l != nil && now >= l.stop.Load():
+			// Its time is over, but as far as we know it is still open.
+			return w.send(action{kind: renew, lease: l}, now), 0
 		case w.round > recallTries:
 			return w.send(action{kind: look}, now), 0
 		}
-		return w.send(w.borrow(l, now), now), 0
+		return w.send(w.borrow(l), now), 0
 	}
 	if l == nil {
 		return nil, 0
@@ -251,7 +261,7 @@ func (w *Wallet) back(l *Lease, limit money.Amount) action {
 
 // borrow asks for what the oldest waiter lacks, and for all of them if there is
 // plenty.
-func (w *Wallet) borrow(l *Lease, now int64) action {
+func (w *Wallet) borrow(l *Lease) action {
 	head := w.waiters[0].amount
 	w.size.need(head)
 	sum := money.Amount(0)
@@ -261,15 +271,11 @@ func (w *Wallet) borrow(l *Lease, now int64) action {
 			break
 		}
 	}
-	if l != nil && now >= l.stop.Load() && l.stop.Load() != 0 {
-		// Its time is over, but it is still open as far as we know: a grant renews it.
-		w.m.count.Expired.Add(1)
-	}
 	if l == nil {
 		l = w.m.newLease(w)
 	}
 	free := money.Amount(l.free.Load())
-	// At least 1: the lease may have enough and be past its stop.
+	// At least 1: a request may have ended just now and freed enough.
 	need := max(1, head-free)
 	return action{kind: grant, lease: l, seq: l.gseq + 1, need: need, target: max(need, w.size.target(), sum-free)}
 }
@@ -286,6 +292,14 @@ func (w *Wallet) apply(r result, now int64) {
 			w.granted(&a, &r.grant, now)
 		case giveBack:
 			w.returned(&a, now)
+		case renew:
+			w.m.count.Expired.Add(1)
+			if r.open {
+				a.lease.extend(a.sent, w.m.o.TTL)
+			} else {
+				w.m.count.Lost.Add(1)
+				w.kill(a.lease)
+			}
 		case look:
 			w.looked(r.silent, now)
 		}
@@ -307,11 +321,11 @@ func (w *Wallet) apply(r result, now int64) {
 	case store.Unavailable(r.err) || unknown(r.err):
 		// Perhaps it was done and perhaps not: the same again until it is known.
 		w.m.away(now, r.err)
-		w.retryAt = now + backoff(w.failures)
+		w.retryAt = now + w.m.o.backoff(w.failures)
 		w.failures++
 		w.failWaiters(away)
-		if a.kind == look {
-			w.act = action{}
+		if a.kind == look || a.kind == renew {
+			w.act = action{} // changed nothing, need not be repeated
 		}
 	default:
 		// The database says no for good. A lease whose sequence is not ours any more
@@ -332,7 +346,7 @@ func (w *Wallet) granted(a *action, g *store.Grant, now int64) {
 	l := a.lease
 	if g.Refused || g.Granted <= 0 {
 		w.m.count.Refused.Add(1)
-		w.noRefillUntil = now + int64(time.Second)
+		w.runDry(now)
 		l.refillBelow.Store(0)
 		if a.need > 0 {
 			w.refused(g, now)
@@ -351,28 +365,35 @@ func (w *Wallet) granted(a *action, g *store.Grant, now int64) {
 	l.extend(a.sent, g.ExpiresAt.Sub(g.Now))
 	w.refusedUntil, w.round = 0, 0
 	if g.Granted < a.target {
-		w.noRefillUntil = now + int64(time.Second)
+		w.runDry(now)
+	} else {
+		w.dry = 0
 	}
 	w.setRefill(l, now)
 	w.serveWaiters(now)
+}
+
+// runDry puts off refills: there is less than the sizing asks for, and asking again
+// at once would only cost statements.
+func (w *Wallet) runDry(now int64) {
+	w.noRefillUntil = now + int64(time.Second)<<min(w.dry, 4)
+	w.dry++
 }
 
 // refused decides about those who wait. A refusal is final at once where even all
 // the money that other proxies hold would not do; else these have been asked to
 // give back what nobody uses, and it is tried again.
 func (w *Wallet) refused(g *store.Grant, now int64) {
-	have := max(0, g.Available) + w.free()
+	w.refusedUntil = now + int64(w.m.o.Remember)
 	w.refusedHave, w.refusedSilent = max(0, g.Available), 0
-	reach := have + g.Others
+	w.refusedAbove = w.refusedHave + max(0, g.Others)
+	have := w.refusedHave + w.free()
 	w.refuseWaiters(func(t *waiter) (verdict, bool) {
-		return verdict{refusal: Refusal{Kind: Short, Available: have}}, t.amount > reach
+		r := w.refusal(t.amount, now)
+		return verdict{refusal: r}, r.Kind != 0
 	})
-	if len(w.waiters) == 0 {
-		w.refusedUntil = now + int64(w.m.o.Remember)
-		return
-	}
-	if w.waiters[0].amount <= have {
-		return // the one that was refused is gone; the next can be served
+	if len(w.waiters) == 0 || w.waiters[0].amount <= have {
+		return // those that were refused are gone, the next can be served
 	}
 	if w.round++; w.round <= recallTries {
 		w.graceAt = now + int64(w.m.o.Recall)*recallShare[w.round-1]/100
@@ -389,7 +410,7 @@ var recallShare = [recallTries]int64{20, 80}
 // looked ends the wait for other proxies: what is missing is held by running
 // requests there, or is with proxies that do not answer.
 func (w *Wallet) looked(silent money.Amount, now int64) {
-	w.refusedSilent = silent
+	w.refusedSilent, w.refusedAbove = silent, w.refusedHave
 	w.refusedUntil = now + int64(w.m.o.Remember)
 	w.round, w.graceAt = 0, 0
 	w.refuseWaiters(func(t *waiter) (verdict, bool) {
@@ -474,5 +495,6 @@ func (w *Wallet) tick(now int64) (due bool) {
 		return false
 	}
 	return w.act.kind != nothing || len(w.waiters) > 0 || w.refill || w.recalled || w.m.draining.Load() ||
-		(free > 0 && (now-w.lastUse >= int64(w.m.o.IdleAfter) || now < w.scarceUntil || w.plentySince != 0))
+		(free > 0 && (now-w.lastUse >= int64(w.m.o.IdleAfter) || now < w.scarceUntil)) ||
+		(w.plentySince != 0 && now-w.plentySince >= int64(w.m.o.IdleAfter))
 }
