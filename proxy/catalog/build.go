@@ -172,6 +172,7 @@ func (b *builder) prices(rows []store.PriceRow) (models, routes map[int64][]*pri
 		*v = rows[i].Version
 		v.Base.Resolve()
 		v.Tiers = slices.Clone(v.Tiers)
+		slices.SortFunc(v.Tiers, func(x, y price.Tier) int { return compare(x.AboveInput, y.AboveInput) })
 		for j := range v.Tiers {
 			v.Tiers[j].Table.Resolve()
 		}

@@ -71,10 +71,10 @@ func (s *idSet) has(id int64) bool {
 	mask := uint64(len(table) - 1)
 	for i := mix(uint64(id)) & mask; ; i = (i + 1) & mask {
 		switch table[i].Load() {
-		case id:
-			return true
 		case 0:
 			return false
+		case id:
+			return true
 		}
 	}
 }

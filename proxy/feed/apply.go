@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"tokenrelay/proxy/catalog"
+	"tokenrelay/proxy/live"
 	"tokenrelay/shared/store"
 )
 
@@ -78,6 +79,7 @@ func (f *Feed) mark(c *store.Change) {
 			f.o.Catalog.Revoke(c.ID)
 		}
 		f.o.Catalog.MarkKey(&c.Digest, c.Rev)
+		f.cut(c) // after the mark: a request that passed before it has its live side by now
 		if f.o.Key != nil {
 			f.o.Key(c.ID, c.Detail)
 		}
@@ -92,6 +94,25 @@ func (f *Feed) mark(c *store.Change) {
 		if f.o.Setting != nil {
 			f.o.Setting(c.Detail)
 		}
+	}
+}
+
+// cut moves the switch that running streams of the key look at.
+func (f *Feed) cut(c *store.Change) {
+	if f.o.Live == nil {
+		return
+	}
+	k := f.o.Live(c.ID)
+	if k == nil {
+		return
+	}
+	switch c.Detail {
+	case store.KeyDisabledOp, store.KeyRevokedOp:
+		k.SetCut(live.CutNow)
+	case store.KeyRotated:
+		k.SetCut(live.CutDrain)
+	case store.KeyEnabled:
+		k.SetCut(live.CutNone)
 	}
 }
 

@@ -15,6 +15,7 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 
 	"tokenrelay/proxy/catalog"
+	"tokenrelay/proxy/live"
 	"tokenrelay/shared/obs"
 	"tokenrelay/shared/store"
 )
@@ -36,8 +37,11 @@ type Options struct {
 	// Open opens the sealed secret of a provider key.
 	Open func(*store.ProviderKeyRow) (string, error)
 
+	// Live finds the live side of a key, nil if nobody uses it: disable and revoke
+	// cut its running streams, rotate lets them finish. (*live.Registry).Find is one.
+	Live func(keyID int64) *live.Key
 	// Key is told of every change of a key, by its row id and a detail of
-	// package store (disable and revoke cut running streams).
+	// package store.
 	Key func(keyID int64, detail string)
 	// Client is told of every change of a client.
 	Client func(clientID int64)
