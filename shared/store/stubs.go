@@ -6,22 +6,9 @@ import (
 
 	"tokenrelay/shared/catalogfile"
 	"tokenrelay/shared/seal"
-	"tokenrelay/shared/usage"
 )
 
 var errLater = errors.New("not built yet")
-
-// SettleBatch books at most MaxBatch records, in one transaction, idempotently by
-// request id; see SettleResult. Records with Status Refused become refusal rows (at
-// most 10 per key, code and minute) and counts, and move no money.
-func (d *DB) SettleBatch(ctx context.Context, slot int16, recs []usage.Record) (SettleResult, error) {
-	return SettleResult{}, errLater
-}
-
-// CountRefusals adds refusals that the proxy counted without recording them.
-func (d *DB) CountRefusals(ctx context.Context, slot int16, counts []RefusalCount) error {
-	return errLater
-}
 
 // ApplyCatalog brings the catalogue to what the file says and tells what changed.
 // Secrets must be resolved: an empty one keeps the stored one. Providers, models and

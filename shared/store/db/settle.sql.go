@@ -107,7 +107,7 @@ func (q *Queries) KeyOwners(ctx context.Context, ids []int64) ([]KeyOwnersRow, e
 }
 
 const leasesByID = `-- name: LeasesByID :many
-SELECT id, wallet_id, key_id, period, granted, settled, returned, open FROM lease WHERE id = ANY ($1::bigint[]) ORDER BY id
+SELECT id, wallet_id, key_id, period, granted, settled, returned, open FROM lease WHERE id = ANY ($1::bigint[]) ORDER BY id FOR NO KEY UPDATE
 `
 
 type LeasesByIDRow struct {

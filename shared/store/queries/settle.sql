@@ -12,7 +12,7 @@ JOIN (SELECT unnest(@keys::bigint[]) AS k, unnest(@periods::integer[]) AS p) AS 
 ORDER BY b.key_id, b.period FOR NO KEY UPDATE OF b;
 
 -- name: LeasesByID :many
-SELECT id, wallet_id, key_id, period, granted, settled, returned, open FROM lease WHERE id = ANY (@ids::bigint[]) ORDER BY id;
+SELECT id, wallet_id, key_id, period, granted, settled, returned, open FROM lease WHERE id = ANY (@ids::bigint[]) ORDER BY id FOR NO KEY UPDATE;
 
 -- name: UsageKnown :many
 SELECT u.request_id FROM usage u

@@ -1,0 +1,731 @@
+package store
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/bits"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"tokenrelay/shared/ledger"
+	"tokenrelay/shared/money"
+	"tokenrelay/shared/price"
+	"tokenrelay/shared/reqid"
+	"tokenrelay/shared/store/db"
+	"tokenrelay/shared/usage"
+)
+
+// refusalsPerMinute is how many refusals are stored per key, code and minute (D13).
+const refusalsPerMinute = 10
+
+// Bits of usage.late.
+const (
+	lateWallet = 1 << iota
+	lateMonth
+	lateTotal
+)
+
+// errRace says that a request id was inserted by somebody else between look and leap,
+// which the wallet's lock rules out unless two wallets claim it. The batch is retried
+// and then finds the row.
+var errRace = errors.New("a request id was written by another transaction")
+
+// SettleBatch books at most MaxBatch records, in one transaction, idempotently by
+// request id; see SettleResult. Records with Status Refused become refusal rows (at
+// most 10 per key, code and minute) and counts, and move no money.
+//
+// Charges of any epoch are accepted: they are facts. A charge whose lease is closed, or
+// has less outstanding, is late: the wallet pays what it can without touching what is
+// lent to others, and the rest is bad debt.
+func (d *DB) SettleBatch(ctx context.Context, slot int16, recs []usage.Record) (SettleResult, error) {
+	if len(recs) > MaxBatch {
+		return SettleResult{}, fmt.Errorf("cannot settle %d records at once: %w", len(recs), ErrInvalid)
+	}
+	if len(recs) == 0 {
+		return SettleResult{}, nil
+	}
+	var s *settling
+	for attempt := 0; ; attempt++ {
+		err := d.tx(ctx, func(ctx context.Context, tx pgx.Tx, q *db.Queries) error {
+			s = newSettling(slot, recs)
+			if err := s.read(ctx, q); err != nil {
+				return err
+			}
+			s.compute()
+			return s.write(ctx, tx, q)
+		})
+		if err == nil {
+			return s.result, nil
+		}
+		if attempt == 2 || !errors.Is(err, errRace) {
+			return SettleResult{}, fmt.Errorf("cannot settle %d records: %w", len(recs), err)
+		}
+	}
+}
+
+// settling is the state of one attempt at one batch.
+type settling struct {
+	slot   int16
+	recs   []usage.Record
+	result SettleResult
+
+	usage    []int // indexes of records that become usage rows
+	refused  []int // of those that become refusal rows
+	late     map[int]int16
+	wallets  map[int64]*walletState
+	budgets  map[budgetID]*budgetState
+	leases   map[int64]*leaseState
+	minutes  map[minuteID]int64 // refusals stored so far
+	hours    map[hourID]*hourState
+	codes    map[codeID]int64
+	badDebts []badDebt
+}
+
+type walletState struct {
+	ledger.Wallet
+	charged, unleased money.Amount // what the batch takes from balance and from leased
+}
+
+type budgetID struct {
+	key    int64
+	period int32
+}
+
+type budgetState struct{ charged, unleased money.Amount }
+
+type leaseState struct {
+	ledger.Lease
+	of      Escrow
+	settled money.Amount // by the batch
+}
+
+type minuteID struct {
+	key    int64
+	code   string
+	minute int64
+}
+
+type hourID struct {
+	hour        int32
+	client, key int64
+	model       string
+}
+
+type hourState struct {
+	status                [usage.Interrupted + 1]int64
+	units                 usage.Units
+	charge, cost, overrun money.Amount
+	in, out               int64
+	latency, firstToken   Histogram
+}
+
+type codeID struct {
+	hourID
+	code string
+}
+
+type badDebt struct {
+	wallet int64
+	amount money.Amount
+	id     reqid.ID
+}
+
+func newSettling(slot int16, recs []usage.Record) *settling {
+	s := &settling{
+		slot: slot, recs: recs, late: map[int]int16{}, wallets: map[int64]*walletState{}, budgets: map[budgetID]*budgetState{},
+		leases: map[int64]*leaseState{}, minutes: map[minuteID]int64{}, hours: map[hourID]*hourState{}, codes: map[codeID]int64{},
+	}
+	seen := make(map[reqid.ID]bool, len(recs))
+	for i := range recs {
+		r := &recs[i]
+		switch reason := recordFault(r); {
+		case reason != "":
+			s.reject(i, reason)
+		case seen[r.ID]:
+			s.result.Duplicates++
+		case r.Status == usage.Refused:
+			s.refused = append(s.refused, i)
+		default:
+			s.usage = append(s.usage, i)
+		}
+		seen[r.ID] = true
+	}
+	return s
+}
+
+func (s *settling) reject(i int, reason string) {
+	s.result.Rejected = append(s.result.Rejected, Rejected{Index: i, Reason: reason})
+}
+
+// recordFault says which rule a record breaks by itself. The schema's CHECKs say the
+// same; a record that met them would stop its batch for ever.
+func recordFault(r *usage.Record) string {
+	month := r.ID.Month()
+	switch {
+	case r.ID.IsZero() || month < 202001 || month > 999912:
+		return "impossible request id"
+	case r.Status < usage.Success || r.Status > usage.Refused:
+		return "unknown status"
+	case r.Hold < 0 || r.Charge < 0 || r.Charge > r.Hold:
+		return "charge outside 0 … hold"
+	case r.Cost < 0 || r.Overrun < 0:
+		return "negative cost or overrun"
+	case r.BytesIn < 0 || r.BytesOut < 0:
+		return "negative bytes"
+	case r.Status == usage.Refused && (r.Charge != 0 || !r.Units.IsZero()):
+		return "a refusal with usage"
+	case r.NumAttempts > usage.MaxAttempts:
+		return "too many attempts"
+	}
+	for _, ppm := range []int64{r.ModelPPM, r.GroupPPM, r.ClientPPM} {
+		if ppm < 0 || ppm > price.MaxPPM {
+			return "impossible multiplier"
+		}
+	}
+	for _, n := range r.Units {
+		if n < 0 {
+			return "negative units"
+		}
+	}
+	return ""
+}
+
+// read takes the locks, in order, and reads what the batch builds upon.
+func (s *settling) read(ctx context.Context, q *db.Queries) error {
+	keys, wallets, leases := map[int64]bool{}, map[int64]bool{}, map[int64]bool{}
+	for _, i := range slices.Concat(s.usage, s.refused) {
+		keys[s.recs[i].KeyID] = true
+	}
+	owners, err := q.KeyOwners(ctx, sorted(keys))
+	if err != nil {
+		return err
+	}
+	owner := make(map[int64]db.KeyOwnersRow, len(owners))
+	for _, o := range owners {
+		owner[o.ID] = o
+	}
+	foreign := func(i int) bool {
+		r := &s.recs[i]
+		o, ok := owner[r.KeyID]
+		if ok && o.ClientID == r.ClientID && o.WalletID == r.WalletID {
+			return false
+		}
+		s.reject(i, "key, client and wallet do not belong together")
+		return true
+	}
+	s.usage = slices.DeleteFunc(s.usage, foreign)
+	s.refused = slices.DeleteFunc(s.refused, foreign)
+
+	budgets := map[budgetID]bool{}
+	for _, i := range s.usage {
+		r := &s.recs[i]
+		if r.Charge == 0 {
+			continue
+		}
+		wallets[r.WalletID] = true
+		budgets[budgetID{r.KeyID, 0}] = true
+		budgets[budgetID{r.KeyID, r.ID.Month()}] = true
+		for _, l := range []int64{r.WalletLease, r.MonthLease, r.TotalLease} {
+			if l != 0 {
+				leases[l] = true
+			}
+		}
+	}
+	if len(wallets) > 0 {
+		rows, err := q.LockWallets(ctx, sorted(wallets))
+		if err != nil {
+			return err
+		}
+		for _, w := range rows {
+			s.wallets[w.ID] = &walletState{Wallet: ledger.Wallet{Balance: w.Balance, Leased: w.Leased, Floor: w.Floor}}
+		}
+		ids := make([]budgetID, 0, len(budgets))
+		for b := range budgets {
+			ids = append(ids, b)
+			s.budgets[b] = &budgetState{}
+		}
+		slices.SortFunc(ids, compareBudgets)
+		budgetKeys, periods := make([]int64, len(ids)), make([]int32, len(ids))
+		for i, b := range ids {
+			budgetKeys[i], periods[i] = b.key, b.period
+		}
+		if err := q.TouchBudgets(ctx, budgetKeys, periods); err != nil {
+			return err
+		}
+		if _, err := q.LockBudgets(ctx, budgetKeys, periods); err != nil {
+			return err
+		}
+		found, err := q.LeasesByID(ctx, sorted(leases))
+		if err != nil {
+			return err
+		}
+		for _, l := range found {
+			s.leases[l.ID] = &leaseState{
+				Lease: ledger.Lease{Granted: l.Granted, Settled: l.Settled, Returned: l.Returned, Closed: !l.Open},
+				of:    escrowOf(l.WalletID, l.KeyID, l.Period),
+			}
+		}
+	}
+	// Now nobody else can settle for these wallets: what is not there will not appear.
+	if err := s.dropKnown(ctx, q); err != nil {
+		return err
+	}
+	return s.countMinutes(ctx, q)
+}
+
+// dropKnown leaves out the records that are in the books already.
+func (s *settling) dropKnown(ctx context.Context, q *db.Queries) error {
+	months, ids := make([]int32, 0, len(s.usage)), make([]reqid.ID, 0, len(s.usage))
+	for _, i := range s.usage {
+		months, ids = append(months, s.recs[i].ID.Month()), append(ids, s.recs[i].ID)
+	}
+	known := map[reqid.ID]bool{}
+	if len(ids) > 0 {
+		rows, err := q.UsageKnown(ctx, months, ids)
+		if err != nil {
+			return err
+		}
+		for _, id := range rows {
+			known[id] = true
+		}
+	}
+	if len(s.refused) > 0 {
+		ids = ids[:0]
+		for _, i := range s.refused {
+			ids = append(ids, s.recs[i].ID)
+		}
+		rows, err := q.RefusalsKnown(ctx, ids)
+		if err != nil {
+			return err
+		}
+		for _, id := range rows {
+			known[id] = true
+		}
+	}
+	isKnown := func(i int) bool {
+		if known[s.recs[i].ID] {
+			s.result.Duplicates++
+			return true
+		}
+		return false
+	}
+	s.usage = slices.DeleteFunc(s.usage, isKnown)
+	s.refused = slices.DeleteFunc(s.refused, isKnown)
+	return nil
+}
+
+// countMinutes reads how many refusals are stored already, for the limit per minute.
+func (s *settling) countMinutes(ctx context.Context, q *db.Queries) error {
+	if len(s.refused) == 0 {
+		return nil
+	}
+	keys := map[int64]bool{}
+	first, last := int64(1)<<62, int64(0)
+	for _, i := range s.refused {
+		ms := s.recs[i].ID.UnixMilli()
+		keys[s.recs[i].KeyID] = true
+		first, last = min(first, ms), max(last, ms)
+	}
+	rows, err := q.RefusalsInMinute(ctx, sorted(keys), reqid.Min(first/60000*60000), reqid.Min((last/60000+1)*60000))
+	if err != nil {
+		return err
+	}
+	for _, r := range rows {
+		s.minutes[minuteID{r.KeyID, r.Code, r.Minute}] = r.N
+	}
+	return nil
+}
+
+// compute decides what each record moves. No SQL: the rows are locked and read.
+func (s *settling) compute() {
+	for _, i := range s.usage {
+		r := &s.recs[i]
+		if late := s.pay(r); late != 0 {
+			s.late[i] = late
+			if late&lateWallet != 0 {
+				s.result.Late++
+			}
+		}
+		s.result.Inserted++
+		s.result.Charged += r.Charge
+		s.rollUp(r)
+	}
+	s.refused = slices.DeleteFunc(s.refused, func(i int) bool {
+		r := &s.recs[i]
+		s.codes[codeID{hourOf(r), clean(r.Code, 64)}]++
+		m := minuteID{r.KeyID, clean(r.Code, 64), r.ID.UnixMilli() / 60000}
+		s.minutes[m]++
+		return s.minutes[m] > refusalsPerMinute
+	})
+	s.result.Refusals = len(s.refused)
+}
+
+// pay takes the charge from the lease, or from the wallet where that is late, and
+// posts it to the key's budgets.
+func (s *settling) pay(r *usage.Record) (late int16) {
+	if r.Charge == 0 {
+		return 0
+	}
+	w := s.wallets[r.WalletID]
+	if l := s.leases[r.WalletLease]; l != nil && l.of == (Escrow{WalletID: r.WalletID}) && w.Settle(&l.Lease, r.Charge) == nil {
+		l.settled += r.Charge
+		w.charged += r.Charge
+		w.unleased += r.Charge
+	} else {
+		late |= lateWallet
+		paid, rest, _ := w.Late(r.Charge) // the charge is not negative
+		w.charged += paid
+		if rest > 0 {
+			s.badDebts = append(s.badDebts, badDebt{r.WalletID, rest, r.ID})
+			s.result.BadDebt += rest
+		}
+	}
+	for _, b := range []struct {
+		period int32
+		lease  int64
+		bit    int16
+	}{{r.ID.Month(), r.MonthLease, lateMonth}, {0, r.TotalLease, lateTotal}} {
+		budget := s.budgets[budgetID{r.KeyID, b.period}]
+		budget.charged += r.Charge
+		if b.lease == 0 {
+			continue
+		}
+		l := s.leases[b.lease]
+		if l == nil || l.of != (Escrow{KeyID: r.KeyID, Period: b.period}) || r.Charge > l.Outstanding() {
+			late |= b.bit
+			continue
+		}
+		l.Settled += r.Charge
+		l.settled += r.Charge
+		budget.unleased += r.Charge
+	}
+	return late
+}
+
+func hourOf(r *usage.Record) hourID {
+	return hourID{int32(r.ID.UnixMilli() / 3_600_000), r.ClientID, r.KeyID, clean(r.Model, 128)}
+}
+
+// rollUp adds a record to its hour.
+func (s *settling) rollUp(r *usage.Record) {
+	id := hourOf(r)
+	h := s.hours[id]
+	if h == nil {
+		h = &hourState{}
+		s.hours[id] = h
+	}
+	h.status[r.Status]++
+	h.units.Add(&r.Units)
+	h.charge += r.Charge
+	h.cost += r.Cost
+	h.overrun += r.Overrun
+	h.in += r.BytesIn
+	h.out += r.BytesOut
+	h.latency[Bucket(r.EndMicros-r.AdmittedMicros)]++
+	if r.FirstTokenMicros > 0 {
+		h.firstToken[Bucket(int64(r.FirstTokenMicros))]++
+	}
+	if r.Code != "" {
+		s.codes[codeID{id, clean(r.Code, 64)}]++
+	}
+}
+
+// Bucket is the bucket of a Histogram for a duration in microseconds.
+func Bucket(micros int64) int {
+	ms := max(0, micros) / 1000
+	return min(bits.Len64(uint64(ms)), HistogramBuckets-1)
+}
+
+const insertUsage = `INSERT INTO usage (month, request_id, slot, client_id, wallet_id, key_id, endpoint, model, requested_model,
+	client_request_id, status, http_status, code, flags, source, units, hold, charge, cost, overrun, price_id, cost_price_id,
+	model_ppm, group_ppm, client_ppm, wallet_lease, month_lease, total_lease, late, admitted_us, first_token_us, end_us,
+	bytes_in, bytes_out, attempts)
+SELECT month, id, slot, client, wallet, key, endpoint, model, requested, client_request, status, http, code, flags, source,
+	units::bigint[], hold, charge, cost, overrun, price, cost_price, mppm, gppm, cppm, wl, ml, tl, late, admitted, first, ended,
+	bin, bout, attempts::bigint[]
+FROM unnest($1::integer[], $2::uuid[], $3::smallint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::smallint[], $8::text[], $9::text[],
+	$10::text[], $11::smallint[], $12::smallint[], $13::text[], $14::integer[], $15::smallint[], $16::text[], $17::bigint[],
+	$18::bigint[], $19::bigint[], $20::bigint[], $21::bigint[], $22::bigint[], $23::bigint[], $24::bigint[], $25::bigint[],
+	$26::bigint[], $27::bigint[], $28::bigint[], $29::smallint[], $30::bigint[], $31::integer[], $32::bigint[], $33::bigint[],
+	$34::bigint[], $35::text[])
+	AS t (month, id, slot, client, wallet, key, endpoint, model, requested, client_request, status, http, code, flags, source, units,
+	hold, charge, cost, overrun, price, cost_price, mppm, gppm, cppm, wl, ml, tl, late, admitted, first, ended, bin, bout, attempts)
+ON CONFLICT DO NOTHING`
+
+const insertRefusals = `INSERT INTO refusal (request_id, slot, client_id, wallet_id, key_id, endpoint, model, requested_model,
+	client_request_id, http_status, code, flags, admitted_us, end_us, bytes_in)
+SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::smallint[], $7::text[], $8::text[],
+	$9::text[], $10::smallint[], $11::text[], $12::integer[], $13::bigint[], $14::bigint[], $15::bigint[])
+ON CONFLICT DO NOTHING`
+
+const upsertHours = `INSERT INTO usage_hourly AS h (hour, client_id, key_id, model, slot, success, failed, timeout, cancelled, interrupted,
+	units, charge, cost, overrun, bytes_in, bytes_out, latency, first_token)
+SELECT hour, client, key, model, $1, ok, failed, timeout, cancelled, interrupted, units::bigint[], charge, cost, overrun, bin, bout,
+	latency::bigint[], first::bigint[]
+FROM unnest($2::integer[], $3::bigint[], $4::bigint[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[],
+	$11::text[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::text[], $18::text[])
+	AS t (hour, client, key, model, ok, failed, timeout, cancelled, interrupted, units, charge, cost, overrun, bin, bout, latency, first)
+ORDER BY 1, 2, 3, 4
+ON CONFLICT (hour, client_id, key_id, model, slot) DO UPDATE SET
+	success = h.success + excluded.success, failed = h.failed + excluded.failed, timeout = h.timeout + excluded.timeout,
+	cancelled = h.cancelled + excluded.cancelled, interrupted = h.interrupted + excluded.interrupted,
+	units = add_counts(h.units, excluded.units), charge = h.charge + excluded.charge, cost = h.cost + excluded.cost,
+	overrun = h.overrun + excluded.overrun, bytes_in = h.bytes_in + excluded.bytes_in, bytes_out = h.bytes_out + excluded.bytes_out,
+	latency = add_counts(h.latency, excluded.latency), first_token = add_counts(h.first_token, excluded.first_token)`
+
+// write writes what compute decided.
+func (s *settling) write(ctx context.Context, tx pgx.Tx, q *db.Queries) error {
+	if err := s.writeUsage(ctx, tx); err != nil {
+		return err
+	}
+	if err := s.writeMoney(ctx, q); err != nil {
+		return meaning(err)
+	}
+	if len(s.refused) > 0 {
+		if err := s.writeRefusals(ctx, tx); err != nil {
+			return err
+		}
+	}
+	if err := s.writeHours(ctx, tx); err != nil {
+		return err
+	}
+	if err := addCodes(ctx, q, s.slot, s.codes); err != nil {
+		return err
+	}
+	for _, r := range s.result.Rejected {
+		rec := s.recs[r.Index]
+		text, err := json.Marshal(&rec)
+		if err != nil {
+			return err
+		}
+		text = bytes.ReplaceAll(text, []byte(`\u0000`), nil) // jsonb has no NUL
+		if err := q.InsertReject(ctx, db.InsertRejectParams{RequestID: rec.ID, Slot: s.slot, Reason: r.Reason, Record: text}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *settling) writeUsage(ctx context.Context, tx pgx.Tx) error {
+	n := len(s.usage)
+	if n == 0 {
+		return nil
+	}
+	// By id: neighbours in the index, and the same order in every transaction.
+	slices.SortFunc(s.usage, func(a, b int) int { return bytes.Compare(s.recs[a].ID[:], s.recs[b].ID[:]) })
+	month, id := make([]int32, n), make([][16]byte, n)
+	slot, endpoint, status, http, source, late := make([]int16, n), make([]int16, n), make([]int16, n), make([]int16, n), make([]int16, n), make([]int16, n)
+	model, requested, clientRequest, code, units, attempts := make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n)
+	flags, first := make([]int32, n), make([]int32, n)
+	var big [18][]int64
+	for k := range big {
+		big[k] = make([]int64, n)
+	}
+	for k, i := range s.usage {
+		r := &s.recs[i]
+		month[k], id[k], slot[k], endpoint[k] = r.ID.Month(), r.ID, s.slot, int16(r.Endpoint)
+		model[k], requested[k], clientRequest[k], code[k] = clean(r.Model, 128), clean(r.RequestedModel, 256), clean(r.ClientRequestID, 128), clean(r.Code, 64)
+		status[k], http[k], flags[k], source[k], late[k] = int16(r.Status), r.HTTPStatus, int32(r.Flags), int16(r.Source), s.late[i]
+		units[k], first[k] = counts(r.Units[:]), r.FirstTokenMicros
+		for c, v := range [18]int64{
+			r.ClientID, r.WalletID, r.KeyID, int64(r.Hold), int64(r.Charge), int64(r.Cost), int64(r.Overrun), r.PriceID, r.CostPriceID,
+			r.ModelPPM, r.GroupPPM, r.ClientPPM, r.WalletLease, r.MonthLease, r.TotalLease, r.AdmittedMicros, r.EndMicros, r.BytesIn,
+		} {
+			big[c][k] = v
+		}
+		flat := make([]int64, 0, 6*r.NumAttempts)
+		for _, a := range r.Attempts[:r.NumAttempts] {
+			flat = append(flat, a.RouteID, a.ProviderKeyID, int64(a.HTTPStatus), int64(a.Outcome), int64(a.StartMicros), int64(a.EndMicros))
+		}
+		attempts[k] = array(flat)
+	}
+	out := make([]int64, n)
+	for k, i := range s.usage {
+		out[k] = s.recs[i].BytesOut
+	}
+	tag, err := tx.Exec(ctx, insertUsage, month, id, slot, big[0], big[1], big[2], endpoint, model, requested, clientRequest, status, http,
+		code, flags, source, units, big[3], big[4], big[5], big[6], big[7], big[8], big[9], big[10], big[11], big[12], big[13], big[14],
+		late, big[15], first, big[16], big[17], out, attempts)
+	if err != nil {
+		return meaning(err)
+	}
+	if tag.RowsAffected() != int64(n) {
+		return errRace
+	}
+	return nil
+}
+
+func (s *settling) writeMoney(ctx context.Context, q *db.Queries) error {
+	var ids, amounts []int64
+	for id, l := range s.leases {
+		if l.settled > 0 {
+			ids, amounts = append(ids, id), append(amounts, int64(l.settled))
+		}
+	}
+	if len(ids) > 0 {
+		if err := q.SettleLeases(ctx, ids, amounts); err != nil {
+			return err
+		}
+	}
+	var charged, unleased []int64
+	ids = nil
+	for id, w := range s.wallets {
+		if w.charged > 0 || w.unleased > 0 {
+			ids, charged, unleased = append(ids, id), append(charged, int64(w.charged)), append(unleased, int64(w.unleased))
+		}
+	}
+	if len(ids) > 0 {
+		if err := q.SettleWallets(ctx, ids, charged, unleased); err != nil {
+			return err
+		}
+	}
+	var p db.SettleBudgetsParams
+	for id, b := range s.budgets {
+		if b.charged > 0 {
+			p.Keys, p.Periods = append(p.Keys, id.key), append(p.Periods, id.period)
+			p.Charged, p.Leased = append(p.Charged, int64(b.charged)), append(p.Leased, int64(b.unleased))
+		}
+	}
+	if len(p.Keys) > 0 {
+		if err := q.SettleBudgets(ctx, p); err != nil {
+			return err
+		}
+	}
+	if len(s.badDebts) == 0 {
+		return nil
+	}
+	var wallets []int64
+	var owing []int64
+	var requests []reqid.ID
+	for _, b := range s.badDebts {
+		wallets, owing, requests = append(wallets, b.wallet), append(owing, int64(b.amount)), append(requests, b.id)
+	}
+	return q.InsertBadDebt(ctx, wallets, owing, requests)
+}
+
+func (s *settling) writeRefusals(ctx context.Context, tx pgx.Tx) error {
+	n := len(s.refused)
+	id := make([][16]byte, n)
+	slot, endpoint, http := make([]int16, n), make([]int16, n), make([]int16, n)
+	clients, wallets, keys, admitted, ended, in := make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n), make([]int64, n)
+	model, requested, clientRequest, code := make([]string, n), make([]string, n), make([]string, n), make([]string, n)
+	flags := make([]int32, n)
+	for k, i := range s.refused {
+		r := &s.recs[i]
+		id[k], slot[k], endpoint[k], http[k], flags[k] = r.ID, s.slot, int16(r.Endpoint), r.HTTPStatus, int32(r.Flags)
+		clients[k], wallets[k], keys[k], admitted[k], ended[k], in[k] = r.ClientID, r.WalletID, r.KeyID, r.AdmittedMicros, r.EndMicros, r.BytesIn
+		model[k], requested[k], clientRequest[k], code[k] = clean(r.Model, 128), clean(r.RequestedModel, 256), clean(r.ClientRequestID, 128), clean(r.Code, 64)
+	}
+	_, err := tx.Exec(ctx, insertRefusals, id, slot, clients, wallets, keys, endpoint, model, requested, clientRequest, http, code, flags, admitted, ended, in)
+	return err
+}
+
+func (s *settling) writeHours(ctx context.Context, tx pgx.Tx) error {
+	if len(s.hours) == 0 {
+		return nil
+	}
+	var hour []int32
+	var clients, keys, charge, cost, overrun, in, out []int64
+	var status [usage.Interrupted + 1][]int64
+	var model, units, latency, first []string
+	for id, h := range s.hours {
+		hour, clients, keys, model = append(hour, id.hour), append(clients, id.client), append(keys, id.key), append(model, id.model)
+		for k := usage.Success; k <= usage.Interrupted; k++ {
+			status[k] = append(status[k], h.status[k])
+		}
+		charge, cost, overrun = append(charge, int64(h.charge)), append(cost, int64(h.cost)), append(overrun, int64(h.overrun))
+		in, out = append(in, h.in), append(out, h.out)
+		units, latency, first = append(units, counts(h.units[:])), append(latency, counts(h.latency[:])), append(first, counts(h.firstToken[:]))
+	}
+	_, err := tx.Exec(ctx, upsertHours, s.slot, hour, clients, keys, model, status[usage.Success], status[usage.Failed], status[usage.Timeout],
+		status[usage.Cancelled], status[usage.Interrupted], units, charge, cost, overrun, in, out, latency, first)
+	return err
+}
+
+func addCodes(ctx context.Context, q *db.Queries, slot int16, codes map[codeID]int64) error {
+	if len(codes) == 0 {
+		return nil
+	}
+	p := db.AddCodesParams{Slot: slot}
+	for c, n := range codes {
+		p.Hours, p.Clients, p.Keys = append(p.Hours, c.hour), append(p.Clients, c.client), append(p.Keys, c.key)
+		p.Models, p.Codes, p.Counts = append(p.Models, c.model), append(p.Codes, c.code), append(p.Counts, n)
+	}
+	return q.AddCodes(ctx, p)
+}
+
+// CountRefusals adds refusals that the proxy counted without recording them. A call
+// whose answer was lost and is repeated counts twice: these are statistics.
+func (d *DB) CountRefusals(ctx context.Context, slot int16, counted []RefusalCount) error {
+	codes := make(map[codeID]int64, len(counted))
+	for _, c := range counted {
+		if c.N > 0 {
+			hour := int32(c.At.Unix() / int64(time.Hour/time.Second))
+			codes[codeID{hourID{hour, c.ClientID, c.KeyID, clean(c.Model, 128)}, clean(c.Code, 64)}] += c.N
+		}
+	}
+	ctx, cancel := d.limit(ctx)
+	defer cancel()
+	if err := addCodes(ctx, d.q, slot, codes); err != nil {
+		return fmt.Errorf("cannot count refusals: %w", err)
+	}
+	return nil
+}
+
+// counts is the stored form of counts: trailing zeros left out.
+func counts(n []int64) string {
+	for len(n) > 0 && n[len(n)-1] == 0 {
+		n = n[:len(n)-1]
+	}
+	return array(n)
+}
+
+func array(n []int64) string {
+	b := make([]byte, 0, 2+8*len(n))
+	b = append(b, '{')
+	for i, v := range n {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = strconv.AppendInt(b, v, 10)
+	}
+	return string(append(b, '}'))
+}
+
+// clean makes a text that Postgres stores: UTF-8, no NUL, at most so many bytes. What
+// a client sent must not stop a batch.
+func clean(s string, most int) string {
+	plain := len(s) <= most
+	for i := 0; plain && i < len(s); i++ {
+		plain = s[i] > 0 && s[i] < 0x80
+	}
+	if plain {
+		return s
+	}
+	s = strings.ReplaceAll(strings.ToValidUTF8(s, "?"), "\x00", "?")
+	if len(s) > most {
+		s = strings.ToValidUTF8(s[:most], "")
+	}
+	return s
+}
+
+func sorted(set map[int64]bool) []int64 {
+	ids := make([]int64, 0, len(set))
+	for id := range set {
+		ids = append(ids, id)
+	}
+	slices.Sort(ids)
+	return ids
+}
+
+func compareBudgets(a, b budgetID) int {
+	return cmp.Or(cmp.Compare(a.key, b.key), cmp.Compare(a.period, b.period))
+}
