@@ -12,9 +12,10 @@ import (
 
 // catchUp applies everything that happened since the last time.
 func (f *Feed) catchUp(ctx context.Context) error {
+	newest := int64(0)
 	if f.recheck.Swap(false) {
-		newest, err := f.o.Store.Revision(ctx)
-		if err != nil {
+		var err error
+		if newest, err = f.o.Store.Revision(ctx); err != nil {
 			f.recheck.Store(true)
 			return fmt.Errorf("cannot read the revision: %w", err)
 		}
@@ -37,10 +38,10 @@ func (f *Feed) catchUp(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("cannot read the changes: %w", err)
 		}
-		if len(changes) == 0 {
+		if len(changes) == 0 && f.fetched >= newest {
 			break
 		}
-		if changes[0].Rev != f.fetched+1 {
+		if len(changes) == 0 || changes[0].Rev != f.fetched+1 {
 			f.gaps.Inc()
 			f.o.Log.Warn("changes were pruned before they were read, everything is read again", "after", f.fetched)
 			if err := f.reload(ctx); err != nil {
