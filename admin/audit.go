@@ -37,7 +37,12 @@ func audit(ctx context.Context, p *process, usage string, args []string) error {
 	if err := s.print(p, result, func(w io.Writer) { printAudit(w, result) }); err != nil {
 		return &exit{code: exitUsage, err: err}
 	}
-	if !result.Clean || strict && result.Rejected > 0 {
+	return auditVerdict(result, strict)
+}
+
+// auditVerdict is the exit code of an audit: 1 if the books are broken.
+func auditVerdict(a *report.Audit, strict bool) error {
+	if !a.Clean || strict && a.Rejected > 0 {
 		return &exit{code: exitFailed}
 	}
 	return nil

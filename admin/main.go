@@ -11,6 +11,7 @@ import (
 	"os/signal"
 	"strings"
 	"syscall"
+	"text/tabwriter"
 
 	"tokenrelay/shared/apierr"
 	"tokenrelay/shared/config"
@@ -148,9 +149,11 @@ func (c *command) usage() string {
 func help() string {
 	var b strings.Builder
 	b.WriteString("admin: the control plane of Token Relay.\n\nCommands (admin COMMAND --help tells more):\n")
+	t := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
 	for i := range commands {
-		fmt.Fprintf(&b, "  %-42s %s\n", strings.TrimSpace(commands[i].name+" "+commands[i].args), commands[i].summary)
+		_, _ = fmt.Fprintf(t, "  %s\t%s\n", commands[i].name, commands[i].summary)
 	}
+	_ = t.Flush()
 	b.WriteString(`
 Every command but serve takes --json: the result on stdout as one JSON document.
 Settings are environment variables or flags; where RELAY_DATABASE_URL or

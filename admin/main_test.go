@@ -29,7 +29,7 @@ func TestCommandLine(t *testing.T) {
 		stderr string
 	}{
 		{"", none, 2, "", "Commands"},
-		{"help", none, 0, "client create NAME", ""},
+		{"help", none, 0, "client create ", ""},
 		{"--help", none, 0, "key create", ""},
 		{"help key create", none, 0, "--monthly-cap", ""},
 		{"key create --help", none, 0, "printed this once", ""},

@@ -113,7 +113,7 @@ func (s *server) run(ctx context.Context, doMigrate bool) error {
 	ctx, stop := context.WithCancel(ctx)
 	failed := make(chan error, 1)
 	background.Go(func() {
-		if err := s.awaitSchema(ctx, doMigrate); err != nil {
+		if err := s.awaitSchema(ctx, s.db.Schema, doMigrate); err != nil {
 			if ctx.Err() == nil {
 				failed <- err
 			}
@@ -148,14 +148,17 @@ const (
 	schemaSay  = 10 * time.Second
 )
 
+// schemaSource tells how the schema stands: (*store.DB).Schema.
+type schemaSource func(context.Context) (store.SchemaState, error)
+
 // awaitSchema returns when the schema is this version's. A database that is away,
 // empty or older is waited for, as the processes start in any order; a newer or
 // foreign one is an error.
-func (s *server) awaitSchema(ctx context.Context, doMigrate bool) error {
+func (s *server) awaitSchema(ctx context.Context, schema schemaSource, doMigrate bool) error {
 	var said string
 	var saidAt time.Time
 	for {
-		err := s.checkSchema(ctx, doMigrate)
+		err := s.checkSchema(ctx, schema, doMigrate)
 		if err == nil {
 			return nil
 		}
@@ -178,8 +181,8 @@ func (s *server) awaitSchema(ctx context.Context, doMigrate bool) error {
 	}
 }
 
-func (s *server) checkSchema(ctx context.Context, doMigrate bool) error {
-	state, err := s.db.Schema(ctx)
+func (s *server) checkSchema(ctx context.Context, schema schemaSource, doMigrate bool) error {
+	state, err := schema(ctx)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,8 @@ package manage
 
 import (
 	"context"
+	"errors"
+	"fmt"
 
 	"tokenrelay/shared/apierr"
 	"tokenrelay/shared/ledger"
@@ -21,6 +23,9 @@ func (s *Service) CreateClient(ctx context.Context, actor store.Actor, c store.N
 		return store.Client{}, err
 	}
 	made, err := s.db.CreateClient(ctx, actor, c)
+	if errors.Is(err, store.ErrNotFound) { // the only thing that a new client refers to
+		return made, apierr.Invalid("group", fmt.Sprintf("there is no group %q", clip(c.Group))).WithCause(err)
+	}
 	return made, refused(err, "client", c.Name)
 }
 
