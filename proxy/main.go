@@ -263,8 +263,7 @@ func (p *process) wire() error {
 	p.feed = feed.New(feed.Options{
 		Store: p.db, Catalog: p.catalog,
 		Open:   func(k *store.ProviderKeyRow) (string, error) { return store.OpenSecret(box, k) },
-		Key:    registry.KeyChanged,
-		Client: registry.ClientChanged,
+		Key:    func(id int64, detail string) { keyChanged(p.live, id, detail) },
 		Wallet: p.leases.OnWallet,
 		Recall: func(payload string) {
 			if r, ok := store.ParseRecall(payload); ok {

@@ -37,10 +37,8 @@ func (x *Exchange) fillRecord() {
 	family := meter.FamilyOf(x.model.ID)
 	x.end = meter.End{
 		Family:        family,
-		InputEstimate: family.TokensOfBytes(x.peek.TextBytes),
+		InputEstimate: meter.EstimateInput(family, &x.peek),
 		InputBound:    x.input.Bound.InputTokens + x.input.Bound.AudioTokens + x.input.Bound.ImageTokens,
-		Context:       x.model.ContextTokens,
-		ServerTools:   x.peek.ServerTools > 0,
 		OutputCap:     x.ticket.OutputCap,
 		Choices:       x.peek.Choices(),
 	}

@@ -28,8 +28,8 @@ func (x *Exchange) receive() (kinds, error) {
 	if err == nil {
 		x.lastRead = upstream.Now()
 		x.ev = append(x.ev, p...)
-		for err == nil && x.call.Buffered() && len(x.ev)-x.evDone < protocol.MaxEvent {
-			p, err = x.call.Next()
+		for err == nil && len(p) > 0 && len(x.ev)-x.evDone < protocol.MaxEvent {
+			p, err = x.call.Ready()
 			x.ev = append(x.ev, p...)
 		}
 	}

@@ -149,6 +149,9 @@ func (c *conn) Look() relay.Presence {
 	return c.presence
 }
 
+// tcpClose is TCP_CLOSE of the kernel's tcp_states.h, the first byte of TCP_INFO.
+const tcpClose = 7
+
 func (c *conn) look(fd uintptr) {
 	var b [1]byte
 	n, _, errno := syscall.Syscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&b[0])), 1,
@@ -159,7 +162,15 @@ func (c *conn) look(fd uintptr) {
 	case errno != 0:
 		c.presence = relay.Gone
 	case n == 0:
+		// FIN. What follows it does not show in a read any more, only in the state of
+		// the connection: a reset closes it.
 		c.presence = relay.HalfClosed
+		size := uint32(1)
+		_, _, errno := syscall.Syscall6(syscall.SYS_GETSOCKOPT, fd, syscall.IPPROTO_TCP, syscall.TCP_INFO,
+			uintptr(unsafe.Pointer(&b[0])), uintptr(unsafe.Pointer(&size)), 0)
+		if errno != 0 || b[0] == tcpClose {
+			c.presence = relay.Gone
+		}
 	default:
 		c.presence = relay.Present // a pipelined request
 	}

@@ -154,23 +154,28 @@ func (c *Call) fill() error {
 	return err
 }
 
-// Buffered reports whether body bytes (or their framing) are at hand without a
-// read.
-func (c *Call) Buffered() bool { return c.r < c.w && c.body != bodyDone }
-
 // Done reports whether the body was read to its end.
 func (c *Call) Done() bool { return c.body == bodyDone }
 
 // Next returns the next bytes of the body, reading from the connection only if
 // none are at hand. They are valid until the next call. At the end it returns
 // io.EOF; a body that breaks off gives ErrTruncated or the connection's error.
-func (c *Call) Next() ([]byte, error) {
+func (c *Call) Next() ([]byte, error) { return c.next(true) }
+
+// Ready is Next without a read: it returns no bytes and no error if none are at
+// hand.
+func (c *Call) Ready() ([]byte, error) { return c.next(false) }
+
+func (c *Call) next(wait bool) ([]byte, error) {
 	for {
 		switch c.body {
 		case bodyDone:
 			return nil, io.EOF
 		case bodyUntilEOF, bodyLength, bodyChunk:
 			if c.r == c.w {
+				if !wait {
+					return nil, nil
+				}
 				if err := c.fill(); err != nil {
 					return nil, c.ended(err)
 				}
@@ -197,6 +202,9 @@ func (c *Call) Next() ([]byte, error) {
 				return nil, err
 			}
 			if !ok {
+				if !wait {
+					return nil, nil
+				}
 				if err := c.fill(); err != nil {
 					return nil, c.ended(err)
 				}

@@ -1,0 +1,152 @@
+package proxytest
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"tokenrelay/shared/money"
+	"tokenrelay/shared/store"
+)
+
+// Books are the database of a kit: one wallet, a few keys.
+type Books struct {
+	mu      sync.Mutex // guards all
+	balance money.Amount
+	leased  map[int64]money.Amount // by lease
+	budgets map[store.Escrow]money.Amount
+	keys    map[[32]byte]*store.KeyRow
+	rev     int64
+	Refused int64 // refusals counted
+	Down    bool  // the database is away
+}
+
+func newBooks(balance money.Amount) *Books {
+	if balance == 0 {
+		balance = 1000 * money.USD
+	}
+	return &Books{balance: balance, leased: map[int64]money.Amount{}, budgets: map[store.Escrow]money.Amount{}, keys: map[[32]byte]*store.KeyRow{}, rev: 1}
+}
+
+func (b *Books) key(row *store.KeyRow) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.keys[row.Digest] = row
+}
+
+// SetDown makes the database go away, or come back.
+func (b *Books) SetDown(down bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.Down = down
+}
+
+func (b *Books) away() error {
+	if b.Down {
+		return context.DeadlineExceeded
+	}
+	return nil
+}
+
+// LoadKey is the store's.
+func (b *Books) LoadKey(_ context.Context, digest [32]byte) (*store.KeyRow, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err := b.away(); err != nil {
+		return nil, err
+	}
+	if k := b.keys[digest]; k != nil {
+		row := *k
+		return &row, nil
+	}
+	return nil, store.ErrNotFound
+}
+
+// Grant is the store's, for a single proxy.
+func (b *Books) Grant(_ context.Context, r store.GrantRequest) (store.Grant, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err := b.away(); err != nil {
+		return store.Grant{}, err
+	}
+	now := time.Now()
+	g := store.Grant{ExpiresAt: now.Add(store.LeaseTTL), Now: now}
+	total := b.balance
+	if r.WalletID == 0 {
+		total = b.budgets[r.Escrow]
+	}
+	var out money.Amount
+	for id, n := range b.leased {
+		if (r.WalletID != 0) == (id > 0) {
+			out += n
+		}
+	}
+	g.Balance = total
+	available := total - out
+	if available < r.Need || available <= 0 && r.Need > 0 {
+		g.Refused, g.Available, g.Leased = true, available, out
+		return g, nil
+	}
+	g.Granted = max(r.Need, min(r.Target, available/2))
+	id := r.LeaseID
+	if r.WalletID == 0 {
+		id = -id
+	}
+	b.leased[id] += g.Granted
+	g.Available, g.Leased = available-g.Granted, out+g.Granted
+	return g, nil
+}
+
+// ReturnLease is the store's.
+func (b *Books) ReturnLease(_ context.Context, id, _ int64, amount money.Amount, _ bool) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err := b.away(); err != nil {
+		return err
+	}
+	if _, ok := b.leased[id]; !ok {
+		id = -id
+	}
+	b.leased[id] -= amount
+	return nil
+}
+
+// RenewLeases is the store's.
+func (b *Books) RenewLeases(_ context.Context, _ int16, _ int64, ids []int64) (time.Time, []int64, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return time.Now().Add(store.LeaseTTL), ids, b.away()
+}
+
+// CloseOldLeases is the store's.
+func (b *Books) CloseOldLeases(context.Context, int16, int64) (store.Closed, error) {
+	return store.Closed{}, nil
+}
+
+// Heartbeat is the store's.
+func (b *Books) Heartbeat(context.Context, int16, int64, int64) (store.Beat, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return store.Beat{Now: time.Now(), Live: 1, Revision: b.rev}, b.away()
+}
+
+// ReportReserved is the store's.
+func (b *Books) ReportReserved(context.Context, int16, int64, map[int64]money.Amount) error {
+	return nil
+}
+
+// Proxies is the store's.
+func (b *Books) Proxies(context.Context) ([]store.ProxyRow, error) { return nil, nil }
+
+// OpenLeases is the store's.
+func (b *Books) OpenLeases(context.Context, int16) ([]store.LeaseRow, error) { return nil, nil }
+
+// CountRefusals is the store's.
+func (b *Books) CountRefusals(_ context.Context, _ int16, list []store.RefusalCount) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, c := range list {
+		b.Refused += c.N
+	}
+	return nil
+}
