@@ -247,15 +247,8 @@ func (g *Gate) holdSlow(in *Input, t *Ticket, legs *[maxLegs]*lease.Wallet, need
 		case lease.Unavailable:
 			return apierr.ErrMoneyUnavailable.WithRetryAfter(refusal.RetryAfter)
 		}
-		if !in.ClientCap && !in.NoClamp && try < clampTries {
-			lowered := in.Bound
-			lowered.OutputTokens = in.Rule.OutputFor(&in.Bound, refusal.Available)
-			if lowered.OutputTokens >= MinOutput && lowered.OutputTokens < in.Bound.OutputTokens {
-				if less, err := in.Rule.Ceiling(&lowered); err == nil && less < need {
-					in.Bound, need = lowered, less
-					continue
-				}
-			}
+		if !in.ClientCap && !in.NoClamp && try < clampTries && (lower(in, &need, refusal.Available) || lower(in, &need, refusal.Reach)) {
+			continue
 		}
 		switch leg {
 		case legMonth:
@@ -265,4 +258,20 @@ func (g *Gate) holdSlow(in *Input, t *Ticket, legs *[maxLegs]*lease.Wallet, need
 		}
 		return apierr.NotEnough(asked, min(refusal.Available, need-1))
 	}
+}
+
+// lower brings the output cap down to what budget covers, if that is enough to be of
+// use.
+func lower(in *Input, need *money.Amount, budget money.Amount) bool {
+	bound := in.Bound
+	bound.OutputTokens = in.Rule.OutputFor(&in.Bound, budget)
+	if bound.OutputTokens < MinOutput || bound.OutputTokens >= in.Bound.OutputTokens {
+		return false
+	}
+	less, err := in.Rule.Ceiling(&bound)
+	if err != nil || less >= *need {
+		return false
+	}
+	in.Bound, *need = bound, less
+	return true
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -126,6 +127,9 @@ type Manager struct {
 	clock    atomic.Int64 // unix ns of the database − Now(), 0 = not known
 	lived    atomic.Int64 // proxies alive, as of the last heartbeat
 	count    Counters
+
+	reported   map[int64]money.Amount // holds of the last ReportReserved; of the heartbeat's goroutine
+	reportedAt int64
 
 	spawn func(*Wallet) // starts serve; tests step through it instead
 
@@ -441,9 +445,18 @@ func (m *Manager) reportReserved(ctx context.Context) {
 			holds[w.escrow.WalletID] = held
 		}
 	}
-	if err := m.db.ReportReserved(ctx, m.slot.ID, m.slot.Epoch, holds); err != nil && ctx.Err() == nil {
-		m.count.Errors.Add(1)
+	now := m.o.now()
+	if maps.Equal(holds, m.reported) && now-m.reportedAt < int64(10*time.Second) {
+		return
 	}
+	if err := m.db.ReportReserved(ctx, m.slot.ID, m.slot.Epoch, holds); err != nil {
+		if ctx.Err() == nil {
+			m.count.Errors.Add(1)
+		}
+		m.reported = nil // unknown
+		return
+	}
+	m.reported, m.reportedAt = holds, now
 }
 
 // OnRecall answers a recall: what is free goes back at once. The feed calls it for

@@ -363,7 +363,10 @@ func (w *Wallet) granted(a *action, g *store.Grant, now int64) {
 	// The money first, the time second: nobody takes from a lease past its stop.
 	l.free.Add(int64(g.Granted))
 	l.extend(a.sent, g.ExpiresAt.Sub(g.Now))
-	w.refusedUntil, w.round = 0, 0
+	// What a remembered refusal said of larger amounts still holds.
+	w.refusedHave = max(0, g.Available)
+	w.refusedAbove = max(w.refusedHave, w.refusedAbove-g.Granted)
+	w.round = 0
 	if g.Granted < a.target {
 		w.runDry(now)
 	} else {
@@ -425,6 +428,8 @@ func (w *Wallet) returned(a *action, now int64) {
 	l := a.lease
 	l.rseq = a.seq
 	l.returned += a.amount
+	w.refusedHave += a.amount // it moved from free, which comes on top
+	w.refusedAbove += a.amount
 	w.lastReturn = now
 	if a.close {
 		w.kill(l)
