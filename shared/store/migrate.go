@@ -178,8 +178,13 @@ func schemaState(ctx context.Context, conn interface {
 		})
 	}
 	if errors.As(err, &pg) && pg.Code == "42P01" { // no such table
-		var others bool
-		err := conn.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p'))").Scan(&others)
+		// Somebody may have migrated since: both answers come from one statement's view.
+		var migrated, others bool
+		err := conn.QueryRow(ctx, `SELECT coalesce(bool_or(relname = 'schema_migration'), false), count(*) > 0
+			FROM pg_class WHERE relnamespace = current_schema()::regnamespace AND relkind IN ('r', 'p')`).Scan(&migrated, &others)
+		if migrated {
+			return schemaState(ctx, conn, all)
+		}
 		if others {
 			return SchemaForeign, 0, err
 		}
