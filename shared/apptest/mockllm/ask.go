@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unsafe"
 
 	"github.com/bytedance/sonic"
 )
@@ -62,7 +63,7 @@ func text(content json.RawMessage) (s string, images int64, toolResult bool, err
 		return "", 0, false, nil
 	case content[0] == '"':
 		if bytes.IndexByte(content, '\\') < 0 {
-			return string(content[1 : len(content)-1]), 0, false, nil
+			return view(content[1 : len(content)-1]), 0, false, nil
 		}
 		err = sonic.Unmarshal(content, &s)
 		return s, 0, false, err
@@ -95,6 +96,10 @@ func text(content json.RawMessage) (s string, images int64, toolResult bool, err
 	}
 	return "", 0, false, fmt.Errorf("content is neither text nor a list of parts")
 }
+
+// view gives b as a string without a copy. What is read of a request lives until
+// the next request on the connection; what outlives it is cloned.
+func view(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 // countMessage adds one message to the prompt by the documented rule.
 func (a *ask) countMessage(text string, images int64) {

@@ -42,7 +42,7 @@ func (chat) parse(a *ask, body []byte) error {
 			UserID string `json:"user_id"`
 		} `json:"metadata"`
 	}
-	if err := sonic.Unmarshal(body, &r); err != nil {
+	if err := sonic.UnmarshalString(view(body), &r); err != nil {
 		return fmt.Errorf("cannot read the request: %w", short(err))
 	}
 	if r.Model == "" || len(r.Messages) == 0 {

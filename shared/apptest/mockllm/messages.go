@@ -43,7 +43,7 @@ func (messages) parse(a *ask, body []byte) error {
 			} `json:"format"`
 		} `json:"output_config"`
 	}
-	if err := sonic.Unmarshal(body, &r); err != nil {
+	if err := sonic.UnmarshalString(view(body), &r); err != nil {
 		return fmt.Errorf("cannot read the request: %w", short(err))
 	}
 	if r.Model == "" || len(r.Messages) == 0 {

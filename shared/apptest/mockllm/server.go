@@ -197,8 +197,9 @@ func (s *Server) mayFail(id string, most int64) bool {
 	if len(s.failed) > 100_000 {
 		s.failed = map[string]int64{}
 	}
-	s.failed[id]++
-	return s.failed[id] <= most
+	n := s.failed[id] + 1
+	s.failed[id] = n
+	return n <= most
 }
 
 // A shape answers one family of requests.
@@ -318,8 +319,8 @@ func (s *Server) answer(o *out, method, path, lane, pathScript, key string) erro
 
 	failing := sc.Fail >= 0
 	if failing {
-		id := sc.ID
-		if id == "" {
+		id := "id " + sc.ID
+		if sc.ID == "" {
 			id = "lane " + lane
 		}
 		if !s.mayFail(id, sc.Fail) {

@@ -12,9 +12,12 @@ func Text(_, question string) string {
 	if question == "" {
 		return "Hello! This is the demo provider of Token Relay. No real model was asked, but everything else (key, price, balance) was real."
 	}
-	const most = 240
-	if utf8.RuneCountInString(question) > most {
-		question = string([]rune(question)[:most]) + "…"
+	runes := 0
+	for i := range question {
+		if runes++; runes > 240 {
+			question = question[:i] + "…"
+			break
+		}
 	}
 	return "Hello! This is the demo provider of Token Relay, not a real model. You said: “" + question +
 		"” Set a provider key such as OPENAI_API_KEY and start again to hear a real model."
