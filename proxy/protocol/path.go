@@ -192,13 +192,12 @@ func openAIPath(method, rest []byte) Match {
 			return found(f, OpenAIResponse, method, getDelete, id)
 		}
 	}
+	if plainParam(cut(rest, "chat/completions/")) { // stored chat completions
+		return found(f, Account, method, anyMethod, nil)
+	}
 	first := rest
 	if i := bytes.IndexByte(rest, '/'); i >= 0 {
 		first = rest[:i]
-		if cut(rest, "chat/completions/") != nil { // stored chat completions
-			first = []byte(nil)
-			return found(f, Account, method, anyMethod, nil)
-		}
 	}
 	switch string(first) {
 	case "files", "batches", "fine_tuning", "vector_stores", "assistants", "threads", "uploads",
@@ -348,7 +347,7 @@ func tricky(path []byte) bool {
 				return true
 			}
 			v, ok := hex2(path[i+1], path[i+2])
-			if !ok || v <= ' ' || v >= 0x7f || v == '/' || v == '\\' || v == '.' || v == ';' || v == '%' {
+			if !ok || v < ' ' || v >= 0x7f || v == '/' || v == '\\' || v == '.' || v == ';' || v == '%' {
 				return true
 			}
 		}
