@@ -3,6 +3,7 @@ package relay
 import (
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/valyala/fasthttp"
 
@@ -81,7 +82,11 @@ func errorFields(resp *fasthttp.Response, e *apiError) {
 
 // Refuse answers a request that is not served with an error in a protocol's shape.
 func (r *Relay) Refuse(ctx *fasthttp.RequestCtx, shape apierr.Shape, e *apiError) {
-	id := []byte(reqid.New(ctx.Time()).String())
+	now := ctx.Time()
+	if now.IsZero() {
+		now = time.Now() // the request was not read to its end
+	}
+	id := []byte(reqid.New(now).String())
 	resp := &ctx.Response
 	resp.SetStatusCode(e.Status)
 	resp.Header.SetContentTypeBytes(typeJSON)

@@ -246,7 +246,7 @@ const (
 func (r *Relay) Judge(raw []byte, family protocol.Family) Judgement {
 	var h Head
 	if ReadHead(raw, &h) != nil {
-		return KeyUnknown
+		return KeyCold // Serve will refuse it, with its own error
 	}
 	creds := auth.Credentials{Authorization: h.Authorization, APIKey: h.APIKey, GoogKey: h.GoogKey}
 	token := creds.Token(family)

@@ -68,6 +68,9 @@ type conn struct {
 	counted    int64 // of which in the budget
 	over       bool
 
+	first  [64]byte // how the request under way began
+	firstN int
+
 	presence relay.Presence
 	lookFn   func(fd uintptr)
 	closed   atomic.Bool
@@ -76,6 +79,9 @@ type conn struct {
 // Read counts the bytes of the request that is being received.
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.TCPConn.Read(p)
+	if c.received == 0 {
+		c.firstN = copy(c.first[:], p[:n])
+	}
 	c.received += int64(n)
 	if c.received > freeBody {
 		more := c.received - freeBody - c.counted

@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"fmt"
+	"net"
 	"net/netip"
 	"net/url"
 	"time"
@@ -34,7 +35,8 @@ func newForwarder(adminURL string) (*forwarder, error) {
 		addr = fasthttp.AddMissingPort(u.Host, u.Scheme == "https")
 	}
 	return &forwarder{host: u.Host, client: &fasthttp.HostClient{
-		Addr: addr, IsTLS: u.Scheme == "https", MaxConns: forwardConns, DialDualStack: true,
+		Addr: addr, IsTLS: u.Scheme == "https", MaxConns: forwardConns,
+		Dial:                      func(addr string) (net.Conn, error) { return net.DialTimeout("tcp", addr, 5*time.Second) },
 		MaxIdemponentCallAttempts: 1, ReadTimeout: forwardTime, WriteTimeout: forwardTime,
 		MaxIdleConnDuration: 30 * time.Second, StreamResponseBody: true, NoDefaultUserAgentHeader: true,
 		DisableHeaderNamesNormalizing: false, DisablePathNormalizing: true,

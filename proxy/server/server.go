@@ -12,6 +12,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -44,6 +45,7 @@ type Server struct {
 
 	draining  atomic.Bool
 	bodyBytes atomic.Int64
+	judged    sync.Map // *fasthttp.RequestHeader → relay.Judgement, of large bodies that were not trusted
 
 	Conns   atomic.Int64 // open connections
 	Refused atomic.Int64 // requests that could not be read
@@ -118,11 +120,19 @@ func (s *Server) judge(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
 	if n > 0 {
 		c.ReadTimeout = headTime + time.Duration(n/slowRate)*time.Second
 	}
-	switch s.relay.Judge(h.RawHeaders(), protocol.FamilyNone) {
+	j := s.relay.Judge(h.RawHeaders(), protocol.FamilyNone)
+	switch j {
 	case relay.KeyUnknown:
 		c.MaxRequestBodySize = 1 // unreadable answers 401
 	case relay.KeyCold:
 		c.MaxRequestBodySize = min(coldBody, s.o.MaxBody)
+	}
+	// fasthttp forgets the head before it reports a body that is too large, but the
+	// memory it stood in is the request's own.
+	if j == relay.KeyKnown {
+		s.judged.Delete(h)
+	} else {
+		s.judged.Store(h, j)
 	}
 	return c
 }
@@ -139,7 +149,7 @@ func (s *Server) expect(ctx *fasthttp.RequestCtx) int {
 	default:
 		return fasthttp.StatusContinue
 	}
-	s.relay.Refuse(ctx, s.shape(ctx), err)
+	s.relay.Refuse(ctx, s.shape(ctx.Method(), ctx.Request.Header.RequestURI()), err)
 	return err.Status
 }
 
@@ -155,7 +165,7 @@ func (s *Server) unreadable(ctx *fasthttp.RequestCtx, err error) {
 		e = apierr.ErrHeadersTooLarge
 	case errors.Is(err, fasthttp.ErrBodyTooLarge):
 		e = apierr.ErrBodyTooLarge
-		if s.relay.Judge(ctx.Request.Header.RawHeaders(), protocol.FamilyNone) == relay.KeyUnknown {
+		if j, ok := s.judged.LoadAndDelete(&ctx.Request.Header); ok && j == relay.KeyUnknown {
 			e = apierr.ErrInvalidAPIKey
 		}
 	case errors.Is(err, errBodyBudget) || (c != nil && c.over):
@@ -163,17 +173,24 @@ func (s *Server) unreadable(ctx *fasthttp.RequestCtx, err error) {
 	case errors.Is(err, os.ErrDeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		e = apierr.ErrRequestTimeout
 	}
-	s.relay.Refuse(ctx, s.shape(ctx), e)
+	shape := apierr.ShapeOpenAI
+	if c != nil {
+		// The head is gone; the connection remembers how the request began.
+		if method, rest, ok := bytes.Cut(c.first[:c.firstN], []byte(" ")); ok {
+			target, _, _ := bytes.Cut(rest, []byte(" "))
+			shape = s.shape(method, target)
+		}
+	}
+	s.relay.Refuse(ctx, shape, e)
 	ctx.Response.SetConnectionClose()
 }
 
 // shape is the error shape of a request that was not served.
-func (s *Server) shape(ctx *fasthttp.RequestCtx) apierr.Shape {
-	path := ctx.Request.Header.RequestURI()
-	if i := bytes.IndexByte(path, '?'); i >= 0 {
-		path = path[:i]
+func (s *Server) shape(method, target []byte) apierr.Shape {
+	if i := bytes.IndexByte(target, '?'); i >= 0 {
+		target = target[:i]
 	}
-	m := protocol.Lookup(ctx.Method(), path, false, s.relay.IsProvider)
+	m := protocol.Lookup(method, target, false, s.relay.IsProvider)
 	if m.State == protocol.Forward {
 		return apierr.ShapeEnvelope
 	}
