@@ -1,0 +1,268 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"tokenrelay/shared/reqid"
+	"tokenrelay/shared/usage"
+)
+
+// where collects the conditions of a query and their parameters.
+type where struct {
+	sql  []string
+	args []any
+}
+
+// and adds a condition; each ? of it is one parameter.
+func (w *where) and(sql string, args ...any) {
+	for _, a := range args {
+		w.args = append(w.args, a)
+		sql = strings.Replace(sql, "?", fmt.Sprintf("$%d", len(w.args)), 1)
+	}
+	w.sql = append(w.sql, sql)
+}
+
+func (w *where) String() string {
+	if len(w.sql) == 0 {
+		return ""
+	}
+	return " WHERE " + strings.Join(w.sql, " AND ")
+}
+
+const usageColumns = `u.request_id, u.slot, u.client_id, u.wallet_id, u.key_id, u.endpoint, u.model, u.requested_model, u.client_request_id,
+	u.status, u.http_status, u.code, u.flags, u.source, u.units, u.hold, u.charge, u.cost, u.overrun, u.price_id, u.cost_price_id,
+	u.model_ppm, u.group_ppm, u.client_ppm, u.wallet_lease, u.month_lease, u.total_lease, u.late, u.admitted_us, u.first_token_us,
+	u.end_us, u.bytes_in, u.bytes_out, u.attempts`
+
+// scanUsage reads usageColumns, and more into the pointers that follow.
+func scanUsage(row pgx.Row, r *usage.Record, late *int16, more ...any) error {
+	var id [16]byte
+	var endpoint, status, source int16
+	var flags int32
+	var units, attempts []int64
+	to := append([]any{
+		&id, &r.ProxySlot, &r.ClientID, &r.WalletID, &r.KeyID, &endpoint, &r.Model, &r.RequestedModel, &r.ClientRequestID,
+		&status, &r.HTTPStatus, &r.Code, &flags, &source, &units, (*int64)(&r.Hold), (*int64)(&r.Charge), (*int64)(&r.Cost), (*int64)(&r.Overrun),
+		&r.PriceID, &r.CostPriceID, &r.ModelPPM, &r.GroupPPM, &r.ClientPPM, &r.WalletLease, &r.MonthLease, &r.TotalLease, late,
+		&r.AdmittedMicros, &r.FirstTokenMicros, &r.EndMicros, &r.BytesIn, &r.BytesOut, &attempts,
+	}, more...)
+	if err := row.Scan(to...); err != nil {
+		return err
+	}
+	r.ID, r.Endpoint, r.Status, r.Source, r.Flags = id, uint8(endpoint), usage.Status(status), usage.Source(source), usage.Flags(flags)
+	copy(r.Units[:], units)
+	for i := 0; i+6 <= len(attempts) && int(r.NumAttempts) < usage.MaxAttempts; i += 6 {
+		a := attempts[i : i+6]
+		r.Attempts[r.NumAttempts] = usage.Attempt{
+			RouteID: a[0], ProviderKeyID: a[1], HTTPStatus: int32(a[2]), Outcome: usage.Outcome(a[3]), StartMicros: int32(a[4]), EndMicros: int32(a[5]),
+		}
+		r.NumAttempts++
+	}
+	return nil
+}
+
+// Usage pages through usage rows (with f.Refusals: and the sampled refusals), newest
+// first. The next page is asked for with Before = the last row's id.
+func (d *DB) Usage(ctx context.Context, f UsageFilter) ([]UsageRow, error) {
+	if f.WalletID == 0 && !f.All {
+		return nil, fmt.Errorf("cannot list usage: %w: no wallet named", ErrInvalid)
+	}
+	if f.Limit <= 0 {
+		f.Limit = 100
+	}
+	f.Limit = min(f.Limit, 1000)
+	ctx, cancel := d.limit(ctx)
+	defer cancel()
+	rows, err := d.usageRows(ctx, f)
+	if err == nil && f.Refusals && (f.Status == 0 || f.Status == usage.Refused) {
+		var refused []UsageRow
+		refused, err = d.refusalRows(ctx, f)
+		rows = append(rows, refused...)
+		slices.SortFunc(rows, func(a, b UsageRow) int { return -strings.Compare(string(a.ID[:]), string(b.ID[:])) })
+		rows = rows[:min(len(rows), f.Limit)]
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot list usage: %w", err)
+	}
+	return rows, nil
+}
+
+// conditions are those that usage and refusals share. The time of a row is its id's.
+func (f *UsageFilter) conditions() *where {
+	w := &where{}
+	if f.WalletID != 0 {
+		w.and("u.wallet_id = ?", f.WalletID)
+	}
+	if f.KeyID != 0 {
+		w.and("u.key_id = ?", f.KeyID)
+	}
+	if f.Model != "" {
+		w.and("u.model = ?", f.Model)
+	}
+	if !f.RequestID.IsZero() {
+		w.and("u.request_id = ?::uuid", [16]byte(f.RequestID))
+	}
+	if !f.From.IsZero() {
+		w.and("u.request_id >= ?::uuid", [16]byte(reqid.Min(f.From.UnixMilli())))
+	}
+	if !f.To.IsZero() {
+		w.and("u.request_id < ?::uuid", [16]byte(reqid.Min(f.To.UnixMilli())))
+	}
+	if !f.Before.IsZero() {
+		w.and("u.request_id < ?::uuid", [16]byte(f.Before))
+	}
+	return w
+}
+
+const joinNames = ` LEFT JOIN api_key k ON k.id = u.key_id LEFT JOIN proxy_slot p ON p.id = u.slot`
+
+func (d *DB) usageRows(ctx context.Context, f UsageFilter) ([]UsageRow, error) {
+	if f.Status == usage.Refused {
+		return nil, nil
+	}
+	w := f.conditions()
+	if f.Status != 0 {
+		w.and("u.status = ?", int16(f.Status))
+	}
+	// The months that can hold such ids: other partitions are not looked at.
+	if !f.RequestID.IsZero() {
+		w.and("u.month = ?", f.RequestID.Month())
+	}
+	if !f.From.IsZero() {
+		w.and("u.month >= ?", reqid.MonthOf(f.From.UnixMilli()))
+	}
+	if !f.To.IsZero() {
+		w.and("u.month <= ?", reqid.MonthOf(f.To.UnixMilli()))
+	}
+	if !f.Before.IsZero() {
+		w.and("u.month <= ?", f.Before.Month())
+	}
+	sql := "SELECT " + usageColumns + ", coalesce(k.public_id, ''), coalesce(k.name, ''), coalesce(p.name, '') FROM usage u" + joinNames +
+		w.String() + fmt.Sprintf(" ORDER BY u.request_id DESC LIMIT %d", f.Limit)
+	rows, err := d.pool.Query(ctx, sql, w.args...)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (r UsageRow, err error) {
+		var late int16
+		err = scanUsage(row, &r.Record, &late, &r.KeyPublicID, &r.KeyName, &r.ProxyName)
+		r.Late = late&lateWallet != 0
+		return r, err
+	})
+}
+
+func (d *DB) refusalRows(ctx context.Context, f UsageFilter) ([]UsageRow, error) {
+	w := f.conditions()
+	sql := `SELECT u.request_id, u.slot, u.client_id, u.wallet_id, u.key_id, u.endpoint, u.model, u.requested_model, u.client_request_id,
+		u.http_status, u.code, u.flags, u.admitted_us, u.end_us, u.bytes_in,
+		coalesce(k.public_id, ''), coalesce(k.name, ''), coalesce(p.name, '') FROM refusal u` + joinNames +
+		w.String() + fmt.Sprintf(" ORDER BY u.request_id DESC LIMIT %d", f.Limit)
+	rows, err := d.pool.Query(ctx, sql, w.args...)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (r UsageRow, err error) {
+		var id [16]byte
+		var endpoint int16
+		var flags int32
+		err = row.Scan(&id, &r.ProxySlot, &r.ClientID, &r.WalletID, &r.KeyID, &endpoint, &r.Model, &r.RequestedModel, &r.ClientRequestID,
+			&r.HTTPStatus, &r.Code, &flags, &r.AdmittedMicros, &r.EndMicros, &r.BytesIn, &r.KeyPublicID, &r.KeyName, &r.ProxyName)
+		r.ID, r.Endpoint, r.Flags, r.Status = id, uint8(endpoint), usage.Flags(flags), usage.Refused
+		return r, err
+	})
+}
+
+// Hourly reads roll-ups, oldest first, the proxies added up.
+func (d *DB) Hourly(ctx context.Context, f HourlyFilter) ([]HourRow, error) {
+	ctx, cancel := d.limit(ctx)
+	defer cancel()
+	w := &where{}
+	if f.ClientID != 0 {
+		w.and("client_id = ?", f.ClientID)
+	}
+	if f.KeyID != 0 {
+		w.and("key_id = ?", f.KeyID)
+	}
+	if f.Model != "" {
+		w.and("model = ?", f.Model)
+	}
+	if !f.From.IsZero() {
+		w.and("hour >= ?", f.From.Unix()/3600)
+	}
+	if !f.To.IsZero() {
+		w.and("hour < ?", (f.To.Unix()+3599)/3600)
+	}
+	rows, err := d.pool.Query(ctx, `SELECT hour, client_id, key_id, model, sum(success)::bigint, sum(failed)::bigint, sum(timeout)::bigint,
+		sum(cancelled)::bigint, sum(interrupted)::bigint, sum_counts(units), sum(charge)::bigint, sum(cost)::bigint, sum(overrun)::bigint,
+		sum(bytes_in)::bigint, sum(bytes_out)::bigint, sum_counts(latency), sum_counts(first_token)
+		FROM usage_hourly`+w.String()+" GROUP BY hour, client_id, key_id, model ORDER BY hour, client_id, key_id, model", w.args...)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the roll-ups: %w", err)
+	}
+	hours, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (h HourRow, err error) {
+		var hour int32
+		var units, latency, first []int64
+		err = row.Scan(&hour, &h.ClientID, &h.KeyID, &h.Model, &h.Success, &h.Failed, &h.Timeout, &h.Cancelled, &h.Interrupt, &units,
+			(*int64)(&h.Charge), (*int64)(&h.Cost), (*int64)(&h.Overrun), &h.BytesIn, &h.BytesOut, &latency, &first)
+		h.Hour = time.Unix(int64(hour)*3600, 0).UTC()
+		copy(h.Units[:], units)
+		copy(h.Latency[:], latency)
+		copy(h.FirstToken[:], first)
+		return h, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the roll-ups: %w", err)
+	}
+	return hours, nil
+}
+
+// CodeRow counts requests of an hour by error code, refusals included.
+type CodeRow struct {
+	Hour            time.Time
+	ClientID, KeyID int64
+	Model, Code     string
+	N               int64
+}
+
+// Codes reads the counts by error code, oldest first, the proxies added up.
+func (d *DB) Codes(ctx context.Context, f HourlyFilter) ([]CodeRow, error) {
+	ctx, cancel := d.limit(ctx)
+	defer cancel()
+	w := &where{}
+	if f.ClientID != 0 {
+		w.and("client_id = ?", f.ClientID)
+	}
+	if f.KeyID != 0 {
+		w.and("key_id = ?", f.KeyID)
+	}
+	if f.Model != "" {
+		w.and("model = ?", f.Model)
+	}
+	if !f.From.IsZero() {
+		w.and("hour >= ?", f.From.Unix()/3600)
+	}
+	if !f.To.IsZero() {
+		w.and("hour < ?", (f.To.Unix()+3599)/3600)
+	}
+	rows, err := d.pool.Query(ctx, "SELECT hour, client_id, key_id, model, code, sum(n)::bigint FROM code_hourly"+w.String()+
+		" GROUP BY hour, client_id, key_id, model, code ORDER BY hour, client_id, key_id, model, code", w.args...)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the counts by code: %w", err)
+	}
+	codes, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (c CodeRow, err error) {
+		var hour int32
+		err = row.Scan(&hour, &c.ClientID, &c.KeyID, &c.Model, &c.Code, &c.N)
+		c.Hour = time.Unix(int64(hour)*3600, 0).UTC()
+		return c, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the counts by code: %w", err)
+	}
+	return codes, nil
+}
