@@ -39,7 +39,7 @@ func TestNoAllocations(t *testing.T) {
 	in.Now += 5e9 // texts of waits up to a minute are prepared
 	if n := testing.AllocsPerRun(1000, func() {
 		if err := d.gate.Admit(in, ticket); err == nil || err.Code != apierr.RateLimitedRPM {
-		t.Fatal(err)
+			t.Fatal(err)
 		}
 	}); n != 0 {
 		t.Errorf("refusal: %v allocations", n)
