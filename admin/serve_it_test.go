@@ -74,7 +74,7 @@ func (p *served) get(url string) (int, string) {
 	p.t.Helper()
 	resp, err := http.Get(url)
 	if err != nil {
-		p.t.Fatal(err)
+		p.t.Fatalf("%v\n%s", err, p.logged())
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)

@@ -30,7 +30,7 @@ const (
 )
 
 func (a *api) billingRoutes() []Route {
-	detail := read(fiber.MethodGet, "/openapi/v1/billing/detail", "S1-44", "Calls with what they cost, newest first", a.billingDetail).
+	detail := read(fiber.MethodGet, "/openapi/v1/billing/detail", "S1-44", "Calls with their charges, newest first", a.billingDetail).
 		query(billingFilters...).
 		query(Param{"cursor", "next_cursor of the page before"}, Param{"limit", "rows of a page, 1 to 200, default 50"})
 	csv := read(fiber.MethodGet, "/openapi/v1/billing/detail.csv", "S1-45", "The same as CSV, all pages", a.billingDetailCSV).
