@@ -104,6 +104,11 @@ func TestManyRestarts(t *testing.T) {
 		t.Fatalf("%d pending", rec.Pending)
 	}
 	wantCharges(t, charges(t, j), numbers(0, 20))
+	for _, path := range segments(t, dir)[:20] {
+		if st, err := os.Stat(path); err != nil || st.Size() > 1024 {
+			t.Fatalf("%s was not cut to what is in it: %d bytes, %v", path, st.Size(), err)
+		}
+	}
 	for range 2 {
 		r := j.NewReader()
 		_, pos, err := r.Next(100)

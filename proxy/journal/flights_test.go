@@ -212,3 +212,39 @@ func TestFlightsFileRefused(t *testing.T) {
 		}
 	}
 }
+
+// TestProgressNotTorn: a progress never touches the one that counts until it is
+// whole, so that a kill between two stores leaves a consistent pair of charge and units.
+func TestProgressNotTorn(t *testing.T) {
+	j, _ := mustOpen(t, t.TempDir(), small())
+	f := j.Flights().Acquire()
+	defer f.Release()
+	f.Begin(record(1))
+	for n := int64(1); n < 5; n++ {
+		counts := f.c.state.Load() & flipBit / flipBit
+		before := f.c.progress[counts]
+		f.Progress(money.Amount(n), &usage.Units{usage.Output: n})
+		if f.c.progress[counts] != before {
+			t.Fatal("the progress that counted was overwritten")
+		}
+		if now := f.c.progress[f.c.state.Load()&flipBit/flipBit]; now.charge != n || now.units[usage.Output] != uint32(n) {
+			t.Fatalf("%+v", now)
+		}
+	}
+}
+
+// TestFreeListTag: a cell that comes back is never taken for one that never left.
+func TestFreeListTag(t *testing.T) {
+	j, _ := mustOpen(t, t.TempDir(), small())
+	fl := j.Flights()
+	seen := map[uint64]bool{}
+	for range 100 {
+		seen[fl.head.Load()] = true
+		f := fl.Acquire()
+		seen[fl.head.Load()] = true
+		f.Release()
+	}
+	if len(seen) != 200 {
+		t.Fatalf("%d different heads after 200 changes", len(seen))
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unsafe"
 
 	"pgregory.net/rapid"
 
@@ -282,11 +283,12 @@ func TestDirectA8(t *testing.T) {
 	rec := record(0)
 	for n := range 20 {
 		*rec = *record(n)
-		rec.Model = string(name)
+		rec.Model = unsafe.String(&name[0], len(name)) // memory of a pooled exchange
 		if err := s.Direct(rec); err != nil {
 			t.Fatal(err)
 		}
 	}
+	copy(name, "XXXXXXXXXX") // the exchange serves another request
 	if err := s.Direct(record(20)); !errors.Is(err, ErrDirectFull) {
 		t.Fatalf("%v", err)
 	}
@@ -304,6 +306,9 @@ func TestDirectA8(t *testing.T) {
 	}
 	if sink.count() != 20 || sink.sum() != 19*20/2 || sink.dup != 0 {
 		t.Fatalf("%d booked", sink.count())
+	}
+	if got := sink.booked[record(3).ID].Model; got != "gpt-5-mini" {
+		t.Fatalf("model %q: the exchange's memory was kept", got)
 	}
 }
 
