@@ -201,11 +201,11 @@ func (x *Exchange) write(h *upstream.Host) {
 	b = upstream.AppendField(b, "User-Agent", "token-relay")
 	b = x.lane.fields(b, x)
 	b, bodyAt := upstream.AppendEnd(b)
-	edit := protocol.Edit{Model: x.choice.Route.UpstreamModel, IncludeUsage: x.lane.needsUsage(x) && !x.peek.IncludeUsage}
+	x.edit = protocol.Edit{Model: x.choice.Route.UpstreamModel, IncludeUsage: x.lane.needsUsage(x) && !x.peek.IncludeUsage}
 	if n := x.ticket.OutputCap; n > 0 && x.ticket.Clamped {
-		edit.MaxTokens, edit.MaxTokensField = n, x.lane.capField(x)
+		x.edit.MaxTokens, x.edit.MaxTokensField = n, x.lane.capField(x)
 	}
-	b = x.lane.request(b, x, &edit)
+	b = x.lane.request(b, x)
 	upstream.PutLength(b, bodyAt)
 	x.req = b
 }

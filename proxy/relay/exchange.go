@@ -98,6 +98,7 @@ type state struct {
 	tried   route.Tried
 	choice  route.Choice
 	cfg     protocol.StreamConfig
+	edit    protocol.Edit
 	answer  answerStream
 	scan    sse.Scanner
 	evDone  int

@@ -34,7 +34,7 @@ type lane struct {
 	heartbeat []byte
 
 	answer     func(x *Exchange) answerStream
-	request    func(dst []byte, x *Exchange, e *protocol.Edit) []byte
+	request    func(dst []byte, x *Exchange) []byte // the customer's body with x.edit
 	fields     func(dst []byte, x *Exchange) []byte // header fields: credentials and the protocol's own
 	class      func(x *Exchange, status int, retryAfter, body []byte) protocol.Class
 	passError  func(dst []byte, x *Exchange, body []byte) []byte
@@ -48,8 +48,8 @@ var chatLane = lane{
 	path:      "/chat/completions",
 	heartbeat: openai.Heartbeat(),
 	answer:    func(x *Exchange) answerStream { return &x.openai },
-	request: func(dst []byte, x *Exchange, e *protocol.Edit) []byte {
-		return openai.AppendRequest(dst, x.body, &x.peek, e)
+	request: func(dst []byte, x *Exchange) []byte {
+		return openai.AppendRequest(dst, x.body, &x.peek, &x.edit)
 	},
 	fields: func(dst []byte, x *Exchange) []byte {
 		if openai.Dialect(x.cfg.Dialect) == openai.Azure {
@@ -77,8 +77,8 @@ var messagesLane = lane{
 	path:      "/messages",
 	heartbeat: anthropic.Heartbeat(),
 	answer:    func(x *Exchange) answerStream { return &x.claude },
-	request: func(dst []byte, x *Exchange, e *protocol.Edit) []byte {
-		return anthropic.AppendRequest(dst, x.body, &x.peek, e)
+	request: func(dst []byte, x *Exchange) []byte {
+		return anthropic.AppendRequest(dst, x.body, &x.peek, &x.edit)
 	},
 	fields: func(dst []byte, x *Exchange) []byte {
 		dst = upstream.AppendField(dst, "x-api-key", string(x.choice.Key.Secret))

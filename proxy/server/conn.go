@@ -9,6 +9,7 @@ import (
 	"time"
 	"unsafe"
 
+	"tokenrelay/proxy/protocol"
 	"tokenrelay/proxy/relay"
 )
 
@@ -67,6 +68,9 @@ type conn struct {
 	received   int64 // bytes of the current request
 	counted    int64 // of which in the budget
 	over       bool
+
+	head  relay.Head // of the request under way
+	match protocol.Match
 
 	first  [64]byte // how the request under way began
 	firstN int

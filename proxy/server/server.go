@@ -37,11 +37,12 @@ type Options struct {
 
 // Server is the public port.
 type Server struct {
-	o       Options
-	relay   *relay.Relay
-	forward *forwarder
-	http    fasthttp.Server
-	start   time.Time
+	o          Options
+	relay      *relay.Relay
+	forward    *forwarder
+	isProvider func([]byte) bool // once: a method value allocates
+	http       fasthttp.Server
+	start      time.Time
 
 	draining  atomic.Bool
 	bodyBytes atomic.Int64
@@ -61,7 +62,7 @@ const (
 
 // New makes a server for a relay.
 func New(r *relay.Relay, o Options) (*Server, error) {
-	s := &Server{o: o, relay: r, start: time.Now()}
+	s := &Server{o: o, relay: r, isProvider: r.IsProvider, start: time.Now()}
 	var err error
 	if s.forward, err = newForwarder(o.AdminURL); err != nil {
 		return nil, err
@@ -200,16 +201,19 @@ func (s *Server) shape(method, target []byte) apierr.Shape {
 // handle is every request: what path is it, and who answers it.
 func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 	c, _ := ctx.Conn().(*conn)
-	if c != nil {
-		defer c.requestDone()
-	}
 	path := ctx.Request.Header.RequestURI()
 	if i := bytes.IndexByte(path, '?'); i >= 0 {
 		path = path[:i]
 	}
-	var head relay.Head
-	bad := relay.ReadHead(ctx.Request.Header.RawHeaders(), &head)
-	m := protocol.Lookup(ctx.Method(), path, head.AnthropicVersion != nil, s.relay.IsProvider)
+	if c == nil {
+		c = &conn{s: s} // not of our listener
+	}
+	defer c.requestDone()
+	// The head and the match stand in the connection: they would cost an allocation
+	// each here, as the relay keeps pointers to them.
+	head, m := &c.head, &c.match
+	bad := relay.ReadHead(ctx.Request.Header.RawHeaders(), head)
+	*m = protocol.Lookup(ctx.Method(), path, head.AnthropicVersion != nil, s.isProvider)
 	if bad != nil {
 		s.relay.Refuse(ctx, m.Shape(), bad)
 		ctx.Response.SetConnectionClose()
@@ -222,9 +226,9 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 	}
 	switch m.State {
 	case protocol.Serve:
-		s.relay.Serve(ctx, &head, &m, c, s.clientIP(c, &head))
+		s.relay.Serve(ctx, head, m, c, s.clientIP(c, head))
 	case protocol.Forward:
-		s.toAdmin(ctx, path, c, &head)
+		s.toAdmin(ctx, path, c, head)
 	case protocol.NotServed:
 		s.relay.Refuse(ctx, m.Shape(), apierr.ErrNotImplemented)
 	case protocol.WrongMethod:
@@ -252,9 +256,6 @@ var errAdminAway = apierr.New(apierr.Overloaded, "The management API is not avai
 // clientIP is the address that limits and allow lists see: the peer, or behind
 // trusted proxies the right-most hop that is not one of them (D15).
 func (s *Server) clientIP(c *conn, head *relay.Head) netip.Addr {
-	if c == nil {
-		return netip.Addr{}
-	}
 	ip := c.ip
 	if len(s.o.TrustedProxies) == 0 || head.ForwardedFor == nil || !s.trusted(ip) {
 		return ip
