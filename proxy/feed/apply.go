@@ -125,10 +125,12 @@ func (f *Feed) wallet(id int64) {
 
 // refresh loads the catalogue if a change of it is not yet in the snapshot.
 func (f *Feed) refresh(ctx context.Context) error {
-	if f.dirty == 0 || time.Now().Before(f.loadAfter) {
+	now := time.Now()
+	if f.dirty == 0 || now.Before(f.loadAfter) || now.Before(f.spaced) {
 		return nil
 	}
 	rows, err := f.o.Store.LoadCatalog(ctx)
+	f.spaced = time.Now().Add(spacing)
 	if err != nil {
 		f.errLoad.Inc()
 		return fmt.Errorf("cannot load the catalogue: %w", err)

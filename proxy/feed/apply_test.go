@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -66,8 +67,8 @@ func TestCatalogueChangesAreCoalesced(t *testing.T) {
 		})
 		b.model("first")
 		synctest.Wait() // its load is under way
-		for range 2500 {
-			b.model(time.Now().String() + string(rune('a'+len(b.rows.Models)%26)) + string(rune(len(b.rows.Models))))
+		for i := range 2500 {
+			b.model("waiting " + strconv.Itoa(i))
 		}
 		b.set(func() { b.stuck = nil })
 		close(release)
@@ -76,6 +77,17 @@ func TestCatalogueChangesAreCoalesced(t *testing.T) {
 		synctest.Wait()
 		if n := b.get(func() int { return b.loads }); n != 2 || f.Applied() != 2501 || c.Snapshot().Revision != 2501 {
 			t.Errorf("%d loads, applied %d, snapshot %d", n, f.Applied(), c.Snapshot().Revision)
+		}
+		// A writer in a loop: at most one load in 50 ms, and the last change is in.
+		b.set(func() { b.loads = 0 })
+		for i := range 100 {
+			b.model("looped " + strconv.Itoa(i))
+			time.Sleep(10 * time.Millisecond)
+		}
+		time.Sleep(100 * time.Millisecond)
+		synctest.Wait()
+		if n := b.get(func() int { return b.loads }); n > 22 || f.Applied() != 2601 {
+			t.Errorf("%d loads in a second, applied %d", n, f.Applied())
 		}
 		loads := b.get(func() int { return b.loads })
 		b.key(1, store.KeyCreated, nil)

@@ -61,6 +61,7 @@ type Options struct {
 const (
 	batch        = 1000 // changes read at a time
 	page         = 10_000
+	spacing      = 50 * time.Millisecond // between loads of the catalogue, for writers in a loop
 	firstBackoff = 50 * time.Millisecond
 	lastBackoff  = 5 * time.Second
 )
@@ -75,6 +76,7 @@ type Feed struct {
 	dirty     int64     // oldest catalogue change that no published snapshot holds, 0 = none
 	loadAfter time.Time // after a snapshot that could not be built: not before
 	loadWait  time.Duration
+	spaced    time.Time // after a load: not before
 
 	applied   atomic.Int64
 	recheck   atomic.Bool // the connection was new: the revision may have gone back
@@ -179,7 +181,7 @@ func (f *Feed) follow(ctx context.Context) {
 		}
 		switch err := f.catchUp(ctx); {
 		case err == nil:
-			wait = f.o.Poll
+			wait = f.wait()
 			if f.failing.Swap(false) {
 				f.o.Log.Info("the change feed is back", "revision", f.Applied())
 			}
@@ -190,10 +192,23 @@ func (f *Feed) follow(ctx context.Context) {
 			if !f.failing.Swap(true) {
 				f.o.Log.Warn("the change feed cannot be read", "err", err)
 			}
-			wait = min(2*wait, lastBackoff)
+			wait = min(max(f.o.Poll, 2*wait), lastBackoff)
 		}
 		timer.Reset(jitter(wait))
 	}
+}
+
+// wait is how long to sleep without a notice: to the next poll, or less if a load of
+// the catalogue is due before.
+func (f *Feed) wait() time.Duration {
+	if f.dirty == 0 {
+		return f.o.Poll
+	}
+	due := f.spaced
+	if f.loadAfter.After(due) {
+		due = f.loadAfter
+	}
+	return max(time.Millisecond, min(f.o.Poll, time.Until(due)))
 }
 
 // listen keeps one listening connection and wakes follow at every notice.
