@@ -138,10 +138,12 @@ func (s *Stream) json(dst, src []byte, at, end int, name []byte) (out []byte, k 
 			}
 		case "usage":
 			if it.Byte() == '{' {
+				started := s.counts.output
+				s.counts.output = -1
 				e := s.counts.read(&p, b, it.Val)
 				if good = e >= 0; good {
 					it.Resume(e)
-					s.took()
+					s.took(started)
 				}
 			} else if !walk.Null(it.Value()) {
 				s.impossible = true
@@ -199,15 +201,17 @@ func (s *Stream) kind(f *found, name []byte) protocol.Kind {
 	return protocol.Other
 }
 
-// took follows the usage of a message_delta or of a whole answer.
-func (s *Stream) took() {
-	if s.reported && s.counts.output < s.deltaOut {
-		s.impossible = true // shrinking (C9)
+// took follows the usage of a message_delta or of a whole answer. Without a figure
+// for the output it is none: message_start's is a running one.
+func (s *Stream) took(before int64) {
+	if s.counts.output < 0 {
+		s.counts.output = before
+	} else {
+		if s.reported && s.counts.output < s.deltaOut {
+			s.impossible = true // shrinking (C9)
+		}
+		s.reported, s.deltaOut = true, s.counts.output
 	}
-	if s.counts.output >= 0 || s.counts.input >= 0 {
-		s.reported = true
-	}
-	s.deltaOut = s.counts.output
 	if s.counts.thinking > 0 || s.counts.more > 0 || s.counts.searches > 0 {
 		s.hidden = true
 	}

@@ -20,16 +20,27 @@ type counts struct {
 
 func (c *counts) reset() { *c = counts{-1, -1, -1, -1, -1, -1, -1, -1, false, usage.Units{}, 0} }
 
-// read overlays the usage object at b[i] == '{' and, with p, cuts what names the supplier's
+// read overlays the usage object at b[i] == '{' and cuts what names the supplier's
 // price. It returns the end of the object, -1 if it is broken.
 func (c *counts) read(p *walk.Patch, b []byte, i int) int {
+	end, list := c.overlay(p, b, i)
+	if end >= 0 && list >= 0 && c.iterations(b, list) < 0 {
+		return -1
+	}
+	return end
+}
+
+// overlay is read without the iterations: it tells where their array starts, -1 if
+// there is none. Without p nothing is cut.
+func (c *counts) overlay(p *walk.Patch, b []byte, i int) (end, list int) {
+	list = -1
 	it := walk.Object(b, i)
 	var cut walk.Cutter
 	for it.Next() {
 		if p != nil {
 			if bytes.HasPrefix(it.Key, costPrefix) {
 				if !cut.Drop(p, &it) {
-					return -1
+					return -1, -1
 				}
 				continue
 			}
@@ -62,26 +73,22 @@ func (c *counts) read(p *walk.Patch, b []byte, i int) int {
 				}
 			}
 			if in.Bad {
-				return -1
+				return -1, -1
 			}
 			it.Resume(in.End())
 		case "iterations":
 			if it.Byte() == '[' {
-				e := c.iterations(b, it.Val)
-				if e < 0 {
-					return -1
-				}
-				it.Resume(e)
+				list = it.Val
 			}
 		}
 	}
 	if it.Bad {
-		return -1
+		return -1, -1
 	}
 	if p != nil {
 		cut.Done(p, it.End())
 	}
-	return it.End()
+	return it.End(), list
 }
 
 var costPrefix = []byte("cost")
@@ -112,7 +119,7 @@ func (c *counts) iterations(b []byte, i int) int {
 		if v == nil {
 			return -1
 		}
-		if depth1(v) && one.read(nil, v, 0) < 0 {
+		if end, _ := one.overlay(nil, v, 0); end < 0 {
 			return -1
 		}
 		c.bad = c.bad || one.bad
@@ -137,9 +144,6 @@ func (c *counts) iterations(b []byte, i int) int {
 	}
 	return list.End()
 }
-
-// depth1 refuses iterations inside iterations.
-func depth1(v []byte) bool { return !walk.Contains(v, `"iterations"`) }
 
 // member returns the text of one member of the object v.
 func member(v []byte, name string) []byte {
