@@ -15,12 +15,15 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"tokenrelay/shared/catalogfile"
+	"tokenrelay/shared/config"
 	"tokenrelay/shared/money"
 )
 
@@ -290,4 +293,130 @@ func TestMakeRun(t *testing.T) {
 		t.Errorf("the proxy's death: %v\n%s", err, third.errs)
 	}
 	w.noneLeft("the proxy's death")
+}
+
+// stop is Ctrl-C.
+func (s *started) stop(t *testing.T) {
+	t.Helper()
+	if err := s.cmd.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.cmd.Wait(); err != nil {
+		t.Errorf("Ctrl-C: %v\n%s", err, s.errs)
+	}
+}
+
+// admin runs an operator command, which finds its settings in run.env (interface 3).
+func (w *whole) admin(args ...string) string {
+	w.t.Helper()
+	cmd := exec.Command("bin/admin", args...)
+	cmd.Dir, cmd.Env = w.dir, w.env
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		w.t.Fatalf("admin %v: %v: %s", args, err, out)
+	}
+	return string(out)
+}
+
+// price returns the line of the exported catalogue that says what a model costs.
+func (w *whole) price(id string) string {
+	w.t.Helper()
+	_, rest, found := strings.Cut(w.admin("export"), "id: "+id+"\n")
+	if !found {
+		w.t.Fatalf("no model %s in the export", id)
+	}
+	_, rest, _ = strings.Cut(rest, "price: ")
+	line, _, _ := strings.Cut(rest, "\n")
+	return line
+}
+
+// forget makes the launcher believe that the shipped catalogue has changed since.
+func (w *whole) forget(name string) {
+	w.t.Helper()
+	kept, err := config.ReadRunEnv(filepath.Join(w.dir, "data"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	kept[name] = "another"
+	if err := config.WriteRunEnv(filepath.Join(w.dir, "data"), kept); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// Decision 0011: providers follow the environment, the operator's models and prices
+// are kept, a changed shipped catalogue is taken only where nobody edited.
+func TestMakeRunCatalogue(t *testing.T) {
+	w := newWhole(t)
+	w.start().stop(t)
+
+	// Nobody edited, the shipped file changed: it is applied. It is the same file here,
+	// so what tells is that nothing is said.
+	w.forget(config.RunShipped)
+	s := w.start()
+	if strings.Contains(s.errs.String(), "shipped catalogue") {
+		t.Errorf("an unedited catalogue is not updated: %s", s.errs)
+	}
+
+	// The operator edits a price, in a file with nothing else.
+	shipped := w.price("gpt-5-mini")
+	edit := filepath.Join(w.dir, "edit.yaml")
+	m := catalogfile.Default()
+	i := slices.IndexFunc(m.Models, func(m catalogfile.Model) bool { return m.ID == "gpt-5-mini" })
+	only := m.Models[i]
+	only.Price = catalogfile.Prices{"input": "9", "output": "99"}
+	if err := os.WriteFile(edit, catalogfile.Marshal(&catalogfile.File{Providers: []catalogfile.Provider{{
+		Name: "openai", Protocol: "openai", Dialect: "openai", BaseURL: "https://api.openai.com/v1", Keys: []catalogfile.ProviderKey{{Name: "main"}},
+	}}, Models: []catalogfile.Model{only}}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.admin("apply", edit)
+	if got := w.price("gpt-5-mini"); !strings.Contains(got, `output: "99"`) || got == shipped {
+		t.Fatalf("the edit did not take: %s", got)
+	}
+	s.stop(t)
+
+	// A provider's key appears, and the shipped file changes: the provider is applied,
+	// the price is kept, a line says where the shipped file is.
+	w.forget(config.RunShipped)
+	w.env = append(w.env, "GROQ_API_KEY=gsk-none")
+	s = w.start()
+	if !strings.Contains(s.errs.String(), "shipped catalogue has changed") {
+		t.Errorf("nothing is said about the shipped catalogue: %s", s.errs)
+	}
+	if got := w.price("gpt-5-mini"); !strings.Contains(got, `output: "99"`) {
+		t.Errorf("the operator's price is gone: %s", got)
+	}
+	export := w.admin("export")
+	if strings.Contains(export, "http://127.0.0.1") || !strings.Contains(export, "https://api.groq.com") {
+		t.Error("providers still point to the mock")
+	}
+	if strings.Contains(export, "gsk-none") {
+		t.Error("the export shows a secret")
+	}
+	if !strings.Contains(s.curl, "llama-3.1-8b-instant") {
+		t.Errorf("the curl line is not for the provider that has a key: %s", s.curl)
+	}
+	// interface 3: the others answer 503 no_provider_keys.
+	req, err := http.NewRequest(http.MethodPost, "http://"+w.port[0]+"/v1/chat/completions", strings.NewReader(`{"model":"gpt-5-mini","messages":[{"role":"user","content":"hi"}]}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer "+s.key)
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = res.Body.Close()
+	if res.StatusCode != http.StatusServiceUnavailable || res.Header.Get("x-relay-error") != "no_provider_keys" {
+		t.Errorf("a provider without a key: %d %s", res.StatusCode, res.Header.Get("x-relay-error"))
+	}
+	s.stop(t)
+
+	// Said once.
+	s = w.start()
+	if strings.Contains(s.errs.String(), "shipped catalogue") {
+		t.Errorf("said twice: %s", s.errs)
+	}
+	s.stop(t)
+	w.noneLeft("Ctrl-C")
 }
