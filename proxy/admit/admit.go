@@ -128,8 +128,10 @@ func (g *Gate) Admit(in *Input, t *Ticket) *apierr.Error {
 		}
 		t.took |= tookTPM
 	}
-	if in.Group.RPM > 0 || in.Group.TPM > 0 {
-		if err := t.takeGroup(in); err != nil {
+	group := in.Group
+	if group.RPM > 0 || group.TPM > 0 || group.MaxConcurrency > 0 || group.DailyUSD >= 0 {
+		t.group = g.o.Live.Group(group.ID)
+		if err := t.takeGroupRates(in); err != nil {
 			return t.refuse(err)
 		}
 	}
@@ -138,9 +140,21 @@ func (g *Gate) Admit(in *Input, t *Ticket) *apierr.Error {
 	}
 	t.took |= tookPlace
 	k.Live.Keep()
+	if group.MaxConcurrency > 0 {
+		if !t.group.Enter(group.MaxConcurrency) {
+			return t.refuse(apierr.RateLimit(apierr.RateLimitedGroup, concurrencyWait))
+		}
+		t.took |= tookGroupPlace
+	}
 	t.day = in.Milli / dayMilli
 	if k.DailyUSD >= 0 && k.Live.Spent(t.day) >= k.DailyUSD {
-		return t.refuse(apierr.RateLimit(apierr.RateLimitedDaily, seconds((dayMilli-in.Milli%dayMilli)*1e6)))
+		return t.refuse(daily(in.Milli))
+	}
+	if group.DailyUSD >= 0 {
+		if t.group.Spent(t.day) >= group.DailyUSD {
+			return t.refuse(daily(in.Milli))
+		}
+		t.took |= tookGroupDay
 	}
 	if err := g.hold(in, t); err != nil {
 		return t.refuse(err)
@@ -169,9 +183,13 @@ func Scope(k *catalog.Key, group *catalog.Group, m *catalog.Model) *apierr.Error
 	return nil
 }
 
-func (t *Ticket) takeGroup(in *Input) *apierr.Error {
-	group := t.gate.o.Live.Group(in.Group.ID)
-	t.group = group
+// daily is the refusal of a spent day: it lasts until midnight UTC.
+func daily(milli int64) *apierr.Error {
+	return apierr.RateLimit(apierr.RateLimitedDaily, seconds((dayMilli-milli%dayMilli)*1e6))
+}
+
+func (t *Ticket) takeGroupRates(in *Input) *apierr.Error {
+	group := t.group
 	if in.Group.RPM > 0 {
 		began, wait, ok := group.RPM.Take(in.Group.RPM, in.Now)
 		if !ok {

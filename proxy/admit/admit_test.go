@@ -123,6 +123,10 @@ func TestRefusals(t *testing.T) {
 		"group rpm": {func(d *desk, _ *Input) { d.group.RPM = 1; d.live.Group(5).RPM.Take(1, d.now) }, apierr.RateLimitedGroup, ""},
 		"group tpm": {func(d *desk, _ *Input) { d.group.TPM = 1; d.live.Group(5).TPM.Take(1, 1, d.now) }, apierr.RateLimitedGroup,
 			"Rate limit exceeded (group). Retry after 60s."},
+		"group daily": {func(d *desk, _ *Input) { d.group.DailyUSD = 5; d.live.Group(5).AddSpent(d.milli/dayMilli, 5) }, apierr.RateLimitedDaily,
+			"Rate limit exceeded (daily). Retry after 43200s."},
+		"group concurrency": {func(d *desk, _ *Input) { d.group.MaxConcurrency = 1; d.live.Group(5).Enter(0) }, apierr.RateLimitedGroup,
+			"Rate limit exceeded (group). Retry after 1s."},
 		"tpm": {func(d *desk, _ *Input) { d.key.TPM = 10; d.key.Live.TPM.Take(10, 10, d.now) }, apierr.RateLimitedTPM,
 			"Rate limit exceeded (tpm). Retry after 60s."},
 		"unpriced": {func(d *desk, in *Input) { in.Bound.Images = 1 }, apierr.UnknownModelPricing, ""},
@@ -242,6 +246,31 @@ func TestDaily(t *testing.T) {
 	err := d.refused(d.input(10), apierr.RateLimitedDaily)
 	d.milli += int64(err.RetryAfter) * 1000
 	d.ok(d.input(10)).Settle(60, 1)
+}
+
+// TestGroup: the limits of a group are shared by its keys, and its day adds up.
+func TestGroup(t *testing.T) {
+	d := newDesk(t, 10*usd)
+	d.group.MaxConcurrency, d.group.DailyUSD, d.group.RPM = 2, 100, 4
+	other := *d.key
+	other.ID, other.Live = 4, d.live.Key(4, 9)
+	a := d.ok(d.input(10))
+	in := d.input(10)
+	in.Key = &other
+	b := d.ok(in)
+	d.refused(d.input(10), apierr.RateLimitedGroup)
+	a.Settle(60, 1)
+	b.Settle(60, 1)
+	if g := d.live.Group(5); g.Running() != 0 || g.Spent(d.milli/dayMilli) != 120 {
+		t.Fatalf("running %d, spent %d", g.Running(), g.Spent(d.milli/dayMilli))
+	}
+	d.refused(in, apierr.RateLimitedDaily)
+	d.group.DailyUSD = -1
+	d.ok(in).Void()
+	d.ok(in).Void()
+	err := d.refused(in, apierr.RateLimitedGroup)
+	in.Now += int64(err.RetryAfter) * int64(time.Second)
+	d.ok(in).Void()
 }
 
 // TestClamp is D3: no cap given, the cap is lowered to what the money covers, at least

@@ -68,3 +68,31 @@ func BenchmarkAllowIP(b *testing.B) {
 		d.gate.AllowIP(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), d.now)
 	}
 }
+
+// BenchmarkGroupShared measures what the one word that all keys of a group share
+// costs under contention: "own" has a key and a group per goroutine.
+func BenchmarkGroupShared(b *testing.B) {
+	for _, shared := range []bool{false, true} {
+		name := "own"
+		if shared {
+			name = "shared"
+		}
+		b.Run(name, func(b *testing.B) {
+			d := warm(b, false)
+			var n atomic.Int64
+			b.RunParallel(func(pb *testing.PB) {
+				id := n.Add(1)
+				group, key := *d.group, *d.key
+				if key.ID, key.Live = id+100, d.live.Key(id+100, 9); !shared {
+					group.ID = id + 100
+				}
+				group.TPM = 1 << 40
+				in, ticket := d.input(1000), new(Ticket)
+				in.Key, in.Group = &key, &group
+				for pb.Next() {
+					d.once(in, ticket)
+				}
+			})
+		})
+	}
+}

@@ -92,7 +92,7 @@ func newDesk(t testing.TB, balance money.Amount) *desk {
 	d.m = lease.New(d.books, store.ProxySlot{ID: 1, Epoch: 1}, lease.Options{Log: quiet})
 	d.live = live.NewRegistry(d.m)
 	d.gate = NewGate(Options{Leases: d.m, Live: d.live, IPRPM: 300, Strict: true})
-	d.group = &catalog.Group{ID: 5, Name: "default", AllModels: true}
+	d.group = &catalog.Group{ID: 5, Name: "default", AllModels: true, DailyUSD: -1, TotalQuota: -1}
 	d.model = &catalog.Model{ID: "m", MaxOutput: 128_000}
 	version := &price.Version{ID: 1}
 	version.Base.Set = 1<<usage.Input | 1<<usage.Output

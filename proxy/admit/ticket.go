@@ -27,6 +27,8 @@ const (
 	tookGroupRPM
 	tookGroupTPM
 	tookPlace
+	tookGroupPlace
+	tookGroupDay // nothing taken: the charge is to be added to the group's day
 )
 
 // Ticket is what an admitted request has taken. It is part of its exchange and is
@@ -78,11 +80,14 @@ func (t *Ticket) Settle(charge money.Amount, tokens int64) {
 	}
 	if charge > 0 {
 		t.key.AddSpent(t.day, charge)
+		if t.took&tookGroupDay != 0 {
+			t.group.AddSpent(t.day, charge)
+		}
 	}
 	if tokens >= 0 && t.took&(tookTPM|tookGroupTPM) != 0 {
 		t.correct(tokens - t.tokens)
 	}
-	t.key.Leave()
+	t.leave()
 	for i := len(t.legs) - 1; i >= 0; i-- {
 		if l := t.legs[i]; l != nil {
 			l.Settle(t.amount, charge)
@@ -97,7 +102,7 @@ func (t *Ticket) Void() {
 		return
 	}
 	t.correct(-t.tokens)
-	t.key.Leave()
+	t.leave()
 	t.giveMoneyBack()
 }
 
@@ -113,6 +118,16 @@ func (t *Ticket) end() bool {
 		obs.Bug("a ticket was ended twice")
 	}
 	return false
+}
+
+// leave gives the places of a running request back.
+func (t *Ticket) leave() {
+	if t.took&tookGroupPlace != 0 {
+		t.group.Leave()
+	}
+	if t.took&tookPlace != 0 {
+		t.key.Leave()
+	}
 }
 
 // correct moves the token limits to what was really used.
@@ -174,9 +189,7 @@ func (t *Ticket) giveMoneyBack() {
 // refuse gives back everything that was taken, in reverse, and passes on why.
 func (t *Ticket) refuse(err *apierr.Error) *apierr.Error {
 	t.giveMoneyBack()
-	if t.took&tookPlace != 0 {
-		t.key.Leave()
-	}
+	t.leave()
 	if t.took&tookGroupTPM != 0 {
 		t.group.TPM.Correct(-t.tokens, t.groupTPM)
 	}

@@ -41,13 +41,18 @@ type Key struct {
 	total atomic.Pointer[lease.Wallet] // budget of the total quota
 	cut   atomic.Uint32
 
-	_       line
-	RPM     Window
-	TPM     Bucket
+	_    line
+	RPM  Window
+	TPM  Bucket
+	kept atomic.Bool
+	Use
+	_ line
+}
+
+// Use counts running requests and what was charged per day.
+type Use struct {
 	running atomic.Int64
 	days    [2]daySum // by the day's last bit
-	kept    atomic.Bool
-	_       line
 }
 
 // daySum is what was charged on one UTC day.
@@ -63,21 +68,6 @@ func (k *Key) Cut() Cut { return Cut(k.cut.Load()) }
 
 // SetCut moves the switch; the feed does when a key changes.
 func (k *Key) SetCut(c Cut) { k.cut.Store(uint32(c)) }
-
-// Running is the number of requests that run with the key here.
-func (k *Key) Running() int64 { return k.running.Load() }
-
-// Enter counts a request that starts, unless limit (> 0) of them are running.
-func (k *Key) Enter(limit int64) bool {
-	if n := k.running.Add(1); limit > 0 && n > limit {
-		k.running.Add(-1)
-		return false
-	}
-	return true
-}
-
-// Leave counts a request that ends.
-func (k *Key) Leave() { k.running.Add(-1) }
 
 // Month is the budget of the key's monthly cap in a month (yyyymm).
 func (k *Key) Month(period int32) *lease.Wallet {
@@ -99,10 +89,39 @@ func (k *Key) Total() *lease.Wallet {
 	return w
 }
 
+// Keep sees to it that the key's counters are not forgotten while they matter:
+// called after counting, one atomic load when nothing is to be done.
+func (k *Key) Keep() {
+	if !k.kept.Load() {
+		k.reg.keep(k)
+	}
+}
+
+// idle says that nothing of the key's counters matters at now: a new object would
+// behave the same.
+func (k *Key) idle(now, day int64) bool {
+	return k.running.Load() == 0 && k.RPM.idle(now) && k.TPM.idle(now) && k.Spent(day) == 0 && k.Spent(day-1) == 0
+}
+
+// Running is the number of requests that run here.
+func (u *Use) Running() int64 { return u.running.Load() }
+
+// Enter counts a request that starts, unless limit (> 0) of them are running.
+func (u *Use) Enter(limit int64) bool {
+	if n := u.running.Add(1); limit > 0 && n > limit {
+		u.running.Add(-1)
+		return false
+	}
+	return true
+}
+
+// Leave counts a request that ends.
+func (u *Use) Leave() { u.running.Add(-1) }
+
 // AddSpent adds a charge to a day (since 1970). A day older than the one its place
 // is taken by is forgotten.
-func (k *Key) AddSpent(day int64, charge money.Amount) {
-	s := &k.days[day&1]
+func (u *Use) AddSpent(day int64, charge money.Amount) {
+	s := &u.days[day&1]
 	for {
 		switch d := s.day.Load(); {
 		case d == day:
@@ -118,47 +137,36 @@ func (k *Key) AddSpent(day int64, charge money.Amount) {
 	}
 }
 
-// Spent is what was charged to the key on a day by requests of this proxy, and by
+// Spent is what was charged on a day for requests of this proxy, and by
 // what SeedSpent told of the others.
-func (k *Key) Spent(day int64) money.Amount {
-	s := &k.days[day&1]
+func (u *Use) Spent(day int64) money.Amount {
+	s := &u.days[day&1]
 	if s.day.Load() != day {
 		return 0
 	}
 	return money.Amount(s.sum.Load())
 }
 
-// SeedSpent tells what a key had spent of a day before it was loaded here. It does
+// SeedSpent tells what had been spent of a day before it was counted here. It does
 // nothing if the day is being counted already.
-func (k *Key) SeedSpent(day int64, spent money.Amount) {
-	if k.days[day&1].day.Load() < day {
-		k.AddSpent(day, spent)
+func (u *Use) SeedSpent(day int64, spent money.Amount) {
+	if u.days[day&1].day.Load() < day {
+		u.AddSpent(day, spent)
 	}
-}
-
-// Keep sees to it that the key's counters are not forgotten while they matter:
-// called after counting, one atomic load when nothing is to be done.
-func (k *Key) Keep() {
-	if !k.kept.Load() {
-		k.reg.keep(k)
-	}
-}
-
-// idle says that nothing of the key's counters matters at now: a new object would
-// behave the same.
-func (k *Key) idle(now, day int64) bool {
-	return k.running.Load() == 0 && k.RPM.idle(now) && k.TPM.idle(now) && k.Spent(day) == 0 && k.Spent(day-1) == 0
 }
 
 // Group is the live side of a tier of customers. Its counters are shared by all
-// requests of the tier on purpose: a limit is one number. Each is one atomic word on
-// a cache line of its own, and is touched only if the group has that limit.
+// requests of the tier on purpose: a limit is one number. Each is an atomic word on a
+// cache line of its own, touched only if the group has that limit (see
+// BenchmarkGroupShared).
 type Group struct {
 	_   line
 	RPM Window
 	_   line
 	TPM Bucket
 	_   line
+	Use
+	_ line
 }
 
 // Registry finds the live objects. The tables inside are for slow paths (a key is
