@@ -18,6 +18,7 @@ type End struct {
 
 	InputEstimate int64 // tokens, see EstimateInput
 	InputBound    int64 // the most input the request can have (peek.Request.Bound, summed), 0 = unknown
+	Context       int64 // the model's window in tokens, 0 = unknown
 	OutputCap     int64 // per choice: the cap sent, or the model's; 0 = unknown
 	Choices       int64 // 0 counts as 1
 }
@@ -26,6 +27,9 @@ type End struct {
 // messages and of tool calls.
 const slack = 256
 
+// largestWindow stands for a model's window where it is not known.
+const largestWindow = 2 << 20
+
 // maxSearches bounds what a provider may claim to have searched in one request.
 const maxSearches = 1000
 
@@ -33,10 +37,11 @@ const maxSearches = 1000
 // flags they earn.
 //
 // The provider's figures are taken where they are possible: whole counts, input
-// within the request's bound, output within the cap and, unless output may be
-// hidden, no more tokens than bytes have passed (C9). Hidden output may exceed the
-// cap up to twice: some providers count reasoning beside it; what the hold does not
-// cover is the house's then (C10). What is impossible is replaced by our own count
+// within the model's window, output within the cap and, unless output may be
+// hidden, no more tokens than bytes have passed (C9). Input beyond the request's
+// bound but within the window is plausible (the provider may add to it), and hidden
+// output may exceed the cap up to twice (some providers count reasoning beside it):
+// what the hold does not cover is the house's then (C10). What is impossible is replaced by our own count
 // and flagged. Without the provider's figures the input is estimated from bytes and
 // the output counted (C8); before the first output such an end costs nothing.
 func Final(e *End) (units usage.Units, source usage.Source, flags usage.Flags) {
@@ -61,7 +66,11 @@ func Final(e *End) (units usage.Units, source usage.Source, flags usage.Flags) {
 	}
 	units, source = e.Reported, e.Source
 	input, output := sides(&units)
-	badInput := e.InputBound > 0 && input > e.InputBound || input == 0 && estimate > 0
+	window := e.Context
+	if window <= 0 {
+		window = largestWindow
+	}
+	badInput := input > max(window, e.InputBound) || input == 0 && estimate > 0
 	if source == usage.SourcePartial {
 		if !e.OutputBegan {
 			return usage.Units{}, usage.SourceNone, suspect(e.Impossible)

@@ -40,8 +40,10 @@ func TestFinal(t *testing.T) {
 		{"C9 no output claimed", End{Reported: units(50, 0), Source: rep, Counted: seen, OutputBegan: true}, units(50, 100), part, true},
 		{"C9 impossible figure", End{Reported: units(50, 60), Source: rep, Impossible: true, Counted: seen, OutputBegan: true}, units(50, 100), part, true},
 		{"C9 nothing but impossible figures", End{Source: est, Impossible: true, Counted: seen, OutputBegan: true, InputEstimate: 7}, units(7, 100), est, true},
-		{"C9 input above the bound", End{Reported: units(101, 60), Source: rep, Counted: seen, OutputBegan: true, InputBound: 100, InputEstimate: 30}, units(30, 60), part, true},
-		{"C9 cached input above the bound", End{Reported: usage.Units{usage.CacheRead: 101, usage.Output: 60}, Source: rep, Counted: seen, OutputBegan: true, InputBound: 100, InputEstimate: 30}, units(30, 60), part, true},
+		{"C10 input above the bound, within the window", End{Reported: units(101, 60), Source: rep, Counted: seen, OutputBegan: true, InputBound: 100, Context: 1000, InputEstimate: 30}, units(101, 60), rep, false},
+		{"C9 input above the window", End{Reported: units(1001, 60), Source: rep, Counted: seen, OutputBegan: true, InputBound: 100, Context: 1000, InputEstimate: 30}, units(30, 60), part, true},
+		{"C9 cached input above the window", End{Reported: usage.Units{usage.CacheRead: 1001, usage.Output: 60}, Source: rep, Counted: seen, OutputBegan: true, InputBound: 100, Context: 1000, InputEstimate: 30}, units(30, 60), part, true},
+		{"server tools read the window several times", End{Reported: units(3000, 60), Source: rep, Counted: seen, OutputBegan: true, InputBound: 4000, Context: 1000, InputEstimate: 30}, units(3000, 60), rep, false},
 		{"C9 no input claimed", End{Reported: units(0, 60), Source: rep, Counted: seen, OutputBegan: true, InputEstimate: 30}, units(30, 60), part, true},
 		{"C9 all wrong", End{Reported: units(1e12, 1e12), Source: rep, Counted: seen, OutputBegan: true, InputBound: 100, OutputCap: 200, InputEstimate: 30}, units(30, 100), est, true},
 		{"C9 searches", End{Reported: usage.Units{usage.Input: 5, usage.Output: 5, usage.Searches: 1e9}, Source: rep, Counted: seen, OutputBegan: true}, units(5, 5), rep, true},
@@ -55,8 +57,8 @@ func TestFinal(t *testing.T) {
 	}
 }
 
-// C9: whatever a provider says, the units are counts, within the input's bound and
-// at most twice the cap, and flagged unless they are the provider's own.
+// C9: whatever a provider says, the units are counts, within the input's bound or the
+// window and at most twice the cap, and flagged unless they are the provider's own.
 func TestFinalProperty(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		n := rapid.OneOf(rapid.Int64Range(0, 5000), rapid.Int64Range(0, 1<<40))
@@ -64,7 +66,7 @@ func TestFinalProperty(t *testing.T) {
 			Source: usage.Source(rapid.IntRange(0, 3).Draw(t, "source")), Impossible: rapid.Bool().Draw(t, "impossible"),
 			Counted: Count{ASCII: n.Draw(t, "ascii"), Three: n.Draw(t, "three")}, Hidden: rapid.Bool().Draw(t, "hidden"),
 			OutputBegan: rapid.Bool().Draw(t, "began"), InputEstimate: n.Draw(t, "estimate"),
-			InputBound: rapid.Int64Range(1, 5000).Draw(t, "bound"), OutputCap: rapid.Int64Range(1, 5000).Draw(t, "cap"), Choices: rapid.Int64Range(0, 4).Draw(t, "n"),
+			InputBound: rapid.Int64Range(1, 5000).Draw(t, "bound"), Context: rapid.Int64Range(1, 5000).Draw(t, "context"), OutputCap: rapid.Int64Range(1, 5000).Draw(t, "cap"), Choices: rapid.Int64Range(0, 4).Draw(t, "n"),
 		}
 		for c := range e.Reported {
 			if rapid.Bool().Draw(t, "set") {
@@ -74,7 +76,7 @@ func TestFinalProperty(t *testing.T) {
 		units, source, flags := Final(&e)
 		in, out := sides(&units)
 		most := e.OutputCap * max(1, e.Choices)
-		if in > e.InputBound || out > 2*most+slack {
+		if in > max(e.InputBound, e.Context) || out > 2*most+slack {
 			t.Fatalf("input %d of %d, output %d of %d", in, e.InputBound, out, most)
 		}
 		for c, v := range units {
