@@ -230,3 +230,28 @@ func TestTrace(t *testing.T) {
 		}
 	}
 }
+
+// A call keeps the price version that it was charged at, also when the price has
+// changed since.
+func TestPriceVersionOfOldCalls(t *testing.T) {
+	w := newWorld(t)
+	acme := w.tenant("Acme", "", 10*money.USD)
+	before := w.used(acme, "alpha", usage.Success, "", time.Now().Add(-time.Second), 1000, 50)
+	var page billingPage
+	w.get(acme, "/openapi/v1/billing/detail", &page)
+	old := page.Items[0].PriceVersion
+	w.expect(w.operate("POST", "/admin/v1/catalog", strings.Replace(testCatalogue, `price: {input: "2"`, `price: {input: "3"`, 1)), 200, nil)
+	after := w.used(acme, "alpha", usage.Success, "", time.Now(), 1000, 50)
+	var m report.CustomerModel
+	w.get(acme, "/openapi/v1/models/alpha", &m)
+	w.get(acme, "/openapi/v1/billing/detail", &page)
+	if page.Items[1].RequestID != before.ID.String() || page.Items[1].PriceVersion != old || old == "" {
+		t.Errorf("the old call's price version was %q and is %q", old, page.Items[1].PriceVersion)
+	}
+	if page.Items[0].RequestID != after.ID.String() || page.Items[0].PriceVersion != m.Price.Version || m.Price.Version == old {
+		t.Errorf("the new call's price version is %q, the model's %q, the old one %q", page.Items[0].PriceVersion, m.Price.Version, old)
+	}
+	if after.Charge != before.Charge+money.USD/1000 {
+		t.Errorf("charges %s and %s", before.Charge, after.Charge)
+	}
+}

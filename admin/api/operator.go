@@ -58,6 +58,27 @@ type operatorKeyCreate struct {
 	TPM             int64             `json:"tpm"`
 }
 
+// priceSet is a new price of one model: decimal strings by class as in the catalogue
+// file. Seen is the price_id that the change was made from, so that two operators do
+// not overwrite each other.
+type priceSet struct {
+	Price       map[string]string `json:"price" required:"true"`
+	Free        []string          `json:"free"`
+	Tiers       []priceTier       `json:"tiers"`
+	Seen        int64             `json:"seen"`         // 0: there was none
+	EffectiveAt Opt[string]       `json:"effective_at"` // RFC 3339, left out: now
+}
+
+type priceTier struct {
+	AboveInputTokens int64             `json:"above_input_tokens"`
+	Price            map[string]string `json:"price"`
+}
+
+type priceState struct {
+	Model   string `json:"model"`
+	PriceID int64  `json:"price_id"`
+}
+
 type providerState struct {
 	Name   string `json:"name"`
 	Paused bool   `json:"paused"`
@@ -89,6 +110,8 @@ func (a *api) operatorRoutes() []Route {
 		read(fiber.MethodDelete, "/admin/v1/api-keys/:api_key_id", "S4-23", "Revoke a key for good", a.keyStatus(store.KeyRevoked)).by(operator),
 		read(fiber.MethodPost, "/admin/v1/providers/:provider/pause", "S4-17", "Take a provider out of service", a.pause(true)).by(operator),
 		read(fiber.MethodPost, "/admin/v1/providers/:provider/reactivate", "S4-18", "Bring a provider back", a.pause(false)).by(operator),
+		read(fiber.MethodGet, "/admin/v1/models/:model/price", "S2-6", "The price row that is in force", a.currentPrice).by(operator),
+		write(fiber.MethodPost, "/admin/v1/models/:model/price", "S2-6", "Give a model a new price, now or later", a.setPrice).by(operator).status(fiber.StatusCreated),
 		read(fiber.MethodPost, "/admin/v1/catalog", "S4-19", "Apply a catalogue file (YAML or JSON)", a.apply).by(operator).
 			query(Param{"dry_run", "true: only say what would change"}),
 		read(fiber.MethodGet, "/admin/v1/catalog", "S4-19", "The catalogue as it stands, secrets left out", a.export).by(operator),
@@ -218,4 +241,49 @@ func (a *api) export(c *Call) (json.RawMessage, error) {
 	}
 	body, err := json.Marshal(file)
 	return body, err
+}
+
+func (a *api) currentPrice(c *Call) (*priceState, error) {
+	m, err := a.pricedModel(c)
+	if err != nil {
+		return nil, err
+	}
+	state := &priceState{Model: m.PublicID}
+	if v := price.Pick(m.Prices, a.Now().UnixMilli()); v != nil {
+		state.PriceID = v.ID
+	}
+	return state, nil
+}
+
+func (a *api) pricedModel(c *Call) (*report.Model, error) {
+	catalogue, err := a.Report.Catalogue(c.Context)
+	if err != nil {
+		return nil, err
+	}
+	m := catalogue.Find(c.Param("model"))
+	if m == nil {
+		return nil, apierr.ErrNotFound
+	}
+	return m, nil
+}
+
+func (a *api) setPrice(c *Call, in *priceSet) (*priceState, error) {
+	m, err := a.pricedModel(c)
+	if err != nil {
+		return nil, err
+	}
+	n := manage.NewPrice{Model: m.PublicID, Seen: in.Seen, Price: in.Price, Free: in.Free}
+	for _, t := range in.Tiers {
+		n.Tiers = append(n.Tiers, manage.NewTier{AboveInput: t.AboveInputTokens, Price: t.Price})
+	}
+	if in.EffectiveAt.Set && !in.EffectiveAt.Null {
+		if n.EffectiveAt, err = manage.ParseTime("effective_at", in.EffectiveAt.V); err != nil {
+			return nil, err
+		}
+	}
+	id, err := a.Manage.SetPrice(c.Context, c.actor(), n)
+	if err != nil {
+		return nil, err
+	}
+	return &priceState{Model: m.PublicID, PriceID: id}, nil
 }

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"strconv"
 	"strings"
 	"testing"
 
@@ -121,5 +122,42 @@ func TestOperatorNeedsTheToken(t *testing.T) {
 				t.Errorf("%s %s with token %q: %d", r.Method, r.Path, token, got.Status)
 			}
 		}
+	}
+}
+
+// Architecture 5: a price change names the row it was made from.
+func TestOperatorSetsAPrice(t *testing.T) {
+	w := newWorld(t)
+	acme := w.tenant("Acme", "", 0)
+	const path = "/admin/v1/models/alpha-1.0/price"
+	var now priceState
+	w.expect(w.operate("GET", path, ""), 200, &now)
+	body := `{"price":{"input":"4","output":"20"},"tiers":[{"above_input_tokens":1000,"price":{"input":"8","output":"40"}}],"seen":` + strconv.FormatInt(now.PriceID, 10) + `}`
+	var set priceState
+	w.expect(w.operate("POST", path, body), 201, &set)
+	if set.Model != "alpha" || set.PriceID == now.PriceID {
+		t.Errorf("set %+v, before %+v", set, now)
+	}
+	var m report.CustomerModel
+	w.get(acme, "/openapi/v1/models/alpha", &m)
+	if m.Price.Prices["input"] != "4" || len(m.Price.Tiers) != 1 || m.Price.Tiers[0].Prices["output"] != "40" {
+		t.Errorf("the customer sees %+v", m.Price)
+	}
+	if r := w.operate("POST", path, body); r.Status != 409 || r.code() != "price_changed" {
+		t.Errorf("the same change again: %d %s, want 409", r.Status, r.Raw)
+	}
+	for _, bad := range []string{
+		`{}`, `{"price":{}}`, `{"price":{"input":"-1"}}`, `{"price":{"input":"0","output":"1"}}`, `{"price":{"tokens":"1"}}`, `{"price":{"input":1}}`,
+		`{"price":{"input":"1","output":"2"},"effective_at":"2001-01-01T00:00:00Z"}`,
+		`{"price":{"input":"1","output":"2"},"tiers":[{"above_input_tokens":5,"price":{"input":"1"}}]}`,
+		`{"price":{"input":"1","output":"2"},"tiers":[{"above_input_tokens":5,"price":{"input":"1","output":"2"},"extra":1}]}`,
+	} {
+		bad = strings.Replace(bad, `{"price"`, `{"seen":`+strconv.FormatInt(set.PriceID, 10)+`,"price"`, 1)
+		if r := w.operate("POST", path, bad); r.Status != 400 {
+			t.Errorf("%s: %d %s, want 400", bad, r.Status, r.Raw)
+		}
+	}
+	if r := w.operate("POST", "/admin/v1/models/nothing/price", body); r.Status != 404 {
+		t.Errorf("an unknown model: %d %s", r.Status, r.Raw)
 	}
 }

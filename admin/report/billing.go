@@ -86,14 +86,18 @@ func (s *Service) Billing(ctx context.Context, key *store.KeyRow, f *BillingFilt
 		list = list[:f.Limit]
 		next = list[f.Limit-1].ID
 	}
+	versions, err := s.priceVersions(ctx, list)
+	if err != nil {
+		return nil, next, err
+	}
 	rows = make([]BillingRow, len(list))
 	for i := range list {
-		rows[i] = catalogue.billingRow(&list[i])
+		rows[i] = billingRow(&list[i], versions)
 	}
 	return rows, next, nil
 }
 
-func (c *Catalogue) billingRow(u *store.UsageRow) BillingRow {
+func billingRow(u *store.UsageRow, versions map[int64]*price.Version) BillingRow {
 	row := BillingRow{
 		RequestID: u.ID.String(), ClientRequestID: u.ClientRequestID, Time: time.UnixMicro(u.AdmittedMicros).UTC(),
 		Model: u.Model, RequestedModel: u.RequestedModel, KeyID: u.KeyPublicID, KeyName: u.KeyName,
@@ -113,23 +117,10 @@ func (c *Catalogue) billingRow(u *store.UsageRow) BillingRow {
 		ms := int64(u.FirstTokenMicros) / 1000
 		row.FirstTokenMS = &ms
 	}
-	row.PriceVersion = c.priceVersion(u)
+	if v := versions[u.PriceID]; v != nil {
+		row.PriceVersion = price.VersionString(&price.Rule{Version: v, ModelPPM: u.ModelPPM, GroupPPM: u.GroupPPM, ClientPPM: u.ClientPPM})
+	}
 	return row
-}
-
-// priceVersion is the customer's name of the price that a row was charged at, ""
-// if the row had none or the price is older than what the catalogue still holds.
-func (c *Catalogue) priceVersion(u *store.UsageRow) string {
-	m := c.byName[u.Model]
-	if m == nil || u.PriceID == 0 {
-		return ""
-	}
-	for _, v := range m.Prices {
-		if v.ID == u.PriceID {
-			return price.VersionString(&price.Rule{Version: v, ModelPPM: u.ModelPPM, GroupPPM: u.GroupPPM, ClientPPM: u.ClientPPM})
-		}
-	}
-	return ""
 }
 
 // BillingHeader names the columns of BillingRow.Record.

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"tokenrelay/shared/price"
 	"tokenrelay/shared/store"
 )
 
@@ -15,12 +16,13 @@ type Service struct {
 	db  *store.DB
 	now func() time.Time
 
-	mu        sync.Mutex // guards catalogue, and lets one caller at a time reload it
+	mu        sync.Mutex // guards what follows, and lets one caller at a time reload the catalogue
 	catalogue *Catalogue
+	versions  map[int64]*price.Version // by price row
 }
 
 // New returns a service that reads from db. now is the clock by which prices take
 // effect.
 func New(db *store.DB, now func() time.Time) *Service {
-	return &Service{db: db, now: now}
+	return &Service{db: db, now: now, versions: make(map[int64]*price.Version)}
 }

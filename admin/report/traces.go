@@ -29,10 +29,6 @@ type TraceAttempt struct {
 // Trace returns the trace of a call of the key's customer, store.ErrNotFound if
 // there is none.
 func (s *Service) Trace(ctx context.Context, key *store.KeyRow, id reqid.ID) (*Trace, error) {
-	catalogue, err := s.Catalogue(ctx)
-	if err != nil {
-		return nil, err
-	}
 	list, err := s.db.Usage(ctx, store.UsageFilter{WalletID: key.WalletID, RequestID: id, Limit: 1, Refusals: true})
 	if err != nil {
 		return nil, err
@@ -41,8 +37,12 @@ func (s *Service) Trace(ctx context.Context, key *store.KeyRow, id reqid.ID) (*T
 		return nil, store.ErrNotFound
 	}
 	u := &list[0]
+	versions, err := s.priceVersions(ctx, list)
+	if err != nil {
+		return nil, err
+	}
 	t := &Trace{
-		BillingRow: catalogue.billingRow(u), EndedAt: time.UnixMicro(u.EndMicros).UTC(),
+		BillingRow: billingRow(u, versions), EndedAt: time.UnixMicro(u.EndMicros).UTC(),
 		BytesIn: u.BytesIn, BytesOut: u.BytesOut, Clamped: u.Flags&usage.FlagClamped != 0, Attempts: []TraceAttempt{},
 	}
 	for _, a := range u.Attempts[:min(int(u.NumAttempts), len(u.Attempts))] {

@@ -26,4 +26,3 @@ func (d *DB) PriceVersions(ctx context.Context, ids []int64) (map[int64]*price.V
 	}
 	return versions, nil
 }
-
