@@ -10,6 +10,7 @@ type Count struct {
 	Two   int64 // of 2 bytes: accents, Greek, Cyrillic, Hebrew, Arabic
 	Three int64 // of 3 bytes: Chinese, Japanese, Korean, Indic, most symbols
 	Four  int64 // of 4 bytes: emoji, rare ideographs
+	Calls int64 // tool calls: each has a frame of tokens that are no text
 }
 
 // Bytes is the length of the counted text in UTF-8.
@@ -21,6 +22,7 @@ func (c *Count) Add(o *Count) {
 	c.Two += o.Two
 	c.Three += o.Three
 	c.Four += o.Four
+	c.Calls += o.Calls
 }
 
 // AddJSON counts the text of a JSON string, given without its quotes and still
@@ -130,25 +132,25 @@ const (
 	numFamilies
 )
 
-// ratio is tokens per 1,000 characters of each class.
-type ratio struct{ ascii, two, three, four int64 }
+// ratio is tokens per 1,000 characters of each class, and tokens per tool call.
+type ratio struct{ ascii, two, three, four, call int64 }
 
 // ratios state the estimate. They are rounded means over English prose, code and
 // JSON (ascii), European and Semitic languages (two), Chinese, Japanese and Korean
 // (three), and emoji (four). An estimate is what a customer pays when a provider
 // reports nothing, so it leans to the low side of each mean.
 var ratios = [numFamilies]ratio{
-	FamilyDefault:   {ascii: 250, two: 450, three: 700, four: 1600},
-	FamilyOpenAI:    {ascii: 235, two: 360, three: 680, four: 1500}, // o200k
-	FamilyAnthropic: {ascii: 275, two: 520, three: 900, four: 1900},
-	FamilyGemini:    {ascii: 245, two: 360, three: 620, four: 1200},
-	FamilyDeepSeek:  {ascii: 250, two: 480, three: 560, four: 1600},
-	FamilyQwen:      {ascii: 250, two: 480, three: 600, four: 1600},
-	FamilyMistral:   {ascii: 255, two: 430, three: 800, four: 1700}, // tekken
-	FamilyGLM:       {ascii: 250, two: 480, three: 600, four: 1600},
-	FamilyKimi:      {ascii: 245, two: 450, three: 560, four: 1500},
-	FamilyGrok:      {ascii: 245, two: 420, three: 720, four: 1600},
-	FamilyLlama:     {ascii: 250, two: 430, three: 800, four: 1700},
+	FamilyDefault:   {ascii: 250, two: 450, three: 700, four: 1600, call: 10},
+	FamilyOpenAI:    {ascii: 235, two: 360, three: 680, four: 1500, call: 10}, // o200k
+	FamilyAnthropic: {ascii: 275, two: 520, three: 900, four: 1900, call: 30},
+	FamilyGemini:    {ascii: 245, two: 360, three: 620, four: 1200, call: 10},
+	FamilyDeepSeek:  {ascii: 250, two: 480, three: 560, four: 1600, call: 10},
+	FamilyQwen:      {ascii: 250, two: 480, three: 600, four: 1600, call: 10},
+	FamilyMistral:   {ascii: 255, two: 430, three: 800, four: 1700, call: 10}, // tekken
+	FamilyGLM:       {ascii: 250, two: 480, three: 600, four: 1600, call: 10},
+	FamilyKimi:      {ascii: 245, two: 450, three: 560, four: 1500, call: 10},
+	FamilyGrok:      {ascii: 245, two: 420, three: 720, four: 1600, call: 10},
+	FamilyLlama:     {ascii: 250, two: 430, three: 800, four: 1700, call: 10},
 }
 
 // FamilyOf guesses the family from a model's name, public or upstream.
@@ -183,7 +185,7 @@ func (f Family) Tokens(c *Count) int64 {
 		f = FamilyDefault
 	}
 	r := &ratios[f]
-	return (c.ASCII*r.ascii + c.Two*r.two + c.Three*r.three + c.Four*r.four + 999) / 1000
+	return (c.ASCII*r.ascii+c.Two*r.two+c.Three*r.three+c.Four*r.four+999)/1000 + c.Calls*r.call
 }
 
 // TokensOfBytes estimates the tokens of n bytes of which only the number is known:

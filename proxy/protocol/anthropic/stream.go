@@ -287,6 +287,7 @@ func (s *Stream) block(b []byte, it *walk.Iter, f *found) bool {
 			case "thinking":
 				s.hidden = true // what is shown may be a summary
 			case "tool_use":
+				s.count.Calls++
 				f.output = true
 			default:
 				f.output, s.hidden = true, true

@@ -119,6 +119,7 @@ func TestFixtures(t *testing.T) {
 
 func replay(t *testing.T, list []prototest.Case) {
 	compared, metered := 0, 0
+	var reported, estimated int64
 	for _, c := range list {
 		t.Run(c.Name, func(t *testing.T) {
 			d := ParseDialect(c.Provider)
@@ -178,11 +179,17 @@ func replay(t *testing.T, list []prototest.Case) {
 						t.Errorf("%s: %s", mode.name, diff)
 					}
 					believed(t, c.Request, &s, units)
+					if mode.name == "identity" && size == 0 && !s.hidden {
+						var e meter.End
+						s.Fill(&e)
+						reported += units[usage.Output]
+						estimated += meter.FamilyOf(c.Model).Tokens(&e.Counted)
+					}
 				}
 			}
 		})
 	}
-	fmt.Printf("openai.chat: %d exchanges, %d replays compared byte for byte, %d metered\n", len(list), compared, metered)
+	fmt.Printf("openai.chat: %d exchanges, %d replays compared byte for byte, %d metered; visible output reported as %d tokens, estimated as %d\n", len(list), compared, metered, reported, estimated)
 }
 
 // request checks that a recorded request is admitted and changes in the listed
@@ -260,6 +267,10 @@ func believed(t *testing.T, body []byte, s *Stream, reported usage.Units) {
 		InputBound: bound.InputTokens + bound.ImageTokens + bound.AudioTokens}
 	s.Fill(&e)
 	units, source, flags := meter.Final(&e)
+	input := units[usage.Input] + units[usage.CacheRead] + units[usage.CacheWrite] + units[usage.CacheWrite1h] + units[usage.AudioIn] + units[usage.ImageIn]
+	if input > e.InputBound {
+		t.Errorf("%d input tokens, bound %+v", input, bound)
+	}
 	if units != reported || source != usage.SourceReported || flags != 0 {
 		t.Errorf("reported %v, final %v, source %v, flags %b, bound %+v, counted %d bytes, hidden %v", reported, units, source, flags, bound, e.Counted.Bytes(), e.Hidden)
 	}

@@ -445,9 +445,14 @@ func (s *Stream) arguments(b []byte, i int) int {
 			}
 			it.Resume(e)
 		case '"':
-			if k := string(it.Key); k == "name" || k == "arguments" || k == "input" {
-				v, _ := walk.Text(it.Value())
-				s.count.AddJSON(v)
+			k := string(it.Key)
+			if k != "name" && k != "arguments" && k != "input" {
+				continue
+			}
+			v, _ := walk.Text(it.Value())
+			s.count.AddJSON(v)
+			if k == "name" && len(v) > 0 {
+				s.count.Calls++
 			}
 		}
 	}
