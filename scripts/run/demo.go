@@ -141,7 +141,7 @@ func (l *launcher) banner(mock bool, took time.Duration) {
 		"Token Relay is running (started in " + took.Round(10*time.Millisecond).String() + ")",
 		"",
 		"  URL        " + l.url(),
-		"  Console    " + l.url() + "/console   sign in as " + signIn,
+		"  Sign-in    " + signIn,
 		"  Demo key   " + l.kept[config.RunDemoKey],
 		"  Providers  " + providers,
 		"  Logs       " + filepath.Join(l.data, "log"),
