@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"tokenrelay/shared/usage"
 )
 
 // TestIdentitySurvives: a folder keeps its journal id and its proxy name; two
@@ -132,11 +134,20 @@ func TestClosed(t *testing.T) {
 	if !j.Healthy() {
 		t.Fatal("not healthy")
 	}
+	j.SetFallback(func(*usage.Record) error { t.Error("given to a fallback that ends with the process"); return nil })
+	f := j.Flights().Acquire()
+	f.Begin(record(2))
 	if err := errors.Join(j.Close(), j.Close()); err != nil {
 		t.Fatal(err)
 	}
+	f.Progress(22, &usage.Units{}) // a request that outlives the shutdown
 	if err := j.Append(record(1)); !errors.Is(err, ErrClosed) || j.Healthy() {
 		t.Fatalf("%v", err)
+	}
+	dir := j.dir.Path
+	_, rec := mustOpen(t, dir, small())
+	if len(rec.Interrupted) != 1 || rec.Interrupted[0].Charge != 22 {
+		t.Fatalf("%d recovered", len(rec.Interrupted))
 	}
 }
 

@@ -163,7 +163,9 @@ type sealed struct {
 }
 
 // Append journals one finished request. When it returns nil the record survives
-// the death of the process (or the fallback has it). rec is not kept.
+// the death of the process (or the fallback has it). rec is not kept. After an
+// error the request's in-flight slot must not be released: the next start charges
+// what it says.
 func (j *Journal) Append(rec *usage.Record) error {
 	if j.dead.Load() {
 		return j.divert(rec, ErrDead)
@@ -180,6 +182,11 @@ func (j *Journal) Append(rec *usage.Record) error {
 		}
 	}
 	j.mu.Unlock()
+	if errors.Is(err, ErrClosed) {
+		// The fallback ends with the process. An error leaves the in-flight slot to
+		// the next start.
+		return fmt.Errorf("cannot journal request: %w", err)
+	}
 	if err != nil {
 		return j.divert(rec, err)
 	}
@@ -396,7 +403,9 @@ func (j *Journal) makeFile(name string, zero bool) (f *os.File, err error) {
 	return f, nil
 }
 
-// Close syncs, stops the background work and unlocks the folder.
+// Close syncs, stops the background work and unlocks the folder. The in-flight
+// slots stay mapped until the process ends: a request that outlives a shutdown
+// still writes to its cell, and the next start charges it.
 func (j *Journal) Close() error {
 	j.mu.Lock()
 	if j.closed {
@@ -419,5 +428,5 @@ func (j *Journal) Close() error {
 	}
 	j.ackMu.Lock()
 	defer j.ackMu.Unlock()
-	return errors.Join(err, j.cur.f.Close(), j.ack.f.Close(), j.flights.close(), j.dir.Close())
+	return errors.Join(err, j.cur.f.Close(), j.ack.f.Close(), j.dir.Close())
 }

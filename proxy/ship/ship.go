@@ -68,6 +68,7 @@ type Shipper struct {
 
 	directMu sync.Mutex
 	direct   []usage.Record
+	drained  bool // nothing is sent any more
 
 	m meters
 }
@@ -196,18 +197,17 @@ func (s *Shipper) Drain(ctx context.Context) error {
 	s.running.Lock()
 	defer s.running.Unlock()
 	s.wait = 0
+	defer s.end()
 	var last error
 	for {
 		more, err := s.step(ctx)
 		if err == nil && !more && s.j.Lag() == 0 && s.directLen() == 0 {
-			s.reader.Close()
 			return nil
 		}
 		if err != nil && ctx.Err() == nil {
 			last = err
 		}
 		if err != nil && !sleep(ctx, min(s.backoff(err), time.Second)) || ctx.Err() != nil {
-			s.reader.Close()
 			left := &LeftError{Records: s.j.Lag(), Lost: s.directLen(), Cause: last}
 			if last == nil {
 				left.Cause = ctx.Err()
@@ -216,6 +216,18 @@ func (s *Shipper) Drain(ctx context.Context) error {
 		}
 	}
 }
+
+// end refuses records from now on: they would be gone with the process. Left in
+// their in-flight slots they are found by the next start.
+func (s *Shipper) end() {
+	s.reader.Close()
+	s.directMu.Lock()
+	s.drained = true
+	s.directMu.Unlock()
+}
+
+// ErrDrained says that the shipper has ended.
+var ErrDrained = errors.New("shipping has ended")
 
 // backoff tells about a failed attempt and returns how long to wait: 50 ms, then
 // twice as long each time, up to MaxWait, half of it by chance so that several
@@ -414,6 +426,9 @@ func (s *Shipper) Direct(rec *usage.Record) error {
 	c.Code = strings.Clone(c.Code)
 	s.directMu.Lock()
 	defer s.directMu.Unlock()
+	if s.drained {
+		return ErrDrained
+	}
 	if len(s.direct) >= s.o.MaxDirect {
 		return ErrDirectFull
 	}

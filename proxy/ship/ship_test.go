@@ -307,6 +307,9 @@ func TestDirectA8(t *testing.T) {
 	if sink.count() != 20 || sink.sum() != 19*20/2 || sink.dup != 0 {
 		t.Fatalf("%d booked", sink.count())
 	}
+	if err := s.Direct(record(21)); !errors.Is(err, ErrDrained) {
+		t.Fatalf("taken after the end: %v", err)
+	}
 	if got := sink.booked[record(3).ID].Model; got != "gpt-5-mini" {
 		t.Fatalf("model %q: the exchange's memory was kept", got)
 	}
