@@ -1,0 +1,280 @@
+package lease
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"tokenrelay/shared/money"
+	"tokenrelay/shared/store"
+)
+
+// bank is a manager with its loops running on the model books.
+func bank(t *testing.T, balance money.Amount, o Options) (*books, *Manager, *Wallet, func()) {
+	t.Helper()
+	b := newBooks(Now)
+	e := store.Escrow{WalletID: 1}
+	b.pay(e, balance)
+	o.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
+	m := New(b, b.claim(1), o)
+	ctx, cancel := context.WithCancel(context.Background())
+	m.Start(ctx)
+	return b, m, m.Wallet(1), func() { cancel(); m.Wait() }
+}
+
+func (b *books) setDown(down bool) {
+	b.mu.Lock()
+	b.down = down
+	b.mu.Unlock()
+}
+
+func (b *books) read(f func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	f()
+}
+
+func eventually(t *testing.T, what string, f func() bool) {
+	t.Helper()
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(2 * time.Millisecond) {
+		if f() {
+			return
+		}
+	}
+	t.Fatalf("not in time: %s", what)
+}
+
+// TestOutage is B2, B5: with the database away a wallet with a lease is served, a cold
+// one is 503 at once and not asked for again and again; when it is back, so is
+// everything.
+func TestOutage(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	b, m, w, stop := bank(t, 1_000_000, Options{Beat: 10 * time.Millisecond})
+	defer stop()
+	b.pay(store.Escrow{WalletID: 2}, 1000)
+	l, refusal := m.Hold(t.Context(), w, 100)
+	if l == nil {
+		t.Fatalf("%+v", refusal)
+	}
+	l.Void(100)
+	b.setDown(true)
+	cold := m.Wallet(2)
+	for range 3 {
+		l, ok := w.Take(100, Now())
+		if !ok {
+			t.Fatal("a lease with money is not served")
+		}
+		l.Settle(100, 1)
+		if l, refusal := m.Hold(t.Context(), cold, 10); l != nil || refusal.Kind != Unavailable || refusal.RetryAfter < 1 {
+			t.Fatalf("cold wallet: %+v", refusal)
+		}
+	}
+	var before int
+	b.read(func() { before = b.calls })
+	for range 1000 {
+		if l, _ := m.Hold(t.Context(), cold, 10); l != nil {
+			t.Fatal("lent without a database")
+		}
+	}
+	b.read(func() {
+		if n := b.calls - before; n > 60 {
+			t.Errorf("1,000 refused requests made %d calls", n)
+		}
+	})
+	b.setDown(false)
+	eventually(t, "the cold wallet is served", func() bool {
+		l, _ := m.Hold(t.Context(), cold, 10)
+		if l != nil {
+			l.Void(10)
+		}
+		return l != nil
+	})
+	if err := b.check(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestRefillAhead: the background refill keeps up, so that hardly a request waits.
+func TestRefillAhead(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	_, m, w, stop := bank(t, 100_000_000, Options{Tick: 5 * time.Millisecond})
+	defer stop()
+	var slow atomic.Int64
+	var group sync.WaitGroup
+	for range 4 {
+		group.Go(func() {
+			for range 500 {
+				l, ok := w.Take(1000, Now())
+				if !ok {
+					slow.Add(1)
+					var refusal Refusal
+					if l, refusal = m.Hold(t.Context(), w, 1000); l == nil {
+						t.Errorf("%+v", refusal)
+						return
+					}
+				}
+				time.Sleep(100 * time.Microsecond)
+				l.Settle(1000, 900)
+			}
+		})
+	}
+	group.Wait()
+	if n := slow.Load(); n > 40 {
+		t.Errorf("%d of 2,000 requests waited for a grant", n)
+	}
+}
+
+// TestIdleGoesBack is M14: unused money goes back after IdleAfter, what is held stays,
+// an empty lease is dropped in the end.
+func TestIdleGoesBack(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	b, m, w, stop := bank(t, 1000, Options{Tick: 5 * time.Millisecond, IdleAfter: 30 * time.Millisecond, ForgetAfter: 60 * time.Millisecond})
+	defer stop()
+	l, _ := m.Hold(t.Context(), w, 100)
+	leased := func() (sum money.Amount) {
+		b.read(func() { sum = b.wallets[store.Escrow{WalletID: 1}].Leased })
+		return sum
+	}
+	eventually(t, "all but the hold is back", func() bool { return leased() == 100 })
+	if s := m.Stats(); s.Held != 100 || s.Free != 0 || s.Leases != 1 {
+		t.Errorf("%+v", s)
+	}
+	l.Void(100)
+	eventually(t, "all is back", func() bool { return leased() == 0 })
+	eventually(t, "the empty lease is dropped", func() bool { return m.Stats().Leases == 0 })
+	if l, refusal := m.Hold(t.Context(), w, 1000); l == nil {
+		t.Errorf("%+v", refusal)
+	}
+}
+
+// TestRecallAnswered: a recall that was only seen by the heartbeat gives back what is
+// free, and keeps what is held.
+func TestRecallAnswered(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	b, m, w, stop := bank(t, 1000, Options{Beat: 10 * time.Millisecond})
+	defer stop()
+	first, _ := m.Hold(t.Context(), w, 100)
+	second := New(b, b.claim(2), Options{Log: m.o.Log})
+	second.beat(t.Context())
+	if l, refusal := second.Hold(t.Context(), second.Wallet(1), 900); l == nil {
+		t.Fatalf("%+v", refusal)
+	}
+	if l, refusal := second.Hold(t.Context(), second.Wallet(1), 1); l != nil || refusal.Kind != Short {
+		t.Fatalf("what a running request holds was lent: %+v", refusal)
+	}
+	first.Settle(100, 60)
+	time.Sleep(1100 * time.Millisecond) // a refusal is remembered for a second
+	if l, refusal := second.Hold(t.Context(), second.Wallet(1), 40); l == nil {
+		t.Fatalf("what came free was not given back: %+v", refusal)
+	}
+}
+
+// TestDrain: everything goes back and closes; what is still held is named.
+func TestDrain(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	b, m, w, stop := bank(t, 1000, Options{})
+	defer stop()
+	l, _ := m.Hold(t.Context(), w, 100)
+	ctx, cancel := context.WithTimeout(t.Context(), 80*time.Millisecond)
+	defer cancel()
+	if err := m.Drain(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("drained with a hold: %v", err)
+	}
+	if l, refusal := m.Hold(t.Context(), w, 1); l != nil || refusal.Kind != Unavailable {
+		t.Fatalf("lent while draining: %+v", refusal)
+	}
+	l.Void(100)
+	if err := m.Drain(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	b.read(func() {
+		if got := b.wallets[store.Escrow{WalletID: 1}]; got.Leased != 0 || got.Balance != 1000 {
+			t.Errorf("%+v", got)
+		}
+		for _, l := range b.leases {
+			if !l.Closed {
+				t.Errorf("open: %+v", l)
+			}
+		}
+	})
+}
+
+// TestHoldCancelled: a request that leaves its wait holds nothing.
+func TestHoldCancelled(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	b, m, w, stop := bank(t, 1000, Options{})
+	defer stop()
+	b.mu.Lock() // the database hangs
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if l, refusal := m.Hold(ctx, w, 100); l != nil || refusal.Kind != Unavailable {
+		t.Errorf("%+v", refusal)
+	}
+	b.mu.Unlock()
+	eventually(t, "the grant arrives", func() bool { return m.Stats().Free > 0 })
+	if s := m.Stats(); s.Held != 0 {
+		t.Errorf("held %s", s.Held)
+	}
+}
+
+// TestConcurrentHolds: takes, settles, grants, returns and recalls at once keep M6 and
+// lend no unit twice.
+func TestConcurrentHolds(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	b, m, w, stop := bank(t, 50_000, Options{Tick: time.Millisecond, IdleAfter: 2 * time.Millisecond, Beat: time.Millisecond, Scarce: 5 * time.Millisecond, ScarceGap: time.Millisecond, Remember: time.Millisecond})
+	defer stop()
+	var spent, held, served atomic.Int64
+	var group sync.WaitGroup
+	for i := range 8 {
+		group.Go(func() {
+			for j := range 400 {
+				amount := money.Amount(i*7+j%50) + 1
+				l, ok := w.Take(amount, Now())
+				if !ok {
+					if l, _ = m.Hold(t.Context(), w, amount); l == nil {
+						continue
+					}
+				}
+				if held.Add(int64(amount)) > 50_000-spent.Load() {
+					t.Error("more held than there is")
+				}
+				if j%64 == 0 {
+					m.OnRecall(store.Recall{Escrow: store.Escrow{WalletID: 1}, Slot: 2})
+				}
+				held.Add(int64(-amount))
+				served.Add(1)
+				charge := amount / 4
+				spent.Add(int64(charge))
+				l.Settle(amount, charge)
+			}
+		})
+	}
+	group.Wait()
+	if served.Load() < 500 {
+		t.Errorf("only %d requests were served", served.Load())
+	}
+	eventually(t, "rest", func() bool {
+		for _, s := range m.Leases() {
+			if s.Held != 0 || s.Returning != 0 || s.Free < 0 {
+				return false
+			}
+		}
+		return true
+	})
+	b.read(func() {
+		var out money.Amount
+		for _, l := range b.leases {
+			out += l.Outstanding()
+		}
+		if out > 50_000 {
+			t.Errorf("%s lent of 50,000", out)
+		}
+	})
+}
