@@ -159,7 +159,8 @@ func (a *api) ended(c *fiber.Ctx, id string, start time.Time) {
 // handler is one route: who calls, what they may say, the work, the envelope.
 func (a *api) handler(r *Route) fiber.Handler {
 	return func(c *fiber.Ctx) error {
-		ctx, cancel := context.WithTimeout(c.Context(), callTimeout)
+		// Not c.Context(): it ends with the server's shutdown, in which calls under way finish.
+		ctx, cancel := context.WithTimeout(context.Background(), callTimeout)
 		defer cancel()
 		call := &Call{Context: ctx, RequestID: c.Locals(localID).(string), IP: clientIP(c, a.TrustedProxies), c: c}
 		c.Locals(localStatus, r)

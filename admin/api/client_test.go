@@ -1,12 +1,18 @@
 package api
 
 import (
+	"fmt"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
+	"tokenrelay/admin/manage"
 	"tokenrelay/admin/report"
+	"tokenrelay/admin/session"
+	"tokenrelay/shared/apikey"
 	"tokenrelay/shared/money"
+	"tokenrelay/shared/obs"
 	"tokenrelay/shared/store"
 )
 
@@ -75,5 +81,54 @@ func TestKeyStates(t *testing.T) {
 	}
 	if r := w.call(acme, "GET", "/openapi/v1/client", ""); r.Status != 401 || r.code() != "key_disabled" {
 		t.Errorf("key of a disabled client: %d %s", r.Status, r.Raw)
+	}
+}
+
+// Two patches at once both count.
+func TestProfilePatchesDoNotOverwriteEachOther(t *testing.T) {
+	w := newWorld(t)
+	acme := w.tenant("Acme", "", 0)
+	members := []string{"company", "phone", "display_name"}
+	for round := range 5 {
+		var wg sync.WaitGroup
+		for _, m := range members {
+			wg.Go(func() {
+				r := w.call(acme, "PATCH", "/openapi/v1/client/profile", fmt.Sprintf(`{"%s":"%s %d"}`, m, m, round))
+				if r.Status != 200 {
+					t.Errorf("%d %s", r.Status, r.Raw)
+				}
+			})
+		}
+		wg.Wait()
+		var p map[string]string
+		w.get(acme, "/openapi/v1/client/profile", &p)
+		for _, m := range members {
+			if want := fmt.Sprintf("%s %d", m, round); p[m] != want {
+				t.Errorf("%s is %q, want %q", m, p[m], want)
+			}
+		}
+	}
+}
+
+// B5: with the database away a call is 503 with Retry-After, not 401 and not 500.
+func TestDatabaseAway(t *testing.T) {
+	db, err := store.Open(t.Context(), "postgres://nobody@127.0.0.1:1/none", store.Options{Timeout: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(db.Close)
+	app := New(Deps{
+		DB: db, Manage: manage.New(db, nil, "tsk_", time.Now), Report: report.New(db, time.Now), Operator: session.NewOperator(operatorToken),
+		Log: obs.Discard(), Metrics: obs.NewMetrics(false), Now: time.Now, Ready: func() bool { return true },
+	})
+	token, _, err := apikey.Generate("tsk_")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key, path := range map[string]string{token: "/openapi/v1/balance", operatorToken: "/admin/v1/proxies"} {
+		r := send(t, app, "GET", path, key, "")
+		if r.Status != 503 || r.code() != "overloaded" || r.Header.Get("Retry-After") == "" || strings.Contains(r.Raw, "127.0.0.1") {
+			t.Errorf("%s: %d %s, Retry-After %q", path, r.Status, r.Raw, r.Header.Get("Retry-After"))
+		}
 	}
 }

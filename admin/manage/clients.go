@@ -77,14 +77,7 @@ type ProfilePatch struct {
 
 // PatchProfile changes what a customer says about itself.
 func (s *Service) PatchProfile(ctx context.Context, actor store.Actor, clientID int64, p ProfilePatch) (*store.Client, error) {
-	c, err := s.db.ClientByID(ctx, clientID)
-	if err != nil {
-		return nil, err
-	}
-	profile := make(map[string]string, len(c.Profile)+1)
-	for k, v := range c.Profile {
-		profile[k] = v
-	}
+	profile := make(map[string]string, 7)
 	for _, m := range []struct {
 		name  string
 		value *string
@@ -113,7 +106,7 @@ func (s *Service) PatchProfile(ctx context.Context, actor store.Actor, clientID 
 	}
 	changed, err := s.db.UpdateClient(ctx, actor, clientID, store.ClientPatch{Profile: profile})
 	if err != nil {
-		return nil, refused(err, "client", c.Name)
+		return nil, err
 	}
 	return &changed, nil
 }

@@ -137,8 +137,11 @@ func (d *DB) UpdateClient(ctx context.Context, actor Actor, id int64, p ClientPa
 		if p.Active != nil {
 			c.Active = *p.Active
 		}
-		if p.Profile != nil {
-			c.Profile = p.Profile
+		for name, value := range p.Profile { // under the row's lock: no member is lost to a race
+			if c.Profile == nil {
+				c.Profile = make(map[string]string, len(p.Profile))
+			}
+			c.Profile[name] = value
 		}
 		if p.Floor != nil {
 			if err := q.SetFloor(ctx, *p.Floor, c.WalletID); err != nil {

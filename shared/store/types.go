@@ -353,8 +353,8 @@ type ClientPatch struct {
 	Group   *string
 	PPM     *int64
 	Active  *bool
-	Floor   *money.Amount // ≤ 0: a credit line
-	Profile map[string]string
+	Floor   *money.Amount     // ≤ 0: a credit line
+	Profile map[string]string // these members are replaced, others stay
 }
 
 // EntryKind is the kind of a ledger entry: ledger.Recharge, Correction, Refund, and
