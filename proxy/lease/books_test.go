@@ -26,6 +26,7 @@ type books struct {
 	badDebt  money.Amount
 	notices  []store.Recall // sent, not yet delivered
 	down     bool           // every call fails
+	odd      error          // what a grant answers after being done
 	grants   int
 	calls    int
 	reserved map[int16]map[int64]money.Amount
@@ -167,6 +168,9 @@ func (b *books) Grant(_ context.Context, r store.GrantRequest) (store.Grant, err
 	b.leases[r.LeaseID] = l
 	l.lastGrant, l.expires = size, b.now()+int64(b.ttl)
 	b.grants++
+	if b.odd != nil {
+		return store.Grant{}, b.odd
+	}
 	return answer(store.Grant{Granted: size}, l)
 }
 

@@ -202,7 +202,7 @@ func (w *Wallet) ask(amount money.Amount, now int64) (*waiter, verdict) {
 	if r := w.refusal(amount, now); r.Kind != 0 {
 		return nil, verdict{refusal: r}
 	}
-	if m.fenced.Load() || m.draining.Load() || now < m.downTill.Load() {
+	if m.fenced.Load() || m.draining.Load() || now < m.downTill.Load() || now < w.brokenUntil {
 		return nil, verdict{refusal: away}
 	}
 	t := &waiter{amount: amount, answer: make(chan verdict, 1)}
@@ -649,6 +649,16 @@ func (m *Manager) away(now int64, err error) {
 	}
 }
 
+// failed notes a call without an answer, or with one that nobody foresaw.
+func (m *Manager) failed(now int64, err error) {
+	if store.Unavailable(err) {
+		m.away(now, err)
+		return
+	}
+	m.count.Errors.Add(1)
+	m.o.Log.Error("a call about leases failed and is repeated", "error", err)
+}
+
 func (m *Manager) up() {
 	if m.downTill.Load() != 0 {
 		m.downTill.Store(0)
@@ -669,9 +679,15 @@ func (l *Lease) IDOrZero() int64 {
 	return l.id
 }
 
-// unknown says that an error leaves open whether the call was done.
-func unknown(err error) bool {
-	return errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled)
+// final says that the database refused for good. Everything else, also what nobody
+// foresaw, leaves open whether the call was done.
+func final(err error) bool {
+	for _, e := range []error{store.ErrNotFound, store.ErrInvalid, store.ErrExists, store.ErrConflict, store.ErrSequence, store.ErrInsufficient} {
+		if errors.Is(err, e) {
+			return true
+		}
+	}
+	return false
 }
 
 // backoff is the n-th wait in ns: 50 ms doubling to 5 s, with jitter (B10).

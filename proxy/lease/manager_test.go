@@ -278,3 +278,33 @@ func TestConcurrentHolds(t *testing.T) {
 		}
 	})
 }
+
+// TestUnforeseenErrors: an error that says nothing about whether the call was done is
+// repeated; one that is final is not, and not asked for again at once.
+func TestUnforeseenErrors(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	b, m, w, stop := bank(t, 1000, Options{})
+	defer stop()
+	b.read(func() { b.odd = errors.New("deadlock detected") })
+	if l, refusal := m.Hold(t.Context(), w, 10); l != nil || refusal.Kind != Unavailable {
+		t.Fatalf("%+v", refusal)
+	}
+	b.read(func() { b.odd = nil })
+	eventually(t, "the repeated grant arrives", func() bool { return m.Stats().Free > 0 })
+	if err := b.check(); err != nil {
+		t.Error(err)
+	}
+	nobody := m.Wallet(99)
+	var before int
+	b.read(func() { before = b.calls })
+	for range 100 {
+		if l, refusal := m.Hold(t.Context(), nobody, 10); l != nil || refusal.Kind != Unavailable {
+			t.Fatalf("%+v", refusal)
+		}
+	}
+	b.read(func() {
+		if n := b.calls - before; n > 3 {
+			t.Errorf("a wallet that does not exist was asked for %d times", n)
+		}
+	})
+}

@@ -40,6 +40,7 @@ type Wallet struct {
 	refusedAbove  money.Amount
 	refusedSilent money.Amount
 
+	brokenUntil   int64 // the database refused for a reason that waiting does not mend
 	recalled      bool  // somebody else was refused and is to be answered
 	scarceUntil   int64 // what comes free goes back until then
 	refill        bool
@@ -318,9 +319,9 @@ func (w *Wallet) apply(r result, now int64) {
 			w.failures = 0
 			w.failWaiters(away)
 		}
-	case store.Unavailable(r.err) || unknown(r.err):
+	case !final(r.err):
 		// Perhaps it was done and perhaps not: the same again until it is known.
-		w.m.away(now, r.err)
+		w.m.failed(now, r.err)
 		w.retryAt = now + w.m.o.backoff(w.failures)
 		w.failures++
 		w.failWaiters(away)
@@ -336,6 +337,7 @@ func (w *Wallet) apply(r result, now int64) {
 			w.kill(a.lease)
 		}
 		w.noRefillUntil = now + int64(time.Second)
+		w.brokenUntil = now + int64(w.m.o.Remember)
 		w.failWaiters(away)
 	}
 }
