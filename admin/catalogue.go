@@ -81,7 +81,7 @@ func readFile(p *process, name string) ([]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("cannot read the catalogue: %w", err)
 		}
-		defer f.Close()
+		defer func() { _ = f.Close() }() // was only read
 		in = f
 	}
 	data, err := io.ReadAll(io.LimitReader(in, maxCatalogue+1))

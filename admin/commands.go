@@ -6,47 +6,79 @@ var commands []command
 // The table refers to functions that refer to help texts, so it is filled at start.
 func init() {
 	commands = []command{
-		{name: "serve", args: "[--migrate]", run: serve,
+		{
+			name: "serve", args: "[--migrate]", run: serve,
 			summary: "Serve the customer API and the operator API.",
-			detail:  "Waits until the schema is there; with --migrate brings it there first."},
-		{name: "migrate", run: migrate,
-			summary: "Bring the database schema to this version."},
-		{name: "apply", args: "FILE [--dry-run]", run: apply,
+			detail:  "Waits until the schema is there; with --migrate brings it there first.",
+		},
+		{
+			name: "migrate", run: migrate,
+			summary: "Bring the database schema to this version.",
+		},
+		{
+			name: "apply", args: "FILE [--dry-run]", run: apply,
 			summary: "Bring the catalogue to what a file says (YAML or JSON, - is stdin).",
 			detail: "Idempotent; prints what changed. Secrets in the file are env:NAME, file:/path or\n" +
-				"the secret itself; a key whose variable is not set is left out with a warning."},
-		{name: "export", run: exportCatalog,
-			summary: "Print the catalogue as it stands, secrets left out."},
-		{name: "client create", args: "NAME [--group G] [--credit USD] [--multiplier M]", run: clientCreate,
-			summary: "Make a customer with its wallet."},
-		{name: "client list", run: clientList,
-			summary: "List the customers with their balances."},
-		{name: "credit", args: "CLIENT USD [--note TEXT] [--ref ID]", run: credit,
+				"the secret itself; a key whose variable is not set is left out with a warning.",
+		},
+		{
+			name: "export", run: exportCatalog,
+			summary: "Print the catalogue as it stands, secrets left out.",
+		},
+		{
+			name: "client create", args: "NAME [--group G] [--credit USD] [--multiplier M]", run: clientCreate,
+			summary: "Make a customer with its wallet.",
+		},
+		{
+			name: "client list", run: clientList,
+			summary: "List the customers with their balances.",
+		},
+		{
+			name: "credit", args: "CLIENT USD [--note TEXT] [--ref ID]", run: credit,
 			summary: "Book money on a customer's wallet.",
 			detail: "A negative amount is a correction and stands behind --, as in: admin credit acme -- -5\n" +
-				"With --ref the booking is made once, however often the command runs."},
-		{name: "key create", args: "--client NAME --name TEXT", run: keyCreate,
-			summary: "Make a customer key; its token is printed this once and never again."},
-		{name: "key list", args: "--client NAME", run: keyList,
-			summary: "List a customer's keys, without their tokens."},
-		{name: "key disable", args: "ID", run: keyStatus("disable"),
-			summary: "Disable a key; running streams are cut within a second."},
-		{name: "key enable", args: "ID", run: keyStatus("enable"),
-			summary: "Enable a disabled key."},
-		{name: "key revoke", args: "ID", run: keyStatus("revoke"),
-			summary: "Revoke a key for good."},
-		{name: "user create", args: "EMAIL [--client NAME] [--operator]", run: userCreate,
+				"With --ref the booking is made once, however often the command runs.",
+		},
+		{
+			name: "key create", args: "--client NAME --name TEXT", run: keyCreate,
+			summary: "Make a customer key; its token is printed this once and never again.",
+		},
+		{
+			name: "key list", args: "--client NAME", run: keyList,
+			summary: "List a customer's keys, without their tokens.",
+		},
+		{
+			name: "key disable", args: "ID", run: keyStatus("disable"),
+			summary: "Disable a key; running streams are cut within a second.",
+		},
+		{
+			name: "key enable", args: "ID", run: keyStatus("enable"),
+			summary: "Enable a disabled key.",
+		},
+		{
+			name: "key revoke", args: "ID", run: keyStatus("revoke"),
+			summary: "Revoke a key for good.",
+		},
+		{
+			name: "user create", args: "EMAIL [--client NAME] [--operator]", run: userCreate,
 			summary: "Make a console account.",
 			detail: "The password is the first line of stdin; where stdin is a terminal or empty, one is\n" +
-				"generated and printed this once."},
-		{name: "audit", args: "[--client NAME] [--since DATE] [--strict]", run: audit,
+				"generated and printed this once.",
+		},
+		{
+			name: "audit", args: "[--client NAME] [--since DATE] [--strict]", run: audit,
 			summary: "Re-derive every balance and charge; exit 1 and the rows if anything disagrees.",
-			detail:  "Exit codes: 0 the books are right, 1 they are broken, 2 they could not be checked."},
-		{name: "proxy list", run: proxyList,
-			summary: "List the proxies and the revision each has applied."},
-		{name: "proxy lost", args: "NAME", run: proxyLost,
+			detail:  "Exit codes: 0 the books are right, 1 they are broken, 2 they could not be checked.",
+		},
+		{
+			name: "proxy list", run: proxyList,
+			summary: "List the proxies and the revision each has applied.",
+		},
+		{
+			name: "proxy lost", args: "NAME", run: proxyLost,
 			summary: "Declare a proxy dead for good and free the money it had borrowed.",
 			detail: "Only for a machine that will not come back: what its journal still holds is then\n" +
-				"charged late, if it is ever found, and the house pays what the wallet cannot."},
+				"charged late, if it is ever found, and the house pays what the wallet cannot.",
+		},
 	}
 }

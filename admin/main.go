@@ -71,19 +71,16 @@ func usageError(format string, args ...any) error {
 // run finds the command and runs it; the result is the exit code.
 func run(ctx context.Context, args []string, p *process) int {
 	if len(args) == 0 || args[0] == "help" || args[0] == "--help" || args[0] == "-h" {
-		text := help()
-		if len(args) > 1 {
+		if len(args) > 1 && args[0] == "help" {
 			if c, _ := find(args[1:]); c != nil {
-				text = ""
-				args = append(args[1:], "--help")
-				return run(ctx, args, p)
+				return run(ctx, append(args[1:], "--help"), p)
 			}
 		}
 		if len(args) == 0 {
-			_, _ = io.WriteString(p.stderr, text)
+			_, _ = io.WriteString(p.stderr, help())
 			return exitUsage
 		}
-		_, _ = io.WriteString(p.stdout, text)
+		_, _ = io.WriteString(p.stdout, help())
 		return exitOK
 	}
 	c, rest := find(args)

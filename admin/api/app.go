@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -146,8 +147,10 @@ func (a *api) ended(c *fiber.Ctx, id string, start time.Time) {
 	if r, ok := c.Locals(localStatus).(*Route); ok {
 		route = r.Method + " " + r.Path
 	}
-	args := []any{"request_id", id, "method", c.Method(), "route", route, "status", status, "duration_ms", took.Milliseconds(),
-		"ip", clientIP(c, a.TrustedProxies).String()}
+	args := []any{
+		"request_id", id, "method", c.Method(), "route", route, "status", status, "duration_ms", took.Milliseconds(),
+		"ip", clientIP(c, a.TrustedProxies).String(),
+	}
 	if call, ok := c.Locals(localCall).(*Call); ok && call.Caller != nil {
 		args = append(args, "client_id", call.Caller.ClientID, "key_id", call.Caller.PublicID)
 	}
@@ -166,6 +169,7 @@ func (a *api) handler(r *Route) fiber.Handler {
 		c.Locals(localStatus, r)
 		c.Locals(localCall, call)
 		switch r.audience {
+		case public:
 		case customer:
 			if err := a.authenticate(call); err != nil {
 				return err
@@ -193,23 +197,17 @@ func (a *api) handler(r *Route) fiber.Handler {
 // filter that is silently ignored shows rows that were not asked for.
 func checkQuery(c *fiber.Ctx, known []Param) error {
 	seen := make(map[string]bool, 8)
-	var err error
-	c.Context().QueryArgs().VisitAll(func(k, _ []byte) {
+	for k := range c.Context().QueryArgs().All() {
 		name := string(k)
-		ok := false
-		for i := range known {
-			ok = ok || known[i].Name == name
+		if !slices.ContainsFunc(known, func(p Param) bool { return p.Name == name }) {
+			return badRequest(clip(name, 64), fmt.Sprintf("unknown query parameter %q", clip(name, 64)))
 		}
-		switch {
-		case err != nil:
-		case !ok:
-			err = badRequest(clip(name, 64), fmt.Sprintf("unknown query parameter %q", clip(name, 64)))
-		case seen[name]:
-			err = badRequest(name, fmt.Sprintf("query parameter %q is given twice", name))
+		if seen[name] {
+			return badRequest(name, fmt.Sprintf("query parameter %q is given twice", name))
 		}
 		seen[name] = true
-	})
-	return err
+	}
+	return nil
 }
 
 // envelope is S1-B6.

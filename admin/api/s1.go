@@ -48,6 +48,8 @@ var pending = []Route{
 }
 
 func todo(method, path, id string) Route {
-	return Route{Method: method, Path: path, ID: id, audience: public,
-		run: func(*Call) (any, error) { return nil, errNotImplemented }}
+	return Route{
+		Method: method, Path: path, ID: id, audience: public,
+		run: func(*Call) (any, error) { return nil, errNotImplemented },
+	}
 }

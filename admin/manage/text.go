@@ -4,6 +4,7 @@ import (
 	"net/mail"
 	"strings"
 	"time"
+	_ "time/tzdata" // a bare machine has no time zones, and a profile names one
 )
 
 // isEmail accepts a bare address, no display name and no comment.

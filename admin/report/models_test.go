@@ -99,9 +99,16 @@ func TestVisible(t *testing.T) {
 		group int64
 		want  bool
 	}{
-		{"sold", 1, true}, {"sold-alias", 1, true}, {"unpriced", 1, false}, {"unrouted", 1, false}, {"priced-tomorrow", 1, false},
-		{"auto-good", 1, true}, {"auto-empty", 1, false},
-		{"sold", 2, true}, {"auto-good", 2, false}, {"sold", 3, false},
+		{"sold", 1, true},
+		{"sold-alias", 1, true},
+		{"unpriced", 1, false},
+		{"unrouted", 1, false},
+		{"priced-tomorrow", 1, false},
+		{"auto-good", 1, true},
+		{"auto-empty", 1, false},
+		{"sold", 2, true},
+		{"auto-good", 2, false},
+		{"sold", 3, false},
 	} {
 		if got := c.Visible(c.Find(tc.model), tc.group, now); got != tc.want {
 			t.Errorf("model %s for group %d: visible %v, want %v", tc.model, tc.group, got, tc.want)
