@@ -17,7 +17,7 @@ func benchmarkChat(b *testing.B, body string) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer nc.Close()
+	defer func() { _ = nc.Close() }()
 	br := bufio.NewReaderSize(nc, 64<<10)
 	request := post(chatPath, body)
 	before := cpu()

@@ -34,7 +34,7 @@ func (c *Client) do(method, path string, q url.Values, body string, dst any) (in
 	if err != nil {
 		return 0, fmt.Errorf("cannot ask the mock provider: %w", err)
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	b, err := io.ReadAll(resp.Body)
 	if err != nil {
 		return 0, fmt.Errorf("cannot read the mock provider's answer: %w", err)

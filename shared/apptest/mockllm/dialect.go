@@ -62,7 +62,7 @@ func init() {
 		}
 		dialectNames[dialects[i].name] = &dialects[i]
 	}
-	for slug, name := range map[string]string{"dashscope": "qwen", "moonshot": "kimi", "zai": "glm"} {
+	for slug, name := range map[string]string{"dashscope": "qwen", "moonshot": "kimi", "zai": "glm", "gemini-compat": "gemini", "zai-glm": "glm", "qwen-compat": "qwen"} {
 		dialectNames[slug] = dialectNames[name]
 	}
 }

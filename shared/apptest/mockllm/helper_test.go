@@ -71,7 +71,7 @@ func talk(t testing.TB, addr, request string, patience time.Duration) wire {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer nc.Close()
+	defer func() { _ = nc.Close() }()
 	if _, err := io.WriteString(nc, request); err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package mockllm
 
 import (
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -86,21 +87,12 @@ func TestMeterKeepsBodies(t *testing.T) {
 	body := chatBody("m", "mock:id=kept;keep=1", "")
 	talk(t, addr, post(chatPath, body, "X-Seen: yes"), 3*time.Second)
 	d, err := c.Kept("kept")
-	if err != nil || string(d.Body) != body || !contains(d.Head, "X-Seen: yes\r\n") {
+	if err != nil || string(d.Body) != body || !strings.Contains(d.Head, "X-Seen: yes\r\n") {
 		t.Errorf("%v %+v", err, d)
 	}
 	if _, err := c.Kept("other"); err == nil {
 		t.Error("a body that nobody kept")
 	}
-}
-
-func contains(s, part string) bool {
-	for i := 0; i+len(part) <= len(s); i++ {
-		if s[i:i+len(part)] == part {
-			return true
-		}
-	}
-	return false
 }
 
 // The ring is bounded; the sums are not.

@@ -494,13 +494,10 @@ func (o *out) finish() error {
 		if err := o.gz.Close(); err != nil {
 			return err
 		}
-		gz := o.gz
 		o.gz = nil
-		p := bytes.Clone(o.gzBuf.Bytes())
-		if err := o.frame(p); err != nil {
+		if err := o.drainGzip(); err != nil {
 			return err
 		}
-		_ = gz
 	}
 	if o.chunked {
 		o.wire = append(o.wire, "0\r\n\r\n"...)
