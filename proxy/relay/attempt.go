@@ -55,6 +55,9 @@ func (x *Exchange) attempts() *apiError {
 			break
 		}
 	}
+	if x.kept != 0 {
+		return x.passOn() // the last upstream's refusal is one that the customer may see
+	}
 	if onlyRate {
 		return apierr.ErrNoHealthyUpstream.WithRetryAfter(max(1, wait))
 	}
@@ -173,7 +176,7 @@ func (x *Exchange) prepare() {
 	x.call.Close()
 	x.ev, x.evDone, x.out = x.ev[:0], 0, x.out[:0]
 	x.scan = sse.Scanner{}
-	x.oversize, x.done = false, false
+	x.oversize, x.done, x.kept, x.failedInStream = false, false, 0, false
 	x.cfg = protocol.StreamConfig{
 		UpstreamModel: x.choice.Route.UpstreamModel,
 		Dialect:       uint8(openai.ParseDialect(x.choice.Route.Provider.Dialect)),
@@ -202,12 +205,18 @@ func (x *Exchange) write(h *upstream.Host) {
 	b = x.lane.fields(b, x)
 	b, bodyAt := upstream.AppendEnd(b)
 	x.edit = protocol.Edit{Model: x.choice.Route.UpstreamModel, IncludeUsage: x.lane.needsUsage(x) && !x.peek.IncludeUsage}
-	if n := x.ticket.OutputCap; n > 0 && x.ticket.Clamped {
-		x.edit.MaxTokens, x.edit.MaxTokensField = n, x.lane.capField(x)
+	if n, field := x.ticket.OutputCap, x.lane.capField(x); n > 0 && (x.ticket.Clamped || x.capUnheard(field)) {
+		x.edit.MaxTokens, x.edit.MaxTokensField = n, field
 	}
 	b = x.lane.request(b, x)
 	upstream.PutLength(b, bodyAt)
 	x.req = b
+}
+
+// capUnheard says that the customer's cap stands under a name that this upstream
+// does not read, and would not limit what is held.
+func (x *Exchange) capUnheard(field string) bool {
+	return x.pinned == nil && field == "max_tokens" && x.peek.MaxTokens == 0 && x.peek.MaxCompletion > 0
 }
 
 // note begins the attempt's line in the record.
@@ -299,14 +308,14 @@ func (x *Exchange) classified(a *usage.Attempt, class *protocol.Class, body []by
 	case protocol.FaultModelMissing:
 		c.ModelMissing(now)
 	}
-	if class.PassOn && !class.Failover {
-		e := &apierr.Error{Code: apierr.InvalidRequest, Status: class.Status}
+	if class.PassOn {
 		x.out = x.lane.passError(x.out[:0], x, body)
-		x.passed = true
-		x.call.Close()
-		return refused, e
+		x.kept = class.Status
 	}
 	x.call.Close()
+	if class.PassOn && !class.Failover {
+		return refused, x.passOn()
+	}
 	if class.Fault == protocol.FaultRateLimited {
 		return next, apierr.ErrNoHealthyUpstream.WithRetryAfter(max(1, class.CoolSeconds))
 	}
@@ -314,6 +323,12 @@ func (x *Exchange) classified(a *usage.Attempt, class *protocol.Class, body []by
 		return stop, apierr.ErrUpstreamError
 	}
 	return next, apierr.ErrUpstreamError
+}
+
+// passOn makes the upstream's refusal in x.out the answer.
+func (x *Exchange) passOn() *apiError {
+	x.passed = true
+	return &apierr.Error{Code: apierr.InvalidRequest, Status: x.kept}
 }
 
 // readAnswer reads a buffered answer to its end and settles it.

@@ -93,6 +93,7 @@ type state struct {
 	flight   *journal.Flight
 	finished bool // settled or voided, the record is written
 	passed   bool // x.out holds an upstream's refusal for the customer
+	kept     int  // status of the upstream's refusal in x.out that is passed on if nobody else answers, 0 = none
 
 	// The attempt under way.
 	tried   route.Tried
@@ -117,10 +118,11 @@ type state struct {
 	halfProbed  bool  // a FIN was answered with a heartbeat
 
 	// The stream to the customer (stream.go).
-	w        io.Writer
-	oversize bool // amid an event larger than protocol.MaxEvent
-	done     bool // the terminator was met
-	bytesOut int64
+	w              io.Writer
+	oversize       bool // amid an event larger than protocol.MaxEvent
+	done           bool // the terminator was met
+	bytesOut       int64
+	failedInStream bool // the answer holds an error of the upstream
 
 	text [64]byte // for numbers in header fields
 

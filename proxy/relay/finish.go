@@ -39,6 +39,7 @@ func (x *Exchange) fillRecord() {
 		Family:        family,
 		InputEstimate: meter.EstimateInput(family, &x.peek),
 		InputBound:    x.input.Bound.InputTokens + x.input.Bound.AudioTokens + x.input.Bound.ImageTokens,
+		Context:       x.model.ContextTokens,
 		OutputCap:     x.ticket.OutputCap,
 		Choices:       x.peek.Choices(),
 	}

@@ -23,6 +23,7 @@ import (
 	"tokenrelay/shared/apikey"
 	"tokenrelay/shared/peek"
 	"tokenrelay/shared/reqid"
+	"tokenrelay/shared/usage"
 )
 
 // Options of a relay.
@@ -158,11 +159,12 @@ func (x *Exchange) read() *apiError {
 }
 
 var (
-	errOldHTTP   = apierr.Invalid("stream", "A stream needs HTTP/1.1 or later.")
-	errNoLane    = "The model '%s' is not served on this endpoint."
-	errNoBound   = apierr.Invalid("messages", "The request has parts of unknown size, and the model's context window is not known either: its cost has no bound.")
-	errAboveCap  = "The output cap is above the model's maximum of %d tokens."
-	errStoredIDs = "Objects stored at a provider ('%s') are not supported here."
+	errOldHTTP     = apierr.Invalid("stream", "A stream needs HTTP/1.1 or later.")
+	errNoLane      = "The model '%s' is not served on this endpoint."
+	errNoBound     = apierr.Invalid("messages", "The request has parts of unknown size, and the model's context window is not known either: its cost has no bound.")
+	errServerTools = apierr.Invalid("tools", "A tool that the provider runs needs a price and a limit (max_uses): its cost would have no bound.")
+	errAboveCap    = "The output cap is above the model's maximum of %d tokens."
+	errStoredIDs   = "Objects stored at a provider ('%s') are not supported here."
 )
 
 // resolve finds the model, its price for this customer, and the provider if the
@@ -189,6 +191,12 @@ func (x *Exchange) resolve() *apiError {
 	}
 	if x.rule = x.r.o.Catalog.Rule(x.key, x.model, x.startedMilli); x.rule == nil {
 		return apierr.UnknownModel(string(x.peek.Model))
+	}
+	if x.peek.PriceMember != "" {
+		return apierr.Invalid(x.peek.PriceMember, "This service changes the price of the request and is not offered here: leave '"+x.peek.PriceMember+"' out.")
+	}
+	if x.peek.ServerTools > 0 && (x.peek.ServerToolsNoLimit > 0 || !x.rule.Version.Base.Priced(usage.Searches)) {
+		return errServerTools
 	}
 	if c := x.peek.OutputCap(); c > x.model.MaxOutput && x.model.MaxOutput > 0 {
 		return apierr.Invalid(x.capMember(), sprintf(errAboveCap, x.model.MaxOutput))

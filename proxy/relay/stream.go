@@ -81,6 +81,14 @@ func (x *Exchange) digest(last bool) (k kinds) {
 		k |= 1 << kind
 		switch kind {
 		case protocol.ErrorEvent:
+			if x.answer.Began() && x.passes() {
+				// Some providers end a begun answer with an error of the customer's own
+				// making as an ordinary event, with usage and their terminator behind it.
+				x.failedInStream = true
+				k &^= 1 << protocol.ErrorEvent
+				k |= 1 << protocol.Final
+				continue
+			}
 			x.out = x.out[:at] // the upstream's words are not the customer's
 			return k
 		case protocol.Terminator:
@@ -88,6 +96,12 @@ func (x *Exchange) digest(last bool) (k kinds) {
 			return k
 		}
 	}
+}
+
+// passes says that the customer may see the upstream's in-stream error.
+func (x *Exchange) passes() bool {
+	class := x.answer.ErrorClass()
+	return class.PassOn && !class.Failover
 }
 
 // answerBody is the exchange as fasthttp sees it: the body of a streamed response.
@@ -201,7 +215,11 @@ func (x *Exchange) flush() error {
 // bytes. The upstream's response is read on to its end, or its connection is lost
 // to the pool.
 func (x *Exchange) complete() error {
-	x.finish(usage.Success, 200, "")
+	if x.failedInStream {
+		x.finish(usage.Failed, 200, apierr.InvalidRequest)
+	} else {
+		x.finish(usage.Success, 200, "")
+	}
 	var err error
 	if len(x.out) > 0 {
 		err = x.flush()

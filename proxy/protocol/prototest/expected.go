@@ -1,0 +1,108 @@
+package prototest
+
+import (
+	"bytes"
+	"encoding/json"
+	"regexp"
+	"strings"
+)
+
+// Mode is how a customer asked.
+type Mode struct {
+	Model  string // name that the customer sent
+	Asked  bool   // for include_usage
+	Pinned bool
+}
+
+var comment = regexp.MustCompile(`(?m)^:[^\r\n]*`)
+
+// Expected is what D8 makes of a recorded answer, computed by the oracle.
+func (c *Case) Expected(m Mode) []byte {
+	switch {
+	case c.Protocol == "anthropic.messages" && c.Stream:
+		return messagesStream(c.Body, messagesRules(true, m))
+	case c.Protocol == "anthropic.messages":
+		return messagesRules(false, m).Apply(c.Body)
+	case c.Stream:
+		return chatStream(c.Body, chatRules(m), m)
+	}
+	return chatRules(m).Apply(c.Body)
+}
+
+func chatRules(m Mode) *Rules {
+	r := &Rules{
+		Cut:       map[string]bool{".cost_in_usd_ticks": true, ".cost": true},
+		CutPrefix: []string{".usage.cost"},
+	}
+	if !m.Pinned {
+		r.NewModel, r.Model = m.Model, map[string]bool{".model": true}
+		r.Cut[".provider"], r.Cut[".x_groq"], r.Cut[".choices[].native_finish_reason"] = true, true, true
+	}
+	return r
+}
+
+func chatStream(body []byte, rules *Rules, m Mode) []byte {
+	eol := "\n"
+	if bytes.Contains(body, []byte("\r\n")) {
+		eol = "\r\n"
+	}
+	var out []byte
+	for _, ev := range strings.SplitAfter(string(body), eol+eol) {
+		if strings.HasPrefix(ev, ":") {
+			if !m.Pinned {
+				ev = comment.ReplaceAllString(ev, ": keep-alive")
+			}
+			out = append(out, ev...)
+			continue
+		}
+		drop := false
+		var lines []string
+		for _, line := range strings.SplitAfter(ev, eol) {
+			if rest, ok := strings.CutPrefix(line, "data: "); ok && strings.HasPrefix(rest, "{") {
+				text := strings.TrimSuffix(rest, eol)
+				var chunk struct {
+					Choices *[]json.RawMessage
+					Error   any
+				}
+				if json.Unmarshal([]byte(text), &chunk) == nil && chunk.Choices != nil && len(*chunk.Choices) == 0 && !m.Asked && chunk.Error == nil {
+					drop = true
+				}
+				line = "data: " + string(rules.Apply([]byte(text))) + rest[len(text):]
+			}
+			lines = append(lines, line)
+		}
+		if !drop {
+			out = append(out, strings.Join(lines, "")...)
+		}
+	}
+	return out
+}
+
+func messagesRules(stream bool, m Mode) *Rules {
+	r := &Rules{CutPrefix: []string{".usage.cost", ".message.usage.cost"}}
+	if m.Pinned {
+		return r
+	}
+	r.Cut = map[string]bool{".provider": true, ".message.provider": true}
+	r.NewModel, r.Model = m.Model, map[string]bool{".model": true}
+	if stream {
+		r.Model = map[string]bool{".message.model": true}
+	}
+	return r
+}
+
+func messagesStream(body []byte, rules *Rules) []byte {
+	var out []byte
+	for _, line := range bytes.SplitAfter(body, []byte("\n")) {
+		rest, ok := bytes.CutPrefix(line, []byte("data: "))
+		if !ok || !bytes.HasPrefix(rest, []byte("{")) {
+			out = append(out, line...)
+			continue
+		}
+		text := bytes.TrimRight(rest, "\r\n")
+		out = append(out, "data: "...)
+		out = append(out, rules.Apply(text)...)
+		out = append(out, rest[len(text):]...)
+	}
+	return out
+}
