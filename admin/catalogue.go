@@ -37,6 +37,9 @@ func apply(ctx context.Context, p *process, usage string, args []string) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", rest[0], err)
 	}
+	for _, note := range file.Notes {
+		_, _ = fmt.Fprintf(p.stderr, "admin apply: note: %s\n", note)
+	}
 	missing, err := file.ResolveSecrets(p.env)
 	if err != nil {
 		return err

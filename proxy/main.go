@@ -26,6 +26,7 @@ import (
 	"tokenrelay/proxy/upstream"
 	"tokenrelay/shared/config"
 	"tokenrelay/shared/obs"
+	"tokenrelay/shared/reqid"
 	"tokenrelay/shared/seal"
 	"tokenrelay/shared/store"
 )
@@ -262,8 +263,12 @@ func (p *process) wire() error {
 	}
 	p.feed = feed.New(feed.Options{
 		Store: p.db, Catalog: p.catalog,
-		Open:   func(k *store.ProviderKeyRow) (string, error) { return store.OpenSecret(box, k) },
-		Key:    func(id int64, detail string) { keyChanged(p.live, id, detail) },
+		Open: func(k *store.ProviderKeyRow) (string, error) { return store.OpenSecret(box, k) },
+		Live: p.live.Find,
+		Key: func(id int64, _ string) { // a cap may have been raised
+			p.leases.OnBudget(id, reqid.MonthOf(p.clock.Now().UnixMilli()))
+			p.leases.OnBudget(id, 0)
+		},
 		Wallet: p.leases.OnWallet,
 		Recall: func(payload string) {
 			if r, ok := store.ParseRecall(payload); ok {
@@ -289,23 +294,6 @@ func (p *process) wire() error {
 	}
 	p.register()
 	return nil
-}
-
-// keyChanged moves a key's cut switch: disabled and revoked keys lose their running
-// streams, a rotated key keeps them.
-func keyChanged(r *live.Registry, id int64, detail string) {
-	k := r.Find(id)
-	if k == nil {
-		return
-	}
-	switch detail {
-	case store.KeyDisabledOp, store.KeyRevokedOp:
-		k.SetCut(live.CutNow)
-	case store.KeyRotated:
-		k.SetCut(live.CutDrain)
-	case store.KeyEnabled:
-		k.SetCut(live.CutNone)
-	}
 }
 
 // drain is the end in order: load balancers are told and given time, new work is

@@ -22,6 +22,9 @@ type File struct {
 	Providers []Provider `json:"providers,omitempty"`
 	Models    []Model    `json:"models,omitempty"`
 	Groups    []Group    `json:"groups,omitempty"`
+
+	// Notes say what is legal in the file and may not be meant; Parse fills them in.
+	Notes []string `json:"-"`
 }
 
 // Provider is one upstream account.

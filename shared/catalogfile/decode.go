@@ -72,6 +72,7 @@ func Parse(data []byte) (*File, error) {
 	}
 	if len(d.faults) == 0 {
 		validate(f, d)
+		f.Notes = d.notes
 	}
 	if len(d.faults) > 0 {
 		return nil, errors.Join(d.faults...)
@@ -94,6 +95,12 @@ func bodies(f *ast.File) []ast.Node {
 type decoder struct {
 	lines  map[string]int
 	faults []error
+	notes  []string
+}
+
+// note keeps something that is legal and may not be meant.
+func (d *decoder) note(format string, args ...any) {
+	d.notes = append(d.notes, fmt.Sprintf(format, args...))
 }
 
 func (d *decoder) fault(path, format string, args ...any) {

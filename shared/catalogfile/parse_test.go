@@ -160,7 +160,7 @@ func TestParseFailure(t *testing.T) {
 	f(change(`input: "1.75"`, `input: "0"`), "line 17", "")
 	f(change(`input: "1.75"`, `input: true`), "line 17", "text")
 	f(change(`input: "1.75"`, `input:`), "line 17", "")
-	f(change(` cache_read: "0.35",`, ""), "line 18", "lacks cache_read")
+	f(change("272000, input: \"3.5\",", "272000,"), "line 18", "lacks input")
 	f(change("above_input_tokens: 272000", "above_input_tokens: 0"), "line 18", "must be above 0")
 	f(change(`multiplier: "1.0"`, `multiplier: "1001"`), "line 19", "above 1000")
 	f(change(`multiplier: "1.0"`, `multiplier: "0.0000001"`), "line 19", "six places")
@@ -258,4 +258,31 @@ func TestDialectOf(t *testing.T) {
 	f(Provider{Protocol: "openai", BaseURL: "https://dashscope-intl.aliyuncs.com/compatible-mode/v1"}, "qwen")
 	f(Provider{Protocol: "openai", BaseURL: "https://evil-api.openai.com.example/v1"}, "openai")
 	f(Provider{Protocol: "anthropic", BaseURL: "http://127.0.0.1:9/v1"}, "anthropic")
+}
+
+// Interface 4's own example: a tier may leave out what follows from its input or
+// output price. What that comes to is said.
+func TestTierTakesItsSide(t *testing.T) {
+	f, err := Parse([]byte(`
+providers: [{name: openai, protocol: openai, base_url: "https://api.openai.com/v1", keys: []}]
+models:
+  - id: gpt-5.2
+    context_tokens: 400000
+    max_output_tokens: 128000
+    routes: [{provider: openai, model: gpt-5.2}]
+    price: {input: "1.75", cache_read: "0.175", output: "14"}
+    price_tiers: [{above_input_tokens: 272000, input: "3.5", output: "21"}]
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := f.Models[0].PriceTiers[0].Price["cache_read"]; got != "3.5" {
+		t.Fatalf("cache_read of the tier is %q", got)
+	}
+	if len(f.Notes) != 1 || !strings.Contains(f.Notes[0], "cache_read") {
+		t.Fatalf("notes %q", f.Notes)
+	}
+	if v, ok, err := f.Models[0].PriceVersion(); err != nil || !ok || v.Validate() != nil {
+		t.Fatalf("%v %v", ok, err)
+	}
 }

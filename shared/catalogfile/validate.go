@@ -1,6 +1,7 @@
 package catalogfile
 
 import (
+	"maps"
 	"net"
 	"net/url"
 	"regexp"
@@ -215,11 +216,22 @@ func (m *Model) validatePrice(d *decoder, at string) {
 			d.fault(where+".above_input_tokens", "must be above %d: tiers ascend", above)
 		}
 		above = t.AboveInputTokens
-		for class := range m.Price {
-			if _, ok := t.Price[class]; !ok {
-				d.fault(where, "lacks %s, which price names: a tier names every class that price names", class)
-				complete = false
+		for _, class := range slices.Sorted(maps.Keys(m.Price)) {
+			if _, ok := t.Price[class]; ok {
+				continue
 			}
+			// The rule of price holds in a tier too (interface: an absent input-side class
+			// costs input, an output-side one output). It is written out here, because in
+			// the books a tier names every class that its base names (D1).
+			side, known := sideOf(class)
+			whole, ok := t.Price[side]
+			if !known || !ok || class == side {
+				d.fault(where, "lacks %s, which price names", class)
+				complete = false
+				continue
+			}
+			t.Price[class] = whole
+			d.note("model %s: the tier above %d tokens names no %s: it costs the tier's %s, %s", m.ID, t.AboveInputTokens, class, side, whole)
 		}
 		for class := range t.Price {
 			if _, ok := m.Price[class]; !ok {
@@ -334,4 +346,16 @@ func DialectOf(p *Provider) string {
 		}
 	}
 	return p.Protocol
+}
+
+// sideOf names the class whose price an absent class takes.
+func sideOf(class string) (side string, known bool) {
+	c, ok := usage.ParseClass(class)
+	switch {
+	case ok && c.InputSide():
+		return usage.Input.String(), true
+	case ok && c.OutputSide():
+		return usage.Output.String(), true
+	}
+	return "", false
 }
