@@ -4,10 +4,13 @@ import (
 	"context"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"tokenrelay/shared/apptest/pgtest"
+	"tokenrelay/shared/money"
+	"tokenrelay/shared/reqid"
 	"tokenrelay/shared/store"
 )
 
@@ -97,4 +100,24 @@ func TestPartitionsAhead(t *testing.T) {
 	if err != nil || stray != 0 || count() != 4 {
 		t.Fatalf("again: %d rows, %v, %d partitions", stray, err, count())
 	}
+
+	// A month that nobody made a partition for.
+	b := newBooks(t)
+	p, x := b.party(money.USD), b.proxy("p1")
+	lease, _ := x.grant(p.wallet(), money.USD/2, 0)
+	r := b.record(p, lease, 10, 10)
+	r.ID = reqid.NewMilli(time.Date(2042, 5, 1, 0, 0, 0, 0, time.UTC).UnixMilli())
+	if res := b.settle(x.ID, r); res.Inserted != 1 {
+		t.Fatalf("%+v", res)
+	}
+	if stray, err := b.EnsurePartitions(t.Context()); err != nil || stray != 1 {
+		t.Fatalf("%d rows in the default partition, %v", stray, err)
+	}
+	if res := b.settle(x.ID, r); res.Duplicates != 1 {
+		t.Fatalf("again: %+v", res)
+	}
+	if rows, err := b.Usage(t.Context(), store.UsageFilter{WalletID: p.client.WalletID, RequestID: r.ID}); err != nil || len(rows) != 1 {
+		t.Fatalf("%d rows, %v", len(rows), err)
+	}
+	b.clean()
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -186,6 +187,11 @@ func (a *actor) do(s step) {
 
 // settleSome ships charges on the actor's leases of one customer, some of them on none.
 func (a *actor) settleSome(ctx context.Context, p *party, s step) {
+	// As a proxy does: without a lease it asks for one first. Every third time the charges
+	// come without, as from a journal that was found late.
+	if s.Which%3 != 0 && !slices.ContainsFunc(a.leases, func(h *held) bool { return h.e == p.wallet() && h.left > 1_000_000 }) {
+		a.do(step{Op: "grant", Wallet: s.Wallet, Amount: 4_000_000})
+	}
 	var recs []usage.Record
 	for i := range s.Count {
 		r := a.record(p, 0, int64(s.Which%5), int64(s.Amount%7)+int64(i))
@@ -231,15 +237,17 @@ func TestRacingMoney(t *testing.T) {
 	for seed := range 6 {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			b := newBooks(t)
-			short, err := store.Open(t.Context(), b.url, store.Options{Pool: 10, LeaseTTL: 150 * time.Millisecond, MaxRequest: 50 * time.Millisecond})
+			short, err := store.Open(t.Context(), b.url, store.Options{Pool: 10, LeaseTTL: 300 * time.Millisecond, MaxRequest: 50 * time.Millisecond})
 			if err != nil {
 				t.Fatal(err)
 			}
 			t.Cleanup(short.Close)
 			b.DB = short
 			r := &race{books: b}
+			// Rich customers mostly pay by leases, poor ones run dry.
+			credit := []money.Amount{100_000_000, 8_000_000}[seed%2]
 			for range 3 {
-				r.parties = append(r.parties, b.party(20_000_000))
+				r.parties = append(r.parties, b.party(credit))
 			}
 			var group sync.WaitGroup
 			for i := range 8 {
@@ -269,7 +277,7 @@ func TestRacingMoney(t *testing.T) {
 				}
 			}
 			debt = money.Amount(r.badDebt.Load())
-			if want := money.Amount(3*20_000_000+r.credited.Load()) - charged + debt; balance != want {
+			if want := 3*credit + money.Amount(r.credited.Load()) - charged + debt; balance != want {
 				t.Errorf("balances %s, want %s", balance, want)
 			}
 			// Once all leases are gone nothing is stranded (M14).
@@ -288,7 +296,7 @@ func TestRacingMoney(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Logf("%d records, %d late, bad debt %s, %d deadlocks", len(r.shipped), r.late.Load(), debt, deadlocks)
-			if late := r.late.Load(); late == 0 || late == r.inserted.Load() {
+			if late := r.late.Load(); seed%2 == 0 && (late*10 < r.inserted.Load() || late*10 > 9*r.inserted.Load()) {
 				t.Errorf("%d of %d late: the schedule does not try both ways", late, r.inserted.Load())
 			}
 			if deadlocks > 0 {

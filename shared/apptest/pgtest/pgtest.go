@@ -7,9 +7,9 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -44,7 +44,14 @@ func Server(t testing.TB) *embedpg.Server {
 
 func start(ctx context.Context) (*embedpg.Server, error) {
 	removeOld()
-	dir := filepath.Join(os.TempDir(), fmt.Sprintf("relay-pgtest-%d", os.Getpid()))
+	// The random part: containers reuse process ids.
+	dir, err := os.MkdirTemp("", fmt.Sprintf("relay-pgtest-%d-", os.Getpid()))
+	if err != nil {
+		return nil, fmt.Errorf("cannot make a folder for the test server: %w", err)
+	}
+	if err := os.Chmod(dir, 0o755); err != nil { // the server's user must reach it
+		return nil, fmt.Errorf("cannot make a folder for the test server: %w", err)
+	}
 	s, err := embedpg.Start(ctx, embedpg.Options{Dir: dir, Throwaway: true, Install: true})
 	if err != nil {
 		return nil, err
@@ -60,8 +67,8 @@ func start(ctx context.Context) (*embedpg.Server, error) {
 func removeOld() {
 	dirs, _ := filepath.Glob(filepath.Join(os.TempDir(), "relay-pgtest-*"))
 	for _, dir := range dirs {
-		pid := strings.TrimPrefix(filepath.Base(dir), "relay-pgtest-")
-		if _, err := os.Stat("/proc/" + pid); err == nil {
+		var pid int
+		if _, err := fmt.Sscanf(filepath.Base(dir), "relay-pgtest-%d", &pid); err != nil || syscall.Kill(pid, 0) == nil {
 			continue
 		}
 		// Its server may still be going down; young folders are left for the next time.
