@@ -104,31 +104,55 @@ func TestRefusals(t *testing.T) {
 		code   apierr.Code
 		text   string
 	}{
-		"key scope": {func(d *desk, _ *Input) { d.key.Models = map[string]struct{}{"other": {}} }, apierr.ModelNotAllowed,
-			"This API key is not allowed to use the model 'm'."},
-		"group scope": {func(d *desk, _ *Input) { d.group.AllModels = false }, apierr.GroupNotAllowed,
-			"The current group has no access to the model 'm'."},
-		"no group": {func(_ *desk, in *Input) { in.Group = nil }, apierr.GroupNotAllowed,
-			"The current group has no access to the model 'm'."},
-		"balance": {func(_ *desk, in *Input) { in.Bound.OutputTokens = 2_000_000 }, apierr.InsufficientBalance,
-			"Insufficient credit balance: balance too low for this request's reservation ceiling (need $20.001, available $10)."},
-		"monthly cap": {func(d *desk, _ *Input) { d.capMonth(usd / 1000) }, apierr.MonthlyCapReached,
-			"This API key is blocked: monthly spend cap reached. It works again next calendar month (UTC), or when its cap is raised."},
-		"total quota": {func(d *desk, _ *Input) { d.capMonth(usd); d.capTotal(0) }, apierr.KeyQuotaReached,
-			"This API key is blocked: total quota reached. It works again when its quota is raised."},
-		"daily": {func(d *desk, _ *Input) { d.key.DailyUSD = 5; d.key.Live.AddSpent(d.milli/dayMilli, 5) }, apierr.RateLimitedDaily,
-			"Rate limit exceeded (daily). Retry after 43200s."},
-		"concurrency": {func(d *desk, _ *Input) { d.key.MaxConcurrency = 1; d.key.Live.Enter(0) }, apierr.RateLimitedConc,
-			"Rate limit exceeded (concurrency). Retry after 1s."},
+		"key scope": {
+			func(d *desk, _ *Input) { d.key.Models = map[string]struct{}{"other": {}} }, apierr.ModelNotAllowed,
+			"This API key is not allowed to use the model 'm'.",
+		},
+		"group scope": {
+			func(d *desk, _ *Input) { d.group.AllModels = false }, apierr.GroupNotAllowed,
+			"The current group has no access to the model 'm'.",
+		},
+		"no group": {
+			func(_ *desk, in *Input) { in.Group = nil }, apierr.GroupNotAllowed,
+			"The current group has no access to the model 'm'.",
+		},
+		"balance": {
+			func(_ *desk, in *Input) { in.Bound.OutputTokens = 2_000_000 }, apierr.InsufficientBalance,
+			"Insufficient credit balance: balance too low for this request's reservation ceiling (need $20.001, available $10).",
+		},
+		"monthly cap": {
+			func(d *desk, _ *Input) { d.capMonth(usd / 1000) }, apierr.MonthlyCapReached,
+			"This API key is blocked: monthly spend cap reached. It works again next calendar month (UTC), or when its cap is raised.",
+		},
+		"total quota": {
+			func(d *desk, _ *Input) { d.capMonth(usd); d.capTotal(0) }, apierr.KeyQuotaReached,
+			"This API key is blocked: total quota reached. It works again when its quota is raised.",
+		},
+		"daily": {
+			func(d *desk, _ *Input) { d.key.DailyUSD = 5; d.key.Live.AddSpent(d.milli/dayMilli, 5) }, apierr.RateLimitedDaily,
+			"Rate limit exceeded (daily). Retry after 43200s.",
+		},
+		"concurrency": {
+			func(d *desk, _ *Input) { d.key.MaxConcurrency = 1; d.key.Live.Enter(0) }, apierr.RateLimitedConc,
+			"Rate limit exceeded (concurrency). Retry after 1s.",
+		},
 		"group rpm": {func(d *desk, _ *Input) { d.group.RPM = 1; d.live.Group(5).RPM.Take(1, d.now) }, apierr.RateLimitedGroup, ""},
-		"group tpm": {func(d *desk, _ *Input) { d.group.TPM = 1; d.live.Group(5).TPM.Take(1, 1, d.now) }, apierr.RateLimitedGroup,
-			"Rate limit exceeded (group). Retry after 60s."},
-		"group daily": {func(d *desk, _ *Input) { d.group.DailyUSD = 5; d.live.Group(5).AddSpent(d.milli/dayMilli, 5) }, apierr.RateLimitedDaily,
-			"Rate limit exceeded (daily). Retry after 43200s."},
-		"group concurrency": {func(d *desk, _ *Input) { d.group.MaxConcurrency = 1; d.live.Group(5).Enter(0) }, apierr.RateLimitedGroup,
-			"Rate limit exceeded (group). Retry after 1s."},
-		"tpm": {func(d *desk, _ *Input) { d.key.TPM = 10; d.key.Live.TPM.Take(10, 10, d.now) }, apierr.RateLimitedTPM,
-			"Rate limit exceeded (tpm). Retry after 60s."},
+		"group tpm": {
+			func(d *desk, _ *Input) { d.group.TPM = 1; d.live.Group(5).TPM.Take(1, 1, d.now) }, apierr.RateLimitedGroup,
+			"Rate limit exceeded (group). Retry after 60s.",
+		},
+		"group daily": {
+			func(d *desk, _ *Input) { d.group.DailyUSD = 5; d.live.Group(5).AddSpent(d.milli/dayMilli, 5) }, apierr.RateLimitedDaily,
+			"Rate limit exceeded (daily). Retry after 43200s.",
+		},
+		"group concurrency": {
+			func(d *desk, _ *Input) { d.group.MaxConcurrency = 1; d.live.Group(5).Enter(0) }, apierr.RateLimitedGroup,
+			"Rate limit exceeded (group). Retry after 1s.",
+		},
+		"tpm": {
+			func(d *desk, _ *Input) { d.key.TPM = 10; d.key.Live.TPM.Take(10, 10, d.now) }, apierr.RateLimitedTPM,
+			"Rate limit exceeded (tpm). Retry after 60s.",
+		},
 		"unpriced": {func(d *desk, in *Input) { in.Bound.Images = 1 }, apierr.UnknownModelPricing, ""},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -2,7 +2,6 @@ package admit
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"sync"
 	"testing"
@@ -68,7 +67,7 @@ func (b *books) ReportReserved(context.Context, int16, int64, map[int64]money.Am
 func (b *books) Proxies(context.Context) ([]store.ProxyRow, error)           { return nil, b.err }
 func (b *books) OpenLeases(context.Context, int16) ([]store.LeaseRow, error) { return nil, b.err }
 
-var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
+var quiet = slog.New(slog.DiscardHandler)
 
 // desk is a gate with one customer and one model: input 1 USD and output 10 USD per
 // million tokens.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"net/url"
 	"strings"
@@ -54,7 +53,7 @@ func newRig(t *testing.T) *rig {
 	}
 	t.Cleanup(r.c.Close)
 	r.f = New(Options{
-		Store: r.db, Catalog: r.c, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Store: r.db, Catalog: r.c, Log: slog.New(slog.DiscardHandler),
 		Open:   func(k *store.ProviderKeyRow) (string, error) { return store.OpenSecret(box, k) },
 		Wallet: func(id int64) { r.paid.Store(id) },
 	})

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"strings"
 	"sync"
@@ -191,7 +190,7 @@ func start(t *testing.T, b *book, o Options) (*Feed, *catalog.Catalog) {
 		t.Fatal(err)
 	}
 	o.Store, o.Catalog = b, c
-	o.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
+	o.Log = slog.New(slog.DiscardHandler)
 	o.Open = func(*store.ProviderKeyRow) (string, error) { return "secret", nil }
 	f := New(o)
 	if err := f.Start(context.Background()); err != nil {

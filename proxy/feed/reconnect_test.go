@@ -3,7 +3,6 @@ package feed
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"testing"
 	"testing/synctest"
@@ -86,7 +85,7 @@ func TestStartWaits(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		f := New(Options{Store: b, Catalog: c, Log: slog.New(slog.NewTextHandler(io.Discard, nil))})
+		f := New(Options{Store: b, Catalog: c, Log: slog.New(slog.DiscardHandler)})
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		if err := f.Start(ctx); !errors.Is(err, errAway) {

@@ -3,7 +3,6 @@ package journal
 import (
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"os"
@@ -21,7 +20,7 @@ import (
 func small() Options {
 	return Options{
 		SegmentBytes: 16 << 10, Cells: 64, MinFree: 1, Watch: 10 * time.Millisecond,
-		Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Log: slog.New(slog.DiscardHandler),
 	}
 }
 

@@ -344,8 +344,10 @@ func (j *Journal) openSegments(acked Position, known bool, rec *Recovery, each f
 	}
 	j.seq = max(prev.lastSeq, acked.Seq)
 	if known && acked.Seq > prev.lastSeq && len(numbers) > 0 {
-		return nil, &DamageError{File: j.dir.file(segName(numbers[len(numbers)-1])), Offset: prev.end,
-			Reason: fmt.Sprintf("journal ends at record %d, but record %d was acknowledged", prev.lastSeq, acked.Seq)}
+		return nil, &DamageError{
+			File: j.dir.file(segName(numbers[len(numbers)-1])), Offset: prev.end,
+			Reason: fmt.Sprintf("journal ends at record %d, but record %d was acknowledged", prev.lastSeq, acked.Seq),
+		}
 	}
 	f, err := j.makeFile("next.tmp", true)
 	if err != nil {
@@ -381,7 +383,7 @@ func (j *Journal) sealLast(path string, s *scanned) error {
 	if err != nil {
 		return fmt.Errorf("cannot repair segment: %w", err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	end := s.end
 	var b []byte
 	if s.blank {
@@ -413,7 +415,7 @@ func (j *Journal) firstSeq(number uint64) (uint64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("cannot open segment: %w", err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	var b [segHeaderSize]byte
 	if _, err := f.ReadAt(b[:], 0); err != nil {
 		return 0, fmt.Errorf("cannot read segment: %w", err)
@@ -427,7 +429,7 @@ func readInto(buf []byte, path string) ([]byte, error) {
 	if err != nil {
 		return buf, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	st, err := f.Stat()
 	if err != nil {
 		return buf, err

@@ -59,9 +59,17 @@ func (o *Options) defaults() {
 		p *time.Duration
 		v time.Duration
 	}{
-		{&o.TTL, store.LeaseTTL}, {&o.Beat, 500 * time.Millisecond}, {&o.Renew, time.Minute}, {&o.Tick, time.Second},
-		{&o.IdleAfter, 30 * time.Second}, {&o.ForgetAfter, time.Hour}, {&o.Recall, store.RecallGap}, {&o.Remember, time.Second},
-		{&o.Scarce, 2 * time.Second}, {&o.ScarceGap, 50 * time.Millisecond}, {&o.HoldTimeout, 3 * time.Second},
+		{&o.TTL, store.LeaseTTL},
+		{&o.Beat, 500 * time.Millisecond},
+		{&o.Renew, time.Minute},
+		{&o.Tick, time.Second},
+		{&o.IdleAfter, 30 * time.Second},
+		{&o.ForgetAfter, time.Hour},
+		{&o.Recall, store.RecallGap},
+		{&o.Remember, time.Second},
+		{&o.Scarce, 2 * time.Second},
+		{&o.ScarceGap, 50 * time.Millisecond},
+		{&o.HoldTimeout, 3 * time.Second},
 		{&o.Silent, 2 * time.Second},
 	} {
 		if *d.p <= 0 {

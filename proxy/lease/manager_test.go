@@ -3,7 +3,6 @@ package lease
 import (
 	"context"
 	"errors"
-	"io"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -22,7 +21,7 @@ func bank(t *testing.T, balance money.Amount, o Options) (*books, *Manager, *Wal
 	b := newBooks(Now)
 	e := store.Escrow{WalletID: 1}
 	b.pay(e, balance)
-	o.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
+	o.Log = slog.New(slog.DiscardHandler)
 	m := New(b, b.claim(1), o)
 	ctx, cancel := context.WithCancel(context.Background())
 	m.Start(ctx)

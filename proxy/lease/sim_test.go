@@ -3,7 +3,6 @@ package lease
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"testing"
@@ -78,7 +77,7 @@ func newSim(t testing.TB, seed uint64, proxies int) *sim {
 func (p *simProxy) boot() {
 	s := p.sim
 	p.m = New(s.books, s.books.claim(p.slot), Options{
-		Log: slog.New(slog.NewTextHandler(io.Discard, nil)), now: func() int64 { return s.clock }, jitter: s.rng.Int64N,
+		Log: slog.New(slog.DiscardHandler), now: func() int64 { return s.clock }, jitter: s.rng.Int64N,
 	})
 	p.m.spawn = func(*Wallet) {}
 	p.wallets = map[store.Escrow]*Wallet{}

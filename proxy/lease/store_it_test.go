@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
@@ -97,7 +96,7 @@ type teller struct {
 	recs []usage.Record
 }
 
-var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
+var quiet = slog.New(slog.DiscardHandler)
 
 func (b *bank) teller(name string, db lease.DB, o lease.Options, start bool) *teller {
 	b.t.Helper()

@@ -170,13 +170,31 @@ var familyNames = [...]struct {
 	name   string
 	family Family
 }{
-	{"gpt-oss", FamilyOpenAI}, {"gpt", FamilyOpenAI}, {"chatgpt", FamilyOpenAI}, {"o1", FamilyOpenAI},
-	{"o3", FamilyOpenAI}, {"o4", FamilyOpenAI}, {"claude", FamilyAnthropic}, {"gemini", FamilyGemini},
-	{"gemma", FamilyGemini}, {"deepseek", FamilyDeepSeek}, {"qwen", FamilyQwen}, {"qwq", FamilyQwen},
-	{"mistral", FamilyMistral}, {"ministral", FamilyMistral}, {"codestral", FamilyMistral},
-	{"magistral", FamilyMistral}, {"devstral", FamilyMistral}, {"pixtral", FamilyMistral},
-	{"voxtral", FamilyMistral}, {"glm", FamilyGLM}, {"kimi", FamilyKimi}, {"moonshot", FamilyKimi},
-	{"grok", FamilyGrok}, {"llama", FamilyLlama}, {"sonar", FamilyLlama},
+	{"gpt-oss", FamilyOpenAI},
+	{"gpt", FamilyOpenAI},
+	{"chatgpt", FamilyOpenAI},
+	{"o1", FamilyOpenAI},
+	{"o3", FamilyOpenAI},
+	{"o4", FamilyOpenAI},
+	{"claude", FamilyAnthropic},
+	{"gemini", FamilyGemini},
+	{"gemma", FamilyGemini},
+	{"deepseek", FamilyDeepSeek},
+	{"qwen", FamilyQwen},
+	{"qwq", FamilyQwen},
+	{"mistral", FamilyMistral},
+	{"ministral", FamilyMistral},
+	{"codestral", FamilyMistral},
+	{"magistral", FamilyMistral},
+	{"devstral", FamilyMistral},
+	{"pixtral", FamilyMistral},
+	{"voxtral", FamilyMistral},
+	{"glm", FamilyGLM},
+	{"kimi", FamilyKimi},
+	{"moonshot", FamilyKimi},
+	{"grok", FamilyGrok},
+	{"llama", FamilyLlama},
+	{"sonar", FamilyLlama},
 }
 
 // Tokens estimates how many tokens the counted text is, rounded up.

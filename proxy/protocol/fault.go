@@ -356,8 +356,10 @@ func nameByte(raw []byte, i int) bool {
 // secret returns the length of the word at the start of b if it looks like a key,
 // an account or a link, else 0.
 func secret(b []byte) int {
-	for _, p := range [...]string{"sk-", "sk_", "org-", "org_", "proj_", "proj-", "AIza", "gsk_", "xai-", "pplx-", "nvapi-", "acct_",
-		"acc-", "key-", "key_", "req_", "https://", "http://", "arn:", "projects/", "Bearer "} {
+	for _, p := range [...]string{
+		"sk-", "sk_", "org-", "org_", "proj_", "proj-", "AIza", "gsk_", "xai-", "pplx-", "nvapi-", "acct_",
+		"acc-", "key-", "key_", "req_", "https://", "http://", "arn:", "projects/", "Bearer ",
+	} {
 		if len(b) < len(p)+3 || string(b[:len(p)]) != p {
 			continue
 		}

@@ -97,8 +97,10 @@ func dialWire(tb testing.TB, addr, key, body, end string) *wire {
 func bareProxy(tb testing.TB, base string, stream bool) string {
 	tb.Helper()
 	addr := strings.TrimSuffix(strings.TrimPrefix(base, "http://"), "/v1")
-	hc := &fasthttp.HostClient{Addr: addr, StreamResponseBody: stream, NoDefaultUserAgentHeader: true, DisablePathNormalizing: true,
-		Dial: func(a string) (net.Conn, error) { return net.Dial("tcp", a) }}
+	hc := &fasthttp.HostClient{
+		Addr: addr, StreamResponseBody: stream, NoDefaultUserAgentHeader: true, DisablePathNormalizing: true,
+		Dial: func(a string) (net.Conn, error) { return net.Dial("tcp", a) },
+	}
 	s := &fasthttp.Server{NoDefaultServerHeader: true, StreamRequestBody: false, Handler: func(ctx *fasthttp.RequestCtx) {
 		ctx.Request.Header.DelBytes([]byte("Connection"))
 		if err := hc.Do(&ctx.Request, &ctx.Response); err != nil {

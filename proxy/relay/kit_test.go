@@ -1,8 +1,6 @@
 package relay_test
 
 import (
-	"bytes"
-	"encoding/json"
 	"io"
 	"net"
 	"net/http"
@@ -71,15 +69,6 @@ type reply struct {
 	err    error // of reading the body
 }
 
-func (r *reply) json(tb testing.TB) map[string]any {
-	tb.Helper()
-	var v map[string]any
-	if err := json.Unmarshal(r.body, &v); err != nil {
-		tb.Fatalf("body is no JSON object: %v\n%s", err, r.body)
-	}
-	return v
-}
-
 var client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}, Timeout: 60 * time.Second}
 
 func post(tb testing.TB, k *proxytest.Kit, path, body string, header ...string) *reply {
@@ -112,16 +101,6 @@ func chat(model, script string, stream bool) string {
 		s = `"stream":true,`
 	}
 	return `{"model":"` + model + `",` + s + `"messages":[{"role":"user","content":"hello mock:` + script + `"}],"max_tokens":1000}`
-}
-
-// events splits an event stream into its data lines.
-func events(b []byte) (data []string) {
-	for _, line := range bytes.Split(b, []byte("\n")) {
-		if d, ok := bytes.CutPrefix(line, []byte("data: ")); ok {
-			data = append(data, string(d))
-		}
-	}
-	return data
 }
 
 var mockFilter = mockllm.Filter{}

@@ -3,6 +3,7 @@ package relay
 import (
 	"slices"
 	"strconv"
+
 	"tokenrelay/proxy/admit"
 	"tokenrelay/proxy/catalog"
 	"tokenrelay/proxy/protocol"

@@ -191,9 +191,9 @@ func limited(t *testing.T, body []byte) []byte {
 	}
 	kept := tools[:0]
 	for _, tool := range tools {
-		switch kind := strings.Trim(string(tool["type"]), `"`); {
-		case kind == "" || kind == "custom" || kind == "function":
-		case kind == "mcp_toolset":
+		switch strings.Trim(string(tool["type"]), `"`) {
+		case "", "custom", "function":
+		case "mcp_toolset":
 			continue
 		default:
 			tool["max_uses"] = json.RawMessage("5")

@@ -3,8 +3,8 @@ package relay
 import (
 	"errors"
 	"io"
-	"tokenrelay/proxy/live"
 
+	"tokenrelay/proxy/live"
 	"tokenrelay/proxy/protocol"
 	"tokenrelay/proxy/upstream"
 	"tokenrelay/shared/apierr"

@@ -3,8 +3,8 @@ package relay
 import (
 	"errors"
 	"time"
-	"tokenrelay/proxy/live"
 
+	"tokenrelay/proxy/live"
 	"tokenrelay/proxy/upstream"
 )
 

@@ -102,7 +102,7 @@ func open(t testing.TB, dir string) *journal.Journal {
 	return j
 }
 
-func quiet() *slog.Logger { return slog.New(slog.NewTextHandler(io.Discard, nil)) }
+func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
 func fast() Options {
 	return Options{Slot: 3, Every: time.Millisecond, MaxWait: 2 * time.Millisecond, Log: quiet()}

@@ -299,7 +299,7 @@ func (r *Raw) All(within time.Duration) (b []byte, closed bool) {
 	defer func() { _ = r.SetReadDeadline(time.Time{}) }()
 	b, err := io.ReadAll(r.br)
 	var ne net.Error
-	return b, !(errors.As(err, &ne) && ne.Timeout())
+	return b, !errors.As(err, &ne) || !ne.Timeout()
 }
 
 // Reset closes the connection with a TCP reset.

@@ -111,7 +111,7 @@ func (s *script) run(f []string) error {
 			return fmt.Errorf("no outcome %q", word)
 		}
 		if !errors.Is(got, want) || (want == nil && got != nil) {
-			return fmt.Errorf("got %v", got)
+			return fmt.Errorf("got: %w", got)
 		}
 		return nil
 	}

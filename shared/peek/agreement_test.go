@@ -87,12 +87,18 @@ var seeds = []string{
 // The same over bodies that are put together from pieces which parsers are known to
 // read differently: more of them are admitted than of random bytes.
 func TestAgreement(t *testing.T) {
-	keys := []string{`"model"`, `"Model"`, `"mod\u0065l"`, `"\u006dodel"`, `"MODEL"`, `"model "`, `"stream"`, `"` + "\u017f" + `tream"`, `"max_tokens"`,
-		`"max_to` + "\u212a" + `ens"`, `"Max_Tokens"`, `"max_completion_tokens"`, `"n"`, `"N"`, `"best_of"`, `"messages"`, `"stream_options"`, `"x"`, `""`, `"\ud83d\ude00"`, `"é"`}
-	values := []string{`"a"`, `"gpt\u002d5"`, `"\ud83d\ude00"`, `"é"`, `"\/"`, `"a\\b"`, `true`, `false`, `null`, `1`, `17`, `1e3`, `1.0`, `-1`, `0`, `"1"`, `[]`, `{}`,
-		`[{"model":"z"}]`, `{"include_usage":true}`, `{"include_usage":false,"x":1}`, `{"Include_usage":true}`, `{"include_us\u0061ge":true}`, ` 5 `, "[1,\n2]"}
-	natural := map[string][]string{`"model"`: {`"a"`, `"gpt\u002d5"`, `"é"`}, `"messages"`: {`[]`, `[{"model":"z"}]`}, `"stream"`: {`true`, `false`, `null`},
-		`"max_tokens"`: {`1`, ` 5 `}, `"stream_options"`: {`{"include_usage":true}`, `{"include_us\u0061ge":true}`, `null`}, `"n"`: {`17`}}
+	keys := []string{
+		`"model"`, `"Model"`, `"mod\u0065l"`, `"\u006dodel"`, `"MODEL"`, `"model "`, `"stream"`, `"` + "\u017f" + `tream"`, `"max_tokens"`,
+		`"max_to` + "\u212a" + `ens"`, `"Max_Tokens"`, `"max_completion_tokens"`, `"n"`, `"N"`, `"best_of"`, `"messages"`, `"stream_options"`, `"x"`, `""`, `"\ud83d\ude00"`, `"é"`,
+	}
+	values := []string{
+		`"a"`, `"gpt\u002d5"`, `"\ud83d\ude00"`, `"é"`, `"\/"`, `"a\\b"`, `true`, `false`, `null`, `1`, `17`, `1e3`, `1.0`, `-1`, `0`, `"1"`, `[]`, `{}`,
+		`[{"model":"z"}]`, `{"include_usage":true}`, `{"include_usage":false,"x":1}`, `{"Include_usage":true}`, `{"include_us\u0061ge":true}`, ` 5 `, "[1,\n2]",
+	}
+	natural := map[string][]string{
+		`"model"`: {`"a"`, `"gpt\u002d5"`, `"é"`}, `"messages"`: {`[]`, `[{"model":"z"}]`}, `"stream"`: {`true`, `false`, `null`},
+		`"max_tokens"`: {`1`, ` 5 `}, `"stream_options"`: {`{"include_usage":true}`, `{"include_us\u0061ge":true}`, `null`}, `"n"`: {`17`},
+	}
 	rng := rand.New(rand.NewPCG(1, 2))
 	admitted := 0
 	for range 60_000 {

@@ -221,7 +221,7 @@ func compareMoney(got money.Amount, err error, want string) error {
 	for word, e := range map[string]error{"overflow": money.ErrOverflow, "negative": ErrNegative, "unpriced": ErrUnpriced} {
 		if want == word {
 			if !errors.Is(err, e) {
-				return fmt.Errorf("got %s, %v", got, err)
+				return fmt.Errorf("got %s: %w", got, err)
 			}
 			return nil
 		}

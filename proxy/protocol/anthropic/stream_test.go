@@ -24,8 +24,10 @@ func event(name, data string) string { return "event: " + name + "\ndata: " + da
 func TestEventKinds(t *testing.T) {
 	s := newStream(protocol.StreamConfig{ClientModel: "alias", InputEstimate: 7})
 	for _, tt := range [][3]string{
-		{event("message_start", `{"type":"message_start","message":{"model":"up","id":"m","usage":{"input_tokens":30,"output_tokens":2,"cache_read_input_tokens":4}}}  `),
-			event("message_start", `{"type":"message_start","message":{"model":"alias","id":"m","usage":{"input_tokens":30,"output_tokens":2,"cache_read_input_tokens":4}}}  `), "preamble"},
+		{
+			event("message_start", `{"type":"message_start","message":{"model":"up","id":"m","usage":{"input_tokens":30,"output_tokens":2,"cache_read_input_tokens":4}}}  `),
+			event("message_start", `{"type":"message_start","message":{"model":"alias","id":"m","usage":{"input_tokens":30,"output_tokens":2,"cache_read_input_tokens":4}}}  `), "preamble",
+		},
 		{event("ping", `{"type": "ping"}`), "", "preamble"},
 		{event("content_block_start", `{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}`), "", "preamble"},
 		{": comment\n\n", ": keep-alive\n\n", "comment"},
@@ -34,8 +36,10 @@ func TestEventKinds(t *testing.T) {
 		{event("content_block_stop", `{"type":"content_block_stop","index":0 }`), "", "output"},
 		{event("content_block_start", `{"type":"content_block_start","index":1,"content_block":{"type":"tool_use","id":"t","name":"f","input":{}}}`), "", "output"},
 		{event("content_block_delta", `{"type":"content_block_delta","index":1,"delta":{"type":"input_json_delta","partial_json":"{\"model\":"}}`), "", "output"},
-		{event("message_delta", `{"type":"message_delta","delta":{"stop_reason":"tool_use"},"usage":{"output_tokens":12,"input_tokens":null,"cost":1}}`),
-			event("message_delta", `{"type":"message_delta","delta":{"stop_reason":"tool_use"},"usage":{"output_tokens":12,"input_tokens":null}}`), "final"},
+		{
+			event("message_delta", `{"type":"message_delta","delta":{"stop_reason":"tool_use"},"usage":{"output_tokens":12,"input_tokens":null,"cost":1}}`),
+			event("message_delta", `{"type":"message_delta","delta":{"stop_reason":"tool_use"},"usage":{"output_tokens":12,"input_tokens":null}}`), "final",
+		},
 		{event("something_new", `{"type":"something_new","model":"up"}`), "", "other"},
 		{event("message_stop", `{"type":"message_stop"   }`), "", "terminator"},
 	} {

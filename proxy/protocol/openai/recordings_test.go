@@ -263,8 +263,10 @@ func believed(t *testing.T, body []byte, s *Stream, reported usage.Units) {
 	if !r.Bound(1_000_000, &bound) {
 		t.Fatal("no bound")
 	}
-	e := meter.End{InputEstimate: meter.EstimateInput(meter.FamilyDefault, &r), OutputCap: r.OutputCap(), Choices: r.Choices(),
-		InputBound: bound.InputTokens + bound.ImageTokens + bound.AudioTokens}
+	e := meter.End{
+		InputEstimate: meter.EstimateInput(meter.FamilyDefault, &r), OutputCap: r.OutputCap(), Choices: r.Choices(),
+		InputBound: bound.InputTokens + bound.ImageTokens + bound.AudioTokens,
+	}
 	s.Fill(&e)
 	units, source, flags := meter.Final(&e)
 	input := units[usage.Input] + units[usage.CacheRead] + units[usage.CacheWrite] + units[usage.CacheWrite1h] + units[usage.AudioIn] + units[usage.ImageIn]

@@ -34,8 +34,11 @@ func TestAppendRequest(t *testing.T) {
 		{`{"model":"x","messages":[]}`, capped, `{"model":"up","max_tokens":1024,"messages":[]}`},
 		{`{"model":"x","messages":[],"max_tokens":9}`, capped, `{"model":"up","messages":[],"max_tokens":1024}`},
 		{`{"model":"x","max_completion_tokens":9,"messages":[]}`, protocol.Edit{Model: "up", MaxTokens: 5}, `{"model":"up","max_completion_tokens":5,"messages":[]}`},
-		{`{"model":"x","messages":[],"stream":true}`, protocol.Edit{Model: "up", IncludeUsage: true, MaxTokens: 7, MaxTokensField: "max_tokens"},
-			`{"model":"up","stream_options":{"include_usage":true},"max_tokens":7,"messages":[],"stream":true}`},
+		{
+			`{"model":"x","messages":[],"stream":true}`,
+			protocol.Edit{Model: "up", IncludeUsage: true, MaxTokens: 7, MaxTokensField: "max_tokens"},
+			`{"model":"up","stream_options":{"include_usage":true},"max_tokens":7,"messages":[],"stream":true}`,
+		},
 	} {
 		var r peek.Request
 		if err := peek.Scan([]byte(tt.body), peek.OpenAIChat, &r); err != nil {

@@ -50,15 +50,19 @@ func TestEventKinds(t *testing.T) {
 		{"error event", alias, []string{`data: {"error":{"message":"x","code":"server_error"}}`, `data: {"error":{"message":"x","code":"server_error"}}`, "error"}},
 		{"named error", alias, []string{"event: error\n" + `data: {"x":1}`, "event: error\n" + `data: {"x":1}`, "error"}},
 		{"named error, no JSON", alias, []string{"event: error\ndata: gone", "event: error\ndata: gone", "error"}},
-		{"error beside an empty choice", router, []string{`data: {"id":"g","provider":"P","error":{"code":400,"message":"m"},"model":"up","choices":[{"delta":{"content":""},"finish_reason":null,"native_finish_reason":null}],"usage":{"prompt_tokens":4,"completion_tokens":1,"cost":0}}`,
-			`data: {"id":"g","error":{"code":400,"message":"m"},"model":"alias","choices":[{"delta":{"content":""},"finish_reason":null}],"usage":{"prompt_tokens":4,"completion_tokens":1}}`, "error"}},
+		{"error beside an empty choice", router, []string{
+			`data: {"id":"g","provider":"P","error":{"code":400,"message":"m"},"model":"up","choices":[{"delta":{"content":""},"finish_reason":null,"native_finish_reason":null}],"usage":{"prompt_tokens":4,"completion_tokens":1,"cost":0}}`,
+			`data: {"id":"g","error":{"code":400,"message":"m"},"model":"alias","choices":[{"delta":{"content":""},"finish_reason":null}],"usage":{"prompt_tokens":4,"completion_tokens":1}}`, "error",
+		}},
 		{"comment", router, []string{": OPENROUTER PROCESSING", ": keep-alive", "comment"}},
 		{"comment beside data", router, []string{": HOST\n" + `data: {"model":"up","choices":[{"delta":{"content":"x"}}]}`, ": keep-alive\n" + `data: {"model":"alias","choices":[{"delta":{"content":"x"}}]}`, "output"}},
 		{"supplier first", router, []string{`data: {"provider":"P","native_finish_reason":1,"model":"up","choices":[{"native_finish_reason":"s","index":0,"delta":{"content":"x"}}]}`, `data: {"model":"alias","choices":[{"index":0,"delta":{"content":"x"}}]}`, "output"}},
 		{"only suppliers", router, []string{`data: {"provider":"P", "x_groq":{}}`, `data: {}`, "other"}},
-		{"pinned keeps all but prices", pinned, []string{`data: {"provider":"P","model":"up","choices":[{"delta":{"content":"x"},"native_finish_reason":"s"}],"usage":{"cost":1,"prompt_tokens":1,"completion_tokens":1,"cost_details":{}}}`,
+		{"pinned keeps all but prices", pinned, []string{
+			`data: {"provider":"P","model":"up","choices":[{"delta":{"content":"x"},"native_finish_reason":"s"}],"usage":{"cost":1,"prompt_tokens":1,"completion_tokens":1,"cost_details":{}}}`,
 			`data: {"provider":"P","model":"up","choices":[{"delta":{"content":"x"},"native_finish_reason":"s"}],"usage":{"prompt_tokens":1,"completion_tokens":1}}`, "output",
-			": OPENROUTER PROCESSING", ": OPENROUTER PROCESSING", "comment"}},
+			": OPENROUTER PROCESSING", ": OPENROUTER PROCESSING", "comment",
+		}},
 		{"nested model is not ours", alias, []string{`data: {"choices":[{"delta":{"content":"\"model\":\"up\""},"model":"up"}],"model":"up"}`, `data: {"choices":[{"delta":{"content":"\"model\":\"up\""},"model":"up"}],"model":"alias"}`, "output"}},
 		{"several data lines", alias, []string{"data: {\"model\":\"up\",\ndata: \"choices\":[{\"delta\":{\"content\":\"x\"}}]}", "data: {\"model\":\"alias\",\ndata: \"choices\":[{\"delta\":{\"content\":\"x\"}}]}", "output"}},
 		{"unreadable", alias, []string{`data: {"model":"up","choices":[`, `data: {"model":"up","choices":[`, "output"}},
@@ -153,7 +157,8 @@ func TestPartial(t *testing.T) {
 			t.Fatal("complete")
 		}
 		sc.Oversize([]byte(event[:size]))
-		out, k := s.Partial(nil, []byte(event[:size]), true, false)
+		out, _ := s.Partial(nil, []byte(event[:size]), true, false)
+		var k protocol.Kind
 		rest := event[size:]
 		for {
 			n, done := sc.Tail([]byte(rest[:min(size, len(rest))]))

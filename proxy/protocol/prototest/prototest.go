@@ -111,8 +111,10 @@ func Read(t testing.TB, dir, protocol string) (list []Case) {
 		if err := json.Compact(&compact, q.Body); err != nil {
 			t.Fatalf("%s: %v", path, err)
 		}
-		c := Case{Name: filepath.Base(filepath.Dir(path)), Protocol: j.Protocol, Provider: j.Provider, Stream: j.Stream,
-			Status: j.Status, Features: j.Features, Model: j.Expect.Model, Request: compact.Bytes(), Body: body}
+		c := Case{
+			Name: filepath.Base(filepath.Dir(path)), Protocol: j.Protocol, Provider: j.Provider, Stream: j.Stream,
+			Status: j.Status, Features: j.Features, Model: j.Expect.Model, Request: compact.Bytes(), Body: body,
+		}
 		if string(j.Usage.Raw) != "null" {
 			c.Usage = j.Usage.Expected
 		}

@@ -112,10 +112,10 @@ func (chat) parse(a *ask, body []byte) error {
 		}
 	}
 	if f := r.ResponseFormat; f != nil {
-		switch {
-		case f.Type == "json_object":
+		switch f.Type {
+		case "json_object":
 			a.schema = json.RawMessage(`{"type":"object","properties":{"answer":{"type":"string"}},"required":["answer"]}`)
-		case f.Type == "json_schema":
+		case "json_schema":
 			a.schema = f.JSONSchema.Schema
 		}
 	}

@@ -112,10 +112,10 @@ func errorFor(d *dialect, anthropic bool, name string, status int, model, key st
 	s := orStatus(status, usual)
 	switch d.name {
 	case "mistral":
-		switch {
-		case name == "invalid_key":
+		switch name {
+		case "invalid_key":
 			return s, jsonType, `{"detail":"Invalid API Key"}`
-		case name == "unprocessable":
+		case "unprocessable":
 			return s, jsonType, `{"detail":[{"loc":["body","messages"],"msg":"field required","type":"value_error.missing"}]}`
 		}
 		return s, jsonType, `{"object":"error","message":` + q(message) + `,"type":` + q(typ) + `,"param":null,"code":` + q(code) + `}`
@@ -148,13 +148,14 @@ func errorFor(d *dialect, anthropic bool, name string, status int, model, key st
 		}
 		return s, jsonType, `{"error":{"code":` + q(code) + `,"message":` + q(message) + `}}`
 	case "kimi":
-		if name == "content_filter" {
+		switch name {
+		case "content_filter":
 			typ = "content_filter"
-		} else if name == "invalid_key" {
+		case "invalid_key":
 			typ = "incorrect_api_key_error"
-		} else if name == "rate_limit" {
+		case "rate_limit":
 			typ = "rate_limit_reached_error"
-		} else if name == "overloaded" {
+		case "overloaded":
 			s, typ = orStatus(status, 429), "engine_overloaded_error"
 		}
 		return s, jsonType, `{"error":{"message":` + q(message) + `,"type":` + q(typ) + `}}`

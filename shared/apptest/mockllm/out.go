@@ -20,7 +20,6 @@ type out struct {
 	l       *live
 	ask     *ask // nil where no request was parsed
 	status  int
-	head    []byte
 	wire    []byte // framed bytes not yet written
 	stream  bool
 	chunked bool

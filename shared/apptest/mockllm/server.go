@@ -50,8 +50,10 @@ func New(o Options) (*Server, error) {
 	if err := sc.Apply(o.Default, ""); err != nil {
 		return nil, fmt.Errorf("cannot use the default script: %w", err)
 	}
-	s := &Server{opt: o, meter: newMeter(), cases: map[string]*fixtures.Case{}, done: make(chan struct{}),
-		conns: map[*conn]bool{}, standing: map[string]string{}, failed: map[string]int64{}}
+	s := &Server{
+		opt: o, meter: newMeter(), cases: map[string]*fixtures.Case{}, done: make(chan struct{}),
+		conns: map[*conn]bool{}, standing: map[string]string{}, failed: map[string]int64{},
+	}
 	own, err := fixtures.Own()
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the built-in fixtures: %w", err)
@@ -214,8 +216,10 @@ type shape interface {
 func (s *Server) provider(c *conn, method, path string) bool {
 	sc := newScript()
 	lane, dial, pathScript := readPath(path)
-	l := &live{rec: Record{ID: "mock-" + strconv.FormatInt(s.meter.next.Add(1), 10), Lane: lane, Path: path, Dialect: dial.name,
-		Conn: c.num, ConnReq: c.reqs, StartedNS: time.Now().UnixNano(), End: EndOpen}}
+	l := &live{rec: Record{
+		ID: "mock-" + strconv.FormatInt(s.meter.next.Add(1), 10), Lane: lane, Path: path, Dialect: dial.name,
+		Conn: c.num, ConnReq: c.reqs, StartedNS: time.Now().UnixNano(), End: EndOpen,
+	}}
 	key := providerKey(c)
 	l.rec.Key = key[max(0, len(key)-4):]
 	s.meter.begin(l)
