@@ -1,0 +1,187 @@
+package crash
+
+import (
+	"fmt"
+	"time"
+
+	"tokenrelay/shared/apptest"
+	"tokenrelay/shared/apptest/mockllm"
+	"tokenrelay/shared/money"
+	"tokenrelay/shared/store"
+	"tokenrelay/shared/usage"
+)
+
+// tally is the comparison of what clients saw, what the provider's meter says and what
+// is in the books.
+type tally struct {
+	requests    int // that the relay answered or broke off
+	upstream    int // that reached the provider
+	whole       int // answered to the end
+	interrupted int // rows of requests that ended with their proxy
+	settled     int // rows of finished requests whose client did not get all of it
+	unbilled    int // reached the provider, ended with their proxy before any output
+	refused     int // answered with an error, nothing sent upstream
+
+	lost, doubled, wrong int
+
+	charged  money.Amount
+	produced money.Amount // at the price list, by the meter
+	cut      money.Amount // produced and not charged: on the wire when the proxy died
+}
+
+func (c *tally) String() string {
+	share := 0.0
+	if c.produced > 0 {
+		share = 100 * float64(c.cut) / float64(c.produced)
+	}
+	return fmt.Sprintf("%d requests, %d reached the provider, %d answered whole, %d interrupted, %d settled unseen, %d cut before any output, %d refused; lost %d, doubled %d, wrong %d; charged %s of %s USD produced, cut on the wire %s USD (%.3f %%)",
+		c.requests, c.upstream, c.whole, c.interrupted, c.settled, c.unbilled, c.refused, c.lost, c.doubled, c.wrong, c.charged, c.produced, c.cut, share)
+}
+
+// faults is how many differences are printed.
+const faults = 20
+
+// compare checks every request of the load by its marker and by its request id. The
+// proxies are at rest.
+func (l *load) compare() *tally {
+	w := l.w
+	w.t.Helper()
+	apptest.Eventually(w.t, 20*time.Second, "the provider has ended everything", func() bool {
+		s, err := w.Meter.Summary()
+		return err == nil && s.Total.Open == 0
+	})
+	records, err := w.Meter.Requests(mockllm.Filter{MarkerPrefix: l.name + "-"})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	metered := map[string][]mockllm.Record{}
+	for _, r := range records {
+		metered[r.Marker] = append(metered[r.Marker], r)
+	}
+	booked := map[string][]store.UsageRow{}
+	ids := map[string]int{}
+	known := map[string]bool{}
+	for _, a := range l.answers {
+		known[a.marker] = true
+	}
+	c := &tally{requests: len(l.answers), upstream: len(records)}
+	fault := func(n *int, format string, args ...any) {
+		if *n++; c.lost+c.doubled+c.wrong <= faults {
+			w.t.Errorf(format, args...)
+		}
+	}
+	for i := range w.accounts {
+		a := &w.accounts[i]
+		charged := money.Amount(0)
+		for _, row := range w.rows(a) {
+			charged += row.Charge
+			booked[row.ClientRequestID] = append(booked[row.ClientRequestID], row)
+			if ids[row.ID.String()]++; ids[row.ID.String()] > 1 {
+				fault(&c.doubled, "request %s has %d rows", row.ID, ids[row.ID.String()])
+			}
+			if !known[row.ClientRequestID] {
+				fault(&c.wrong, "a row that no client asked for: %+v", row)
+			}
+		}
+		c.charged += charged
+		b, err := w.db.WalletBalance(w.t.Context(), a.walletID)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		if b.Balance != a.credit-charged || b.Balance < 0 {
+			fault(&c.wrong, "%s: balance %s after a credit of %s and charges of %s", a.name, b.Balance, a.credit, charged)
+		}
+	}
+	for _, a := range l.answers {
+		l.judge(c, a, metered[a.marker], booked[a.marker], fault)
+		delete(metered, a.marker)
+	}
+	for marker := range metered {
+		fault(&c.wrong, "the provider got %s, which no client sent", marker)
+	}
+	return c
+}
+
+// judge compares one request.
+func (l *load) judge(c *tally, a *answer, recs []mockllm.Record, rows []store.UsageRow, fault func(*int, string, ...any)) {
+	if len(recs) > 1 {
+		fault(&c.wrong, "%v: sent upstream %d times", a, len(recs))
+		return
+	}
+	if len(rows) > 1 {
+		fault(&c.doubled, "%v: %d rows", a, len(rows))
+		return
+	}
+	if len(recs) == 0 {
+		if len(rows) > 0 {
+			fault(&c.wrong, "%v: never reached the provider, but has a row: %+v", a, rows[0].Record)
+		}
+		if a.status == 200 {
+			fault(&c.wrong, "%v: an answer that nobody gave", a)
+		}
+		if a.status != 0 {
+			c.refused++
+		}
+		return
+	}
+	rec := &recs[0]
+	produced := cost(&rec.Produced)
+	c.produced += produced
+	if a.whole && a.status == 200 {
+		c.whole++
+	}
+	if len(rows) == 0 {
+		// Nothing of the answer may have got to the client.
+		if a.text > 0 || a.whole && a.status == 200 {
+			fault(&c.lost, "%v: answered and not in the books; the meter says %+v", a, *rec)
+			return
+		}
+		c.unbilled++
+		c.cut += produced
+		return
+	}
+	row := &rows[0]
+	if a.id != "" && a.id != row.ID.String() {
+		fault(&c.wrong, "%v: its row is of request %s", a, row.ID)
+	}
+	if row.Model != map[bool]string{false: "crash-chat", true: "crash-messages"}[rec.Lane == "anthropic"] || row.Charge > row.Hold || row.Late {
+		fault(&c.wrong, "%v: %+v", a, row.Record)
+	}
+	switch {
+	case row.Status == usage.Success:
+		// Exactly what the provider's meter says, also if the client did not live to see it.
+		if rec.Usage == nil || row.Units != units(rec.Usage) || row.Charge != cost(rec.Usage) || row.Source != usage.SourceReported {
+			fault(&c.wrong, "%v: charged %s for %v (%s), the meter says %+v", a, row.Charge, row.Units, row.Source, *rec)
+		}
+		if !a.whole {
+			c.settled++
+		}
+	case row.Status == usage.Interrupted && !a.whole:
+		c.interrupted++
+		c.cut += produced - row.Charge
+		got := mockllm.Units{Output: int64(a.text) / 4}
+		if row.Charge > produced || row.Charge < cost(&got) || row.Units[usage.Output] < got.Output || row.Units[usage.Output] > rec.Produced.Output {
+			fault(&c.wrong, "%v: charged %s for %v, the client had %s, the provider produced %s: %+v", a, row.Charge, row.Units, cost(&got), produced, *rec)
+		}
+	default:
+		fault(&c.wrong, "%v: status %s %s: %+v", a, row.Status, row.Code, row.Record)
+	}
+}
+
+func cost(u *mockllm.Units) money.Amount { return money.Amount(apptest.Cost(*u)) }
+
+// units are the meter's tokens as the books have them.
+func units(u *mockllm.Units) (v usage.Units) {
+	v[usage.Input], v[usage.CacheRead], v[usage.CacheWrite], v[usage.CacheWrite1h] = u.Input, u.CacheRead, u.CacheWrite, u.CacheWrite1h
+	v[usage.Output] = u.Output - u.Reasoning
+	v[usage.Reasoning] = u.Reasoning
+	return v
+}
+
+// clean fails the test unless the books are.
+func (c *tally) clean(w *world) {
+	w.t.Helper()
+	if c.lost+c.doubled+c.wrong > 0 {
+		w.t.Errorf("lost %d, doubled %d, wrong %d", c.lost, c.doubled, c.wrong)
+	}
+}
