@@ -99,6 +99,26 @@ func Start(ctx context.Context, o Options) (*Server, error) {
 	return s, nil
 }
 
+// elsewhere is where clusters go whose folder the server's user cannot reach.
+const elsewhere = "/var/lib/tokenrelay-postgres"
+
+// sweep removes the clusters elsewhere whose folder is gone: a test's, or a removed
+// checkout's.
+func sweep() {
+	notes, _ := filepath.Glob(filepath.Join(elsewhere, "*", "origin"))
+	for _, note := range notes {
+		origin, err := os.ReadFile(note)
+		if err != nil {
+			continue
+		}
+		_, err = os.Stat(strings.TrimSpace(string(origin)))
+		pid := postmasterPID(filepath.Join(filepath.Dir(note), "cluster"))
+		if errors.Is(err, os.ErrNotExist) && (pid == 0 || syscall.Kill(pid, 0) == syscall.ESRCH) {
+			os.RemoveAll(filepath.Dir(note))
+		}
+	}
+}
+
 // place decides where the cluster is: in Dir, or, when the server's user cannot reach
 // Dir (a folder in /root), in /var/lib, with a note in Dir.
 func (s *Server) place() (string, error) {
@@ -110,9 +130,13 @@ func (s *Server) place() (string, error) {
 	if s.as == nil || s.as.reaches(s.o.Dir) {
 		return inside, nil
 	}
+	sweep()
 	sum := sha256.Sum256([]byte(s.o.Dir))
-	outside := filepath.Join("/var/lib/tokenrelay-postgres", hex.EncodeToString(sum[:6]))
+	outside := filepath.Join(elsewhere, hex.EncodeToString(sum[:6]))
 	if err := os.MkdirAll(outside, 0o755); err != nil {
+		return "", fmt.Errorf("cannot place the postgres cluster: %w", err)
+	}
+	if err := os.WriteFile(filepath.Join(outside, "origin"), []byte(s.o.Dir+"\n"), 0o644); err != nil {
 		return "", fmt.Errorf("cannot place the postgres cluster: %w", err)
 	}
 	outside = filepath.Join(outside, "cluster")

@@ -173,6 +173,16 @@ func TestUnreachableFolder(t *testing.T) {
 	s.StopNow()
 	if again := start(t, filepath.Join(dir, "data")); again.cluster != s.cluster || again.password != s.password {
 		t.Error("the second start lost the cluster")
+	} else {
+		again.StopNow()
+	}
+	// The folder goes, and with the next start its cluster.
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	sweep()
+	if _, err := os.Stat(s.cluster); err == nil {
+		t.Error("a cluster without its folder stays")
 	}
 }
 

@@ -91,10 +91,11 @@ func ParseRecall(payload string) (r Recall, ok bool) {
 		n[i] = v
 	}
 	switch {
+	case n[0] == 0:
 	case kind == "w" && len(fields) == 2 && n[1] <= 4095:
-		return Recall{Escrow: Escrow{WalletID: n[0]}, Slot: int16(n[1])}, n[0] > 0
+		return Recall{Escrow: Escrow{WalletID: n[0]}, Slot: int16(n[1])}, true
 	case kind == "k" && len(fields) == 3 && n[1] <= 999912 && n[2] <= 4095:
-		return Recall{Escrow: Escrow{KeyID: n[0], Period: int32(n[1])}, Slot: int16(n[2])}, n[0] > 0
+		return Recall{Escrow: Escrow{KeyID: n[0], Period: int32(n[1])}, Slot: int16(n[2])}, true
 	}
 	return Recall{}, false
 }
