@@ -42,7 +42,21 @@ func (x *Exchange) commit() {
 	resp.Header.SetCanonical(hdrCache, valNoCache)
 	resp.Header.SetCanonical(hdrBuffering, valNo)
 	x.phase = waitStream
+	x.dropRequest()
 	resp.SetBodyStream(answerBody{x}, -1)
+}
+
+// largeRequest is from where on a request's memory is not kept for as long as its
+// answer streams.
+const largeRequest = 64 << 10
+
+// dropRequest frees what only other attempts would have needed.
+func (x *Exchange) dropRequest() {
+	if len(x.body) < largeRequest {
+		return
+	}
+	x.body, x.req = nil, nil
+	x.ctx.Request.ResetBody()
 }
 
 func (x *Exchange) commonFields(resp *fasthttp.Response) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"tokenrelay/proxy/protocol"
@@ -85,9 +86,9 @@ func (x *Exchange) choose() *apiError {
 		return nil
 	case route.NoRoute:
 		if x.pinned != nil {
-			return apierr.UnknownModel(string(x.peek.Model))
+			return apierr.UnknownModel(strings.Clone(x.asked))
 		}
-		return apierr.Invalid("model", sprintf(errNoLane, x.peek.Model))
+		return apierr.Invalid("model", sprintf(errNoLane, x.asked))
 	case route.NoKeys:
 		return apierr.ErrNoProviderKeys
 	case route.Paused:

@@ -84,6 +84,8 @@ type state struct {
 	body     []byte     // the customer's body, unchanged
 	pinned   *catalog.Provider
 	stream   bool
+	asked    string // the model as the customer named it, in askedBuf: it outlives the body
+	askedBuf [peek.MaxModel]byte
 	showName string // the model name that answers carry, "" = leave
 
 	// What was taken and must be given back or settled exactly once.

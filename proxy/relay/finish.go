@@ -17,7 +17,7 @@ import (
 func (x *Exchange) fillRecord() {
 	r := &x.rec
 	r.ClientID, r.WalletID, r.KeyID = x.key.ClientID, x.key.WalletID, x.key.ID
-	r.Model, r.RequestedModel = x.model.ID, view(x.peek.Model)
+	r.Model, r.RequestedModel = x.model.ID, x.asked
 	r.ClientRequestID = view(clientRequestID(x.head.RequestID))
 	if x.stream {
 		r.Flags |= usage.FlagStream
@@ -160,7 +160,7 @@ func (x *Exchange) refuse(e *apiError) {
 			x.flight = nil
 		}
 		if x.key != nil && e.Status != 401 {
-			r.o.Refusals.Note(x.key, view(x.peek.Model), x.model != nil, x.match.Endpoint, e, x.id, time.UnixMilli(x.startedMilli))
+			r.o.Refusals.Note(x.key, x.asked, x.model != nil, x.match.Endpoint, e, x.id, time.UnixMilli(x.startedMilli))
 		}
 		r.Stats.refused(e)
 	}

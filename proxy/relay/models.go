@@ -126,7 +126,7 @@ func (x *Exchange) callable(m *catalog.Model) bool {
 // chooseAuto replaces a virtual model by the first of its models that can be served
 // now. The customer is told which one: answers carry its public name.
 func (x *Exchange) chooseAuto() *apiError {
-	x.showName = view(x.peek.Model)
+	x.showName = x.asked
 	if x.pinned != nil {
 		x.showName = ""
 	}
@@ -153,7 +153,7 @@ func (x *Exchange) chooseAuto() *apiError {
 	}
 	switch last {
 	case route.NoRoute:
-		return apierr.Invalid("model", sprintf(errNoLane, x.peek.Model))
+		return apierr.Invalid("model", sprintf(errNoLane, x.asked))
 	case route.NoKeys:
 		return apierr.ErrNoProviderKeys
 	case route.Paused:

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"runtime/debug"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -171,17 +172,18 @@ var (
 // path pins one. The request keeps the snapshot it finds here to its end.
 func (x *Exchange) resolve() *apiError {
 	x.snap = x.r.o.Catalog.Snapshot()
+	x.asked = view(x.askedBuf[:copy(x.askedBuf[:], x.peek.Model)])
 	if x.match.Pinned {
 		if x.pinned = x.snap.Providers[string(x.match.Provider)]; x.pinned == nil {
 			return apierr.ErrNotFound
 		}
 	}
-	x.model = x.snap.Models[string(x.peek.Model)]
+	x.model = x.snap.Models[x.asked]
 	if x.model == nil && x.pinned != nil {
-		x.model = x.pinned.Native[string(x.peek.Model)]
+		x.model = x.pinned.Native[x.asked]
 	}
 	if x.model == nil {
-		return apierr.UnknownModel(string(x.peek.Model))
+		return apierr.UnknownModel(strings.Clone(x.asked))
 	}
 	if err := x.chooseAuto(); err != nil {
 		return err
@@ -190,7 +192,7 @@ func (x *Exchange) resolve() *apiError {
 		return apierr.Newf(apierr.NotFound, errStoredIDs, x.peek.StoredID)
 	}
 	if x.rule = x.r.o.Catalog.Rule(x.key, x.model, x.startedMilli); x.rule == nil {
-		return apierr.UnknownModel(string(x.peek.Model))
+		return apierr.UnknownModel(strings.Clone(x.asked))
 	}
 	if x.peek.PriceMember != "" {
 		return apierr.Invalid(x.peek.PriceMember, "This service changes the price of the request and is not offered here: leave '"+x.peek.PriceMember+"' out.")
