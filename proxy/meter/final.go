@@ -152,8 +152,17 @@ const (
 	audioBytesPerToken = 2_000
 )
 
-// EstimateInput estimates a request's input tokens from its bytes: rough, and never
-// used where the provider reports.
+// A body is not only text. What stands around the text of an ordinary request, in
+// bytes: its members' names and values but for the model's, and of each message what
+// its JSON takes beyond the four tokens or so that providers count for one.
+const (
+	aroundRequest = 60
+	aroundMessage = 16
+)
+
+// EstimateInput estimates a request's input tokens from its bytes: rough, on the low
+// side, at least one, and never used where the provider reports.
 func EstimateInput(f Family, r *peek.Request) int64 {
-	return f.TokensOfBytes(r.TextBytes) + int64(r.Images)*perImage + r.AudioBytes/audioBytesPerToken
+	text := r.TextBytes - aroundRequest - int64(len(r.Model)) - aroundMessage*int64(r.Messages)
+	return f.TokensOfBytes(max(text, 1)) + int64(r.Images)*perImage + r.AudioBytes/audioBytesPerToken
 }

@@ -2,10 +2,12 @@ package meter
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
 
+	"tokenrelay/shared/peek"
 	"tokenrelay/shared/usage"
 )
 
@@ -165,6 +167,31 @@ func TestFamily(t *testing.T) {
 		}
 		if f.Tokens(&Count{}) != 0 || f.Tokens(&Count{ASCII: 1}) != 1 {
 			t.Errorf("family %d: rounding", f)
+		}
+	}
+}
+
+// What stands around the text of a request is not charged as input where the input is
+// estimated: with the text alone at four bytes a token the estimate is never above.
+func TestEstimateInputLeavesTheJSONOut(t *testing.T) {
+	for _, text := range []string{"", "hi", strings.Repeat("lorem ", 50), strings.Repeat("lorem ", 5000)} {
+		for _, n := range []int{1, 2, 20} {
+			body := `{"model":"some-model","stream":true,"messages":[`
+			for i := range n {
+				if i > 0 {
+					body += ","
+				}
+				body += `{"role":"user","content":"` + text + `"}`
+			}
+			body += `],"max_tokens":100}`
+			var r peek.Request
+			if err := peek.Scan([]byte(body), peek.OpenAIChat, &r); err != nil {
+				t.Fatal(err)
+			}
+			got, most := EstimateInput(FamilyDefault, &r), int64(n*(4+(len(text)+3)/4))
+			if got < 1 || got > most || got < most*3/4-int64(5*n)-20 {
+				t.Errorf("%d messages of %d bytes: %d, the provider would say about %d", n, len(text), got, most)
+			}
 		}
 	}
 }
