@@ -18,9 +18,9 @@ func TestChangesAreSeenEverywhereWithinASecond(t *testing.T) {
 	c := s.CreateClient("acme", "100")
 	base := s.CreateKey(c.Name)
 	warm(t, s, base)
-	rounds := 8
+	rounds := 20
 	if long {
-		rounds = 50
+		rounds = 200
 	}
 	l := startLoad(s, 300, same(short(base)))
 	time.Sleep(500 * time.Millisecond)

@@ -197,32 +197,41 @@ func database(t *testing.T, s *apptest.Stack) *store.DB {
 	return db
 }
 
-// cutListeners ends the proxies' listening connections again and again until the
-// returned function is called, which says how many were ended.
-func cutListeners(t *testing.T, s *apptest.Stack, every time.Duration) func() int64 {
+// cutListeners ends the proxies' listening connections as soon as they are there,
+// until the returned function is called, which says how many were ended.
+func cutListeners(t *testing.T, s *apptest.Stack) func() int64 {
 	t.Helper()
 	stop, done := make(chan struct{}), make(chan struct{})
-	var n atomic.Int64
+	storetest.Exec(t, s.DatabaseURL, `CREATE TABLE IF NOT EXISTS test_cut (n bigint)`)
+	storetest.Exec(t, s.DatabaseURL, `TRUNCATE test_cut`)
 	go func() {
 		defer close(done)
 		for {
-			k, err := storetest.Try(s.DatabaseURL, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-				WHERE datname = current_database() AND application_name LIKE 'relay-proxy % listen'`)
-			if err == nil {
-				n.Add(k)
-			}
 			select {
 			case <-stop:
 				return
-			case <-time.After(every):
+			default:
+			}
+			_, err := storetest.Try(s.DatabaseURL, `DO $$ DECLARE n bigint := 0; BEGIN
+				FOR i IN 1..50 LOOP
+					PERFORM pg_stat_clear_snapshot();
+					n := n + (SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+						WHERE datname = current_database() AND application_name LIKE 'relay-proxy % listen');
+					PERFORM pg_sleep(0.01);
+				END LOOP;
+				INSERT INTO test_cut VALUES (n);
+			END $$`)
+			if err != nil {
+				t.Errorf("cannot cut the listeners: %v", err)
+				return
 			}
 		}
 	}()
-	return func() int64 {
+	return sync.OnceValue(func() int64 {
 		close(stop)
 		<-done
-		return n.Load()
-	}
+		return storetest.Value[int64](t, s.DatabaseURL, `SELECT sum(n)::bigint FROM test_cut`)
+	})
 }
 
 // warm sends each key once to every proxy.
