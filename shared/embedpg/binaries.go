@@ -121,7 +121,7 @@ func aptGet(ctx context.Context, log func(string)) error {
 	conf := "/etc/postgresql-common/createcluster.conf"
 	if _, err := os.Stat(conf); err != nil {
 		if os.MkdirAll(filepath.Dir(conf), 0o755) == nil {
-			os.WriteFile(conf, []byte("create_main_cluster = false\n"), 0o644)
+			_ = os.WriteFile(conf, []byte("create_main_cluster = false\n"), 0o644)
 		}
 	}
 	for _, args := range [][]string{{"update", "-qq"}, {"install", "-y", "-qq", "--no-install-recommends", "-o", "Dpkg::Options::=--force-confold", "postgresql"}} {
@@ -159,7 +159,7 @@ func download(ctx context.Context, log func(string)) error {
 	if err != nil {
 		return fmt.Errorf("cannot fetch a Postgres server: %w", err)
 	}
-	defer os.RemoveAll(scratch)
+	defer func() { _ = os.RemoveAll(scratch) }()
 	port, err := (&Server{}).choosePort()
 	if err != nil {
 		return err
@@ -170,7 +170,7 @@ func download(ctx context.Context, log func(string)) error {
 		RuntimePath(filepath.Join(scratch, "run")).DataPath(filepath.Join(scratch, "data")))
 	err = pg.Start()
 	if err == nil {
-		pg.Stop()
+		_ = pg.Stop()
 	}
 	if version(ctx, filepath.Join(dir, "bin")) == 0 {
 		return fmt.Errorf("cannot fetch a Postgres server: %w", err)

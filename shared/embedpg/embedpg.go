@@ -114,7 +114,7 @@ func sweep() {
 		_, err = os.Stat(strings.TrimSpace(string(origin)))
 		pid := postmasterPID(filepath.Join(filepath.Dir(note), "cluster"))
 		if errors.Is(err, os.ErrNotExist) && (pid == 0 || syscall.Kill(pid, 0) == syscall.ESRCH) {
-			os.RemoveAll(filepath.Dir(note))
+			_ = os.RemoveAll(filepath.Dir(note))
 		}
 	}
 }
@@ -181,7 +181,7 @@ func (s *Server) initialise(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("cannot make a postgres cluster: %w", err)
 	}
-	defer os.Remove(handover.Name())
+	defer func() { _ = os.Remove(handover.Name()) }()
 	_, err = handover.WriteString(s.password + "\n")
 	if err := errors.Join(err, handover.Close(), s.as.own(handover.Name())); err != nil {
 		return fmt.Errorf("cannot make a postgres cluster: %w", err)
@@ -296,7 +296,7 @@ func (s *Server) start(ctx context.Context) (again bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("cannot start postgres: %w", err)
 	}
-	defer log.Close()
+	defer func() { _ = log.Close() }()
 	before, _ := log.Seek(0, 2)
 	args := []string{"-D", s.cluster, "-p", strconv.Itoa(s.port), "-k", s.socket, "-h", "127.0.0.1"}
 	settings := map[string]string{"max_connections": "100", "shared_buffers": "128MB", "logging_collector": "off", "log_min_messages": "warning"}
@@ -320,12 +320,12 @@ func (s *Server) start(ctx context.Context) (again bool, err error) {
 	}
 	done := make(chan struct{})
 	go func() {
-		cmd.Wait()
+		_ = cmd.Wait()
 		close(done)
 	}()
 	s.cmd, s.done = cmd, done
 	if s.watchdog, err = watch(cmd.Process.Pid, s.cluster, s.socket, s.prepare); err != nil {
-		cmd.Process.Kill()
+		_ = cmd.Process.Kill()
 		return false, fmt.Errorf("cannot start postgres: %w", err)
 	}
 	tick := time.NewTicker(10 * time.Millisecond)
@@ -340,13 +340,13 @@ func (s *Server) start(ctx context.Context) (again bool, err error) {
 			retry := strings.Contains(tail, "Address already in use") || strings.Contains(tail, "shared memory block") || strings.Contains(tail, "lock file")
 			return retry, fmt.Errorf("cannot start postgres: %s", lastLine(text[:n]))
 		case <-ctx.Done():
-			cmd.Process.Signal(syscall.SIGQUIT)
+			_ = cmd.Process.Signal(syscall.SIGQUIT)
 			<-done
 			s.cleanUp()
 			return false, fmt.Errorf("cannot start postgres: %w", ctx.Err())
 		case <-tick.C:
 			if ready(s.cluster, cmd.Process.Pid) {
-				os.WriteFile(filepath.Join(s.o.Dir, "port"), []byte(strconv.Itoa(s.port)), 0o644)
+				_ = os.WriteFile(filepath.Join(s.o.Dir, "port"), []byte(strconv.Itoa(s.port)), 0o644)
 				return false, nil
 			}
 		}
@@ -370,7 +370,7 @@ func (s *Server) choosePort() (int, error) {
 			continue
 		}
 		port = l.Addr().(*net.TCPAddr).Port
-		l.Close()
+		_ = l.Close()
 		return port, nil
 	}
 	return 0, errors.New("cannot start postgres: no free port on 127.0.0.1")
@@ -431,7 +431,7 @@ func (s *Server) Kill() error {
 	}
 	family := append([]int{s.cmd.Process.Pid}, children(s.cmd.Process.Pid)...)
 	for _, pid := range family {
-		syscall.Kill(pid, syscall.SIGKILL)
+		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
 	<-s.done
 	s.cleanUp()
@@ -452,7 +452,7 @@ func (s *Server) signalAll(sig syscall.Signal) {
 		return
 	}
 	for _, pid := range append([]int{s.cmd.Process.Pid}, children(s.cmd.Process.Pid)...) {
-		syscall.Kill(pid, sig)
+		_ = syscall.Kill(pid, sig)
 	}
 }
 
@@ -463,7 +463,7 @@ func (s *Server) end(ctx context.Context, sig syscall.Signal) error {
 		s.cleanUp()
 		return nil
 	}
-	s.cmd.Process.Signal(sig)
+	_ = s.cmd.Process.Signal(sig)
 	limit := time.NewTimer(30 * time.Second)
 	defer limit.Stop()
 	var err error
@@ -488,7 +488,7 @@ func (s *Server) end(ctx context.Context, sig syscall.Signal) error {
 		select {
 		case <-s.done:
 		case <-limit.C:
-			s.cmd.Process.Kill()
+			_ = s.cmd.Process.Kill()
 		}
 	}
 }
@@ -500,7 +500,7 @@ func (s *Server) cleanUp() {
 		s.watchdog = nil
 	}
 	if s.socket != "" {
-		os.RemoveAll(s.socket)
+		_ = os.RemoveAll(s.socket)
 		s.socket = ""
 	}
 }

@@ -47,9 +47,9 @@ func watch(pid int, cluster, socket string, prepare func(*exec.Cmd)) (*watchdog,
 
 // dismiss ends the watchdog without it touching the server.
 func (w *watchdog) dismiss() {
-	io.WriteString(w.pipe, "done\n")
-	w.pipe.Close()
-	w.cmd.Wait()
+	_, _ = io.WriteString(w.pipe, "done\n")
+	_ = w.pipe.Close()
+	_ = w.cmd.Wait()
 }
 
 // children are the processes that a process started, by /proc; elsewhere by ps.

@@ -64,8 +64,17 @@ func TestAuditFindsPlantedCorruption(t *testing.T) {
 	// checks.
 	exec(t, b.conn, "SET session_replication_role = replica")
 	for _, c := range [][2]string{
-		{"usage", "usage_month"}, {"usage", "usage_charge"}, {"usage", "usage_units"}, {"wallet", "wallet_floor"}, {"wallet", "wallet_leased"},
-		{"wallet", "wallet_floor_sign"}, {"lease", "lease_sum"}, {"lease", "lease_closed"}, {"lease", "lease_settled_check"}, {"lease", "lease_check"}, {"budget", "budget_cap"},
+		{"usage", "usage_month"},
+		{"usage", "usage_charge"},
+		{"usage", "usage_units"},
+		{"wallet", "wallet_floor"},
+		{"wallet", "wallet_leased"},
+		{"wallet", "wallet_floor_sign"},
+		{"lease", "lease_sum"},
+		{"lease", "lease_closed"},
+		{"lease", "lease_settled_check"},
+		{"lease", "lease_check"},
+		{"budget", "budget_cap"},
 		{"entry", "entry_sign"},
 	} {
 		exec(t, b.conn, "ALTER TABLE "+c[0]+" DROP CONSTRAINT "+c[1])

@@ -34,7 +34,7 @@ func (d *DB) Listen(ctx context.Context, ready func(), notify func(channel, payl
 	defer func() {
 		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 100*time.Millisecond)
 		defer cancel()
-		conn.Close(end)
+		_ = conn.Close(end)
 	}()
 	for _, channel := range []string{ChannelConfig, ChannelRecall} {
 		if _, err := conn.Exec(connect, "LISTEN "+channel); err != nil {

@@ -514,7 +514,7 @@ func (d *DB) Locked(ctx context.Context, job string, f func(ctx context.Context)
 		defer cancel()
 		if _, err := q.AdvisoryUnlock(end, id); err != nil {
 			// A connection that keeps the lock must not go back to the pool.
-			conn.Hijack().Close(end)
+			_ = conn.Hijack().Close(end)
 			return
 		}
 		conn.Release()

@@ -91,7 +91,7 @@ func Migrate(ctx context.Context, url string) error {
 	if err != nil {
 		return fmt.Errorf("cannot migrate: %w", err)
 	}
-	defer conn.Close(context.WithoutCancel(ctx))
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	// Tried, not waited for: lock_timeout would cut the wait for a slow migration.
 	for {
 		var got bool
@@ -160,7 +160,8 @@ func (d *DB) Schema(ctx context.Context) (SchemaState, error) {
 func schemaState(ctx context.Context, conn interface {
 	Query(context.Context, string, ...any) (pgx.Rows, error)
 	QueryRow(context.Context, string, ...any) pgx.Row
-}, all []migration) (state SchemaState, applied int, err error) {
+}, all []migration,
+) (state SchemaState, applied int, err error) {
 	rows, err := conn.Query(ctx, "SELECT version, checksum FROM schema_migration ORDER BY version")
 	var pg *pgconn.PgError
 	if err == nil {
@@ -232,7 +233,7 @@ func adminExec(ctx context.Context, url, sql string) error {
 	if err != nil {
 		return fmt.Errorf("cannot connect: %w", err)
 	}
-	defer conn.Close(context.WithoutCancel(ctx))
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	if _, err := conn.Exec(ctx, sql); err != nil {
 		return fmt.Errorf("cannot %s: %w", strings.ToLower(strings.Join(strings.Fields(sql)[:2], " ")), err)
 	}
