@@ -248,7 +248,7 @@ func GenerateKeys(ctx context.Context, url string, clientID int64, n int) error 
 	if err != nil {
 		return fmt.Errorf("cannot connect: %w", err)
 	}
-	defer conn.Close(context.WithoutCancel(ctx))
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
 	_, err = conn.Exec(ctx, `INSERT INTO api_key (client_id, public_id, digest, last4, name)
 		SELECT $1, 'bulk-' || i, sha256(convert_to('bulk-' || i, 'UTF8')), right(i::text, 4), 'bulk' FROM generate_series(1, $2::integer) AS i`, clientID, n)
 	if err == nil {
