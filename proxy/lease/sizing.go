@@ -10,7 +10,8 @@ import (
 // for twice the most that was held at once in the last minute, and for four typical
 // holds. Sizing by spend alone starves: a hold is 100 to 1,000 times its charge.
 type sizing struct {
-	rate    float64      // nano-USD per second, mean over about a minute
+	rate    float64      // nano-USD per second, mean over about a minute, or over what was seen
+	seen    float64      // seconds that rate is the mean of, at most rateSpan
 	spent   money.Amount // at the last tick
 	lease   int64        // it was spent of
 	tickAt  int64
@@ -19,6 +20,14 @@ type sizing struct {
 	peak    int             // the current one
 	peakAt  int64           // its start
 }
+
+// The rate is a mean over rateSpan seconds. A wallet that has just begun to spend has
+// no such past: taken as a minute of nothing, it would have next to no lease when the
+// database goes away seconds later. Its first seconds count as rateFloor.
+const (
+	rateSpan  = 60
+	rateFloor = 10
+)
 
 // need notes the hold of a request that the lease could not cover.
 func (s *sizing) need(hold money.Amount) {
@@ -32,7 +41,8 @@ func (s *sizing) need(hold money.Amount) {
 func (s *sizing) tick(now int64, spent, held money.Amount, lease int64) {
 	if s.tickAt != 0 && s.lease == lease && now > s.tickAt {
 		dt := float64(now-s.tickAt) / float64(time.Second)
-		weight := min(1, dt/60)
+		s.seen = min(s.seen+dt, rateSpan)
+		weight := min(1, dt/max(s.seen, rateFloor))
 		s.rate += (float64(spent-s.spent)/dt - s.rate) * weight
 	}
 	s.tickAt, s.spent, s.lease = now, spent, lease
