@@ -1,0 +1,399 @@
+// The Node SDKs against a relay: openai (the package named by the first argument) and
+// @anthropic-ai/sdk, and fetch.
+import Anthropic from '@anthropic-ai/sdk';
+import { readFileSync } from 'node:fs';
+import { check, equal, main, plan, raises, scenario } from './harness.mjs';
+
+const { default: OpenAI } = await import(process.argv[2]);
+const { url, keys, models } = plan;
+const hello = [{ role: 'user', content: 'Hello, please introduce yourself. mock:out=12' }];
+const badToken = keys.ok.slice(0, -6) + '000000';
+const parameters = { type: 'object', properties: { city: { type: 'string' } }, required: ['city'] };
+const weather = 'What is the weather in Paris?';
+
+// counted gives options that count the HTTP requests of a client.
+function counted() {
+  const count = { n: 0 };
+  count.fetch = (...args) => {
+    count.n++;
+    return fetch(...args);
+  };
+  return count;
+}
+
+const options = (key, base, retries, count) => ({
+  apiKey: keys[key] ?? key,
+  baseURL: url + base,
+  maxRetries: retries,
+  timeout: 60_000,
+  ...(count ? { fetch: count.fetch } : {}),
+});
+const oai = (key = 'ok', { retries = 0, base = '/v1', count } = {}) => new OpenAI(options(key, base, retries, count));
+const ant = (key = 'ok', { retries = 0, base = '/anthropic', count } = {}) => new Anthropic(options(key, base, retries, count));
+
+const chat = (client, { model = models.chat, text = 'hello', ...more } = {}) =>
+  client.chat.completions.create({ model, messages: [{ role: 'user', content: text }], ...more });
+const message = (client, { model = models.claude, text = 'hello', max_tokens = 64, ...more } = {}) =>
+  client.messages.create({ model, max_tokens, messages: [{ role: 'user', content: text }], ...more });
+
+async function all(stream) {
+  const list = [];
+  for await (const event of await stream) list.push(event);
+  return list;
+}
+
+// OpenAI
+
+scenario('openai plain', async () => {
+  const r = await oai().chat.completions.create({ model: models.chat, messages: hello });
+  equal(r.model, models.chat, 'model');
+  check(r.choices[0].message.content, 'no content');
+  equal(r.choices[0].finish_reason, 'stop');
+  equal(r.usage.completion_tokens, 12, 'completion_tokens');
+  check(/^req_[0-9A-HJKMNP-TV-Z]{26}$/.test(r._request_id), `request id ${r._request_id}`);
+});
+
+scenario('openai stream', async () => {
+  let text = '';
+  let n = 0;
+  for await (const chunk of await oai().chat.completions.create({ model: models.chat, messages: hello, stream: true })) {
+    equal(chunk.choices.length, 1, 'choices'); // an unguarded choices[0] must work
+    equal(chunk.model, models.chat, 'model');
+    text += chunk.choices[0]?.delta?.content ?? '';
+    n++;
+  }
+  check(n >= 12, `${n} chunks`);
+  const plain = await oai().chat.completions.create({ model: models.chat, messages: hello });
+  equal(text, plain.choices[0].message.content, 'text');
+});
+
+scenario('openai stream with usage', async () => {
+  const chunks = await all(chat(oai(), { text: hello[0].content, stream: true, stream_options: { include_usage: true } }));
+  const last = chunks.pop();
+  equal(last.choices, [], 'choices of the last chunk');
+  equal(last.usage.completion_tokens, 12, 'completion_tokens');
+  check(chunks.every((c) => c.choices.length === 1), 'an empty chunk before the last');
+});
+
+const tools = [{ type: 'function', function: { name: 'get_weather', description: 'Weather of a city', parameters } }];
+
+scenario('openai tools', async () => {
+  const client = oai();
+  const r = await chat(client, { text: `${weather} mock:tools=1`, tools });
+  equal(r.choices[0].finish_reason, 'tool_calls');
+  const call = r.choices[0].message.tool_calls[0];
+  equal(call.function.name, 'get_weather');
+  equal(Object.keys(JSON.parse(call.function.arguments)), ['city'], 'arguments');
+  const second = await client.chat.completions.create({
+    model: models.chat,
+    tools,
+    messages: [{ role: 'user', content: weather }, r.choices[0].message, { role: 'tool', tool_call_id: call.id, content: '{"celsius": 21}' }],
+  });
+  equal(second.choices[0].finish_reason, 'stop');
+  check(second.choices[0].message.content, "no answer to the tool's result");
+});
+
+scenario('openai tools stream', async () => {
+  let name = '';
+  let args = '';
+  let finish;
+  for (const chunk of await all(chat(oai(), { text: `${weather} mock:tools=1`, tools, stream: true }))) {
+    for (const call of chunk.choices[0].delta.tool_calls ?? []) {
+      name += call.function?.name ?? '';
+      args += call.function?.arguments ?? '';
+    }
+    finish = chunk.choices[0].finish_reason ?? finish;
+  }
+  equal(name, 'get_weather');
+  equal(Object.keys(JSON.parse(args)), ['city'], 'arguments');
+  equal(finish, 'tool_calls');
+});
+
+scenario('openai models', async () => {
+  const ids = (await all(oai().models.list())).map((m) => m.id);
+  check(ids.includes(models.chat) && ids.includes(models.claude_id), `${models.chat} and ${models.claude_id} are not among ${ids.length} models`);
+  equal((await oai().models.retrieve(models.chat)).id, models.chat);
+});
+
+scenario('openai pinned base url', async () => {
+  check((await chat(oai('ok', { base: '/v1/openai' }))).choices[0].message.content, 'no content');
+});
+
+function refused(e, status, type, code) {
+  equal(e.status, status, 'status');
+  equal(e.type, type, 'type');
+  equal(e.headers.get('x-relay-error'), code, 'x-relay-error');
+  check(e.requestID?.startsWith('req_'), `request id ${e.requestID}`);
+}
+
+scenario('openai 401 unknown key', async () => {
+  for (const key of [badToken, 'sk-nothing']) {
+    refused(await raises(OpenAI.AuthenticationError, () => chat(oai(key))), 401, 'authentication_error', 'invalid_api_key');
+  }
+});
+
+scenario('openai 401 disabled key', async () => {
+  refused(await raises(OpenAI.AuthenticationError, () => chat(oai('disabled'))), 401, 'authentication_error', 'key_disabled');
+});
+
+scenario('openai 402', async () => {
+  const e = await raises(OpenAI.APIError, () => chat(oai('broke')));
+  refused(e, 402, 'insufficient_quota', 'insufficient_balance');
+  check(e.message.includes('Insufficient credit balance: balance too low'), e.message);
+});
+
+scenario('openai 403 key scope', async () => {
+  refused(await raises(OpenAI.PermissionDeniedError, () => chat(oai('scoped'))), 403, 'permission_error', 'model_not_allowed');
+});
+
+scenario('openai 403 group', async () => {
+  refused(await raises(OpenAI.PermissionDeniedError, () => chat(oai('narrow'))), 403, 'permission_error', 'group_not_allowed');
+});
+
+scenario('openai 400 unknown model', async () => {
+  const e = await raises(OpenAI.BadRequestError, () => chat(oai(), { model: 'no-such-model' }));
+  refused(e, 400, 'invalid_request_error', 'unknown_model_pricing');
+  equal(e.param, 'model', 'param');
+});
+
+scenario('openai 400 from upstream', async () => {
+  const e = await raises(OpenAI.BadRequestError, () => chat(oai(), { text: 'hello mock:error=context_length' }));
+  equal(e.type, 'invalid_request_error');
+});
+
+scenario('openai 429', async () => {
+  const client = oai('rpm_openai');
+  await chat(client);
+  const e = await raises(OpenAI.RateLimitError, () => chat(client));
+  refused(e, 429, 'rate_limit_error', 'rate_limited_rpm');
+  const after = e.headers.get('retry-after');
+  check(after >= 1 && after <= 61, `retry-after ${after}`);
+  equal(e.error, { message: `Rate limit exceeded (rpm). Retry after ${after}s.`, type: 'rate_limit_error', code: 429 }, 'body');
+});
+
+scenario('openai 429 provider paused', async () => {
+  refused(await raises(OpenAI.RateLimitError, () => chat(oai(), { model: models.paused })), 429, 'rate_limit_error', 'provider_paused');
+});
+
+scenario('openai 502', async () => {
+  const e = await raises(OpenAI.InternalServerError, () => chat(oai(), { model: models.broken[0], text: 'hello mock:status=500' }));
+  refused(e, 502, 'upstream_error', 'upstream_error');
+});
+
+scenario('openai 502 stream', async () => {
+  const e = await raises(OpenAI.InternalServerError, () => all(chat(oai(), { model: models.broken[1], text: 'hello mock:status=500', stream: true })));
+  refused(e, 502, 'upstream_error', 'upstream_error');
+});
+
+// untilDown calls until the breaker of the only route is open: 502 while it is tried,
+// then 503.
+async function untilDown(kind, call) {
+  for (let i = 0; i < 10; i++) {
+    const e = await raises(kind, call);
+    if (e.status === 503) return e;
+    equal(e.status, 502, 'status before the breaker opens');
+  }
+  throw new Error('never 503');
+}
+
+scenario('openai 503 all down', async () => {
+  const e = await untilDown(OpenAI.InternalServerError, () => chat(oai(), { model: models.down }));
+  refused(e, 503, 'server_error', 'no_healthy_upstream');
+  check(e.headers.get('retry-after') >= 1, 'retry-after');
+});
+
+scenario('openai 503 no provider keys', async () => {
+  const e = await raises(OpenAI.InternalServerError, () => chat(oai(), { model: models.keyless }));
+  refused(e, 503, 'server_error', 'no_provider_keys');
+  check(e.message.includes('No active API keys'), e.message);
+});
+
+// waited makes a request while another holds the key's whole minute of tokens: it is
+// refused once and waits as it is told.
+async function waited(first, second) {
+  const events = (await first)[Symbol.asyncIterator]();
+  await events.next();
+  const start = performance.now();
+  await second();
+  check(performance.now() - start >= 1000, 'the retry did not wait');
+  await events.return();
+}
+
+scenario('openai retries 429', async () => {
+  const count = counted();
+  await waited(chat(oai('tpm_openai'), { text: 'hello mock:out=60;gap=1s', max_tokens: 60000, stream: true }), async () => {
+    check((await chat(oai('tpm_openai', { retries: 2, count }), { max_tokens: 3000 })).choices[0].message.content, 'no content');
+  });
+  equal(count.n, 2, 'requests');
+});
+
+scenario('openai does not retry 402 and 403', async () => {
+  for (const [key, status] of [['broke', 402], ['scoped', 403]]) {
+    const count = counted();
+    equal((await raises(OpenAI.APIError, () => chat(oai(key, { retries: 2, count })))).status, status);
+    equal(count.n, 1, `requests of a ${status}`);
+  }
+});
+
+// Anthropic
+
+const bases = ['/anthropic', ''];
+
+scenario('anthropic plain', async () => {
+  for (const base of bases) {
+    const r = await message(ant('ok', { base }), { text: 'hello mock:out=12' });
+    equal(r.model, models.claude, 'model');
+    equal(r.stop_reason, 'end_turn');
+    equal(r.usage.output_tokens, 12, 'output_tokens');
+    check(r.content[0].text, 'no text');
+  }
+});
+
+scenario('anthropic stream', async () => {
+  for (const base of bases) {
+    let text = '';
+    let deltas = 0;
+    const stream = await ant('ok', { base }).messages.stream({ model: models.claude, max_tokens: 64, messages: [{ role: 'user', content: 'hello mock:out=12' }] });
+    for await (const event of stream) {
+      if (event.type === 'content_block_delta' && event.delta.type === 'text_delta') {
+        text += event.delta.text;
+        deltas++;
+      }
+    }
+    equal(deltas, 12, 'deltas');
+    const final = await stream.finalMessage();
+    equal(final.content[0].text, text, 'text');
+    equal(final.model, models.claude, 'model');
+    equal(final.usage.output_tokens, 12, 'output_tokens');
+    const kinds = (await all(message(ant('ok', { base }), { text: 'hello mock:out=3', stream: true }))).map((e) => e.type);
+    equal([kinds[0], kinds.at(-1)], ['message_start', 'message_stop'], 'first and last event');
+  }
+});
+
+const anthropicTools = [{ name: 'get_weather', description: 'Weather of a city', input_schema: parameters }];
+
+scenario('anthropic tools', async () => {
+  for (const base of bases) {
+    const client = ant('ok', { base });
+    const r = await message(client, { text: `${weather} mock:tools=1`, max_tokens: 256, tools: anthropicTools });
+    equal(r.stop_reason, 'tool_use');
+    const call = r.content.find((b) => b.type === 'tool_use');
+    equal([call.name, Object.keys(call.input)], ['get_weather', ['city']], 'call');
+    const second = await client.messages.create({
+      model: models.claude,
+      max_tokens: 256,
+      tools: anthropicTools,
+      messages: [
+        { role: 'user', content: weather },
+        { role: 'assistant', content: r.content },
+        { role: 'user', content: [{ type: 'tool_result', tool_use_id: call.id, content: '21 degrees' }] },
+      ],
+    });
+    equal(second.stop_reason, 'end_turn');
+    check(second.content[0].text, "no answer to the tool's result");
+  }
+});
+
+scenario('anthropic tools stream', async () => {
+  const stream = ant().messages.stream({
+    model: models.claude,
+    max_tokens: 256,
+    tools: anthropicTools,
+    messages: [{ role: 'user', content: `${weather} mock:tools=1` }],
+  });
+  const call = (await stream.finalMessage()).content.find((b) => b.type === 'tool_use');
+  equal([call.name, Object.keys(call.input)], ['get_weather', ['city']], 'call');
+});
+
+scenario('anthropic models', async () => {
+  for (const base of bases) {
+    const list = await all(ant('ok', { base }).models.list({ limit: 1000 }));
+    check(list.some((m) => m.id === models.claude_id), `${models.claude_id} is not among ${list.length} models`);
+    equal((await ant('ok', { base }).models.retrieve(models.claude)).id, models.claude_id);
+  }
+});
+
+function refusedByAnthropic(e, status, type, code) {
+  equal(e.status, status, 'status');
+  equal(e.headers.get('x-relay-error'), code, 'x-relay-error');
+  equal([e.error.type, e.error.error.type], ['error', type], 'type');
+  equal(e.error.request_id, e.headers.get('x-request-id'), 'request_id');
+}
+
+scenario('anthropic 401', async () => {
+  refusedByAnthropic(await raises(Anthropic.AuthenticationError, () => message(ant(badToken))), 401, 'authentication_error', 'invalid_api_key');
+  refusedByAnthropic(await raises(Anthropic.AuthenticationError, () => message(ant('disabled'))), 401, 'authentication_error', 'key_disabled');
+});
+
+scenario('anthropic 402', async () => {
+  refusedByAnthropic(await raises(Anthropic.APIError, () => message(ant('broke'))), 402, 'billing_error', 'insufficient_balance');
+});
+
+scenario('anthropic 403', async () => {
+  refusedByAnthropic(await raises(Anthropic.PermissionDeniedError, () => message(ant('scoped'))), 403, 'permission_error', 'model_not_allowed');
+});
+
+scenario('anthropic 400', async () => {
+  const e = await raises(Anthropic.BadRequestError, () => message(ant(), { model: 'no-such-model' }));
+  refusedByAnthropic(e, 400, 'invalid_request_error', 'unknown_model_pricing');
+  const passed = await raises(Anthropic.BadRequestError, () => message(ant(), { text: 'hello mock:error=context_length' }));
+  equal(passed.error.error.type, 'invalid_request_error');
+});
+
+scenario('anthropic 429', async () => {
+  const client = ant('rpm_anthropic');
+  await message(client);
+  const e = await raises(Anthropic.RateLimitError, () => message(client));
+  refusedByAnthropic(e, 429, 'rate_limit_error', 'rate_limited_rpm');
+  const after = e.headers.get('retry-after');
+  check(after >= 1 && after <= 61, `retry-after ${after}`);
+});
+
+scenario('anthropic 502', async () => {
+  const e = await raises(Anthropic.InternalServerError, () => message(ant(), { model: models.broken_claude[0], text: 'hello mock:status=500' }));
+  refusedByAnthropic(e, 502, 'api_error', 'upstream_error');
+});
+
+scenario('anthropic 502 stream', async () => {
+  const broken = () => all(message(ant(), { model: models.broken_claude[1], text: 'hello mock:status=529', stream: true }));
+  refusedByAnthropic(await raises(Anthropic.InternalServerError, broken), 502, 'api_error', 'upstream_error');
+});
+
+scenario('anthropic 503', async () => {
+  const e = await untilDown(Anthropic.InternalServerError, () => message(ant(), { model: models.down_claude }));
+  refusedByAnthropic(e, 503, 'api_error', 'no_healthy_upstream');
+});
+
+scenario('anthropic retries 429', async () => {
+  const count = counted();
+  await waited(message(ant('tpm_anthropic'), { text: 'hello mock:out=60;gap=1s', max_tokens: 60000, stream: true }), async () => {
+    check((await message(ant('tpm_anthropic', { retries: 2, count }), { max_tokens: 3000 })).content[0].text, 'no text');
+  });
+  equal(count.n, 2, 'requests');
+});
+
+scenario('anthropic does not retry 402 and 403', async () => {
+  for (const [key, status] of [['broke', 402], ['scoped', 403]]) {
+    const count = counted();
+    equal((await raises(Anthropic.APIError, () => message(ant(key, { retries: 2, count })))).status, status);
+    equal(count.n, 1, `requests of a ${status}`);
+  }
+});
+
+// fetch
+
+scenario('fetch stream', async () => {
+  const res = await fetch(`${url}/v1/openai/chat/completions`, {
+    method: 'POST',
+    headers: { Authorization: `Bearer ${keys.ok}`, 'Content-Type': 'application/json', Accept: 'text/event-stream' },
+    body: JSON.stringify({ model: 'gpt-4o', messages: [{ role: 'user', content: 'Stream a tiny haiku.' }], stream: true }),
+  });
+  equal(res.status, 200);
+  equal([res.headers.get('cache-control'), res.headers.get('x-accel-buffering')], ['no-cache', 'no'], 'headers');
+  const text = await res.text();
+  check(text.startsWith('data: {') && text.endsWith('data: [DONE]\n\n'), text);
+});
+
+const version = (name) => JSON.parse(readFileSync(`../node_modules/${name}/package.json`)).version;
+console.log(JSON.stringify({ versions: { node: process.version, openai: version(process.argv[2]), '@anthropic-ai/sdk': version('@anthropic-ai/sdk') } }));
+await main();
