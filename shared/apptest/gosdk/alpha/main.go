@@ -1,0 +1,282 @@
+// Command alpha drives a relay with the version of openai-go that the documented Go
+// sample was written for (see printed): the last ones with openai.F, of which this one
+// keeps the /v1 of a base URL without a slash at its end.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/openai/openai-go"
+	"github.com/openai/openai-go/option"
+	"github.com/openai/openai-go/packages/ssestream"
+	"github.com/openai/openai-go/shared"
+)
+
+var (
+	p   = load()
+	ctx = context.Background()
+)
+
+func client(key string, more ...option.RequestOption) *openai.Client {
+	if token, ok := p.Keys[key]; ok {
+		key = token
+	}
+	return openai.NewClient(append([]option.RequestOption{option.WithAPIKey(key), option.WithBaseURL(p.URL + "/v1"), option.WithMaxRetries(0)}, more...)...)
+}
+
+func ask(model, text string) openai.ChatCompletionNewParams {
+	return openai.ChatCompletionNewParams{Model: openai.F(model), Messages: openai.F([]openai.ChatCompletionMessageParamUnion{openai.UserMessage(text)})}
+}
+
+func chat(c *openai.Client, params openai.ChatCompletionNewParams) *openai.ChatCompletion {
+	r, err := c.Chat.Completions.New(ctx, params)
+	if err != nil {
+		failf("%v", err)
+	}
+	return r
+}
+
+func read(s *ssestream.Stream[openai.ChatCompletionChunk]) (chunks []openai.ChatCompletionChunk) {
+	defer func() { _ = s.Close() }()
+	for s.Next() {
+		chunks = append(chunks, s.Current())
+	}
+	must(s.Err())
+	return chunks
+}
+
+// members are those of an error body. This version of the SDK reads them from the
+// body's top level, where no provider has them, and leaves its own fields empty.
+type members struct {
+	Message, Type, Param string
+	Code                 any
+}
+
+func body(e *openai.Error) members {
+	var b struct{ Error members }
+	must(json.Unmarshal([]byte(e.JSON.RawJSON()), &b))
+	return b.Error
+}
+
+// refused gives the typed error of a call that must be refused so.
+func refused(err error, status int, kind, code string) *openai.Error {
+	var e *openai.Error
+	if !errors.As(err, &e) {
+		failf("got %v, want a typed error", err)
+	}
+	equal(e.StatusCode, status, "status")
+	equal(body(e).Type, kind, "type")
+	equal(e.Response.Header.Get("x-relay-error"), code, "x-relay-error")
+	check(isRequestID(e.Response.Header.Get("x-request-id")), "no x-request-id")
+	return e
+}
+
+func fails(c *openai.Client, params openai.ChatCompletionNewParams) error {
+	_, err := c.Chat.Completions.New(ctx, params)
+	return err
+}
+
+func failsStream(c *openai.Client, params openai.ChatCompletionNewParams) error {
+	s := c.Chat.Completions.NewStreaming(ctx, params)
+	for s.Next() {
+	}
+	return s.Err()
+}
+
+func counted(n *atomic.Int64) option.RequestOption {
+	return option.WithMiddleware(func(r *http.Request, next option.MiddlewareNext) (*http.Response, error) {
+		n.Add(1)
+		return next(r)
+	})
+}
+
+func tools(params openai.ChatCompletionNewParams) openai.ChatCompletionNewParams {
+	params.Tools = openai.F([]openai.ChatCompletionToolParam{{
+		Type: openai.F(openai.ChatCompletionToolTypeFunction),
+		Function: openai.F(shared.FunctionDefinitionParam{
+			Name: openai.String("get_weather"), Description: openai.String("Weather of a city"),
+			Parameters: openai.F(shared.FunctionParameters{"type": "object", "properties": map[string]any{"city": map[string]any{"type": "string"}}, "required": []string{"city"}}),
+		}),
+	}})
+	return params
+}
+
+func main() {
+	version := "unknown"
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, m := range info.Deps {
+			if m.Path == "github.com/openai/openai-go" {
+				version = m.Version
+			}
+		}
+	}
+	m := p.Models
+	harness([]scenario{
+		{"openai plain", func() {
+			var raw *http.Response
+			r, err := client("ok").Chat.Completions.New(ctx, ask(m.Chat, hello), option.WithResponseInto(&raw))
+			must(err)
+			equal(r.Model, m.Chat, "model")
+			check(r.Choices[0].Message.Content != "", "no content")
+			equal(string(r.Choices[0].FinishReason), "stop", "finish_reason")
+			equal(r.Usage.CompletionTokens, 12, "completion_tokens")
+			check(isRequestID(raw.Header.Get("x-request-id")), "no x-request-id")
+		}},
+		{"openai stream", func() {
+			var text strings.Builder
+			chunks := read(client("ok").Chat.Completions.NewStreaming(ctx, ask(m.Chat, hello)))
+			for _, c := range chunks {
+				text.WriteString(c.Choices[0].Delta.Content) // unguarded
+				equal(c.Model, m.Chat, "model")
+			}
+			check(len(chunks) >= 12, fmt.Sprint(len(chunks), " chunks"))
+			equal(text.String(), chat(client("ok"), ask(m.Chat, hello)).Choices[0].Message.Content, "text")
+		}},
+		{"openai stream with usage", func() {
+			params := ask(m.Chat, hello)
+			params.StreamOptions = openai.F(openai.ChatCompletionStreamOptionsParam{IncludeUsage: openai.Bool(true)})
+			acc := openai.ChatCompletionAccumulator{}
+			chunks := read(client("ok").Chat.Completions.NewStreaming(ctx, params))
+			for i, c := range chunks {
+				check(acc.AddChunk(c), "the accumulator refuses a chunk")
+				equal(len(c.Choices) == 0, i == len(chunks)-1, "an empty chunk, and only at the end")
+			}
+			equal(acc.Usage.CompletionTokens, 12, "completion_tokens")
+		}},
+		{"openai tools", func() {
+			r := chat(client("ok"), tools(ask(m.Chat, weather+" mock:tools=1")))
+			equal(string(r.Choices[0].FinishReason), "tool_calls", "finish_reason")
+			call := r.Choices[0].Message.ToolCalls[0]
+			equal(call.Function.Name, "get_weather", "name")
+			check(cities(call.Function.Arguments), call.Function.Arguments)
+			params := tools(ask(m.Chat, weather))
+			params.Messages.Value = append(params.Messages.Value, r.Choices[0].Message, openai.ToolMessage(call.ID, `{"celsius": 21}`))
+			r = chat(client("ok"), params)
+			equal(string(r.Choices[0].FinishReason), "stop", "finish_reason")
+			check(r.Choices[0].Message.Content != "", "no answer to the tool's result")
+		}},
+		{"openai tools stream", func() {
+			acc := openai.ChatCompletionAccumulator{}
+			for _, c := range read(client("ok").Chat.Completions.NewStreaming(ctx, tools(ask(m.Chat, weather+" mock:tools=1")))) {
+				check(acc.AddChunk(c), "the accumulator refuses a chunk")
+			}
+			call := acc.Choices[0].Message.ToolCalls[0]
+			equal(call.Function.Name, "get_weather", "name")
+			check(cities(call.Function.Arguments), call.Function.Arguments)
+			equal(string(acc.Choices[0].FinishReason), "tool_calls", "finish_reason")
+		}},
+		{"openai models", func() {
+			c := client("ok")
+			page, err := c.Models.List(ctx)
+			must(err)
+			seen := map[string]bool{}
+			for _, model := range page.Data {
+				seen[model.ID] = true
+			}
+			check(seen[m.Chat] && seen[m.ClaudeID], "a model is not listed")
+			one, err := c.Models.Get(ctx, m.Chat)
+			must(err)
+			equal(one.ID, m.Chat, "id")
+		}},
+		{"openai pinned base url", func() {
+			check(chat(client("ok", option.WithBaseURL(p.URL+"/v1/openai")), ask(m.Chat, hello)).Choices[0].Message.Content != "", "no content")
+		}},
+		{"openai 401 unknown key", func() {
+			for _, key := range []string{p.Keys["ok"][:len(p.Keys["ok"])-6] + "000000", "sk-nothing"} {
+				refused(fails(client(key), ask(m.Chat, hello)), 401, "authentication_error", "invalid_api_key")
+			}
+		}},
+		{"openai 401 disabled key", func() {
+			refused(fails(client("disabled"), ask(m.Chat, hello)), 401, "authentication_error", "key_disabled")
+		}},
+		{"openai 402", func() {
+			e := refused(fails(client("broke"), ask(m.Chat, hello)), 402, "insufficient_quota", "insufficient_balance")
+			check(strings.HasPrefix(body(e).Message, "Insufficient credit balance: balance too low"), body(e).Message)
+		}},
+		{"openai 403 key scope", func() {
+			refused(fails(client("scoped"), ask(m.Chat, hello)), 403, "permission_error", "model_not_allowed")
+		}},
+		{"openai 403 group", func() {
+			refused(fails(client("narrow"), ask(m.Chat, hello)), 403, "permission_error", "group_not_allowed")
+		}},
+		{"openai 400 unknown model", func() {
+			e := refused(fails(client("ok"), ask("no-such-model", hello)), 400, "invalid_request_error", "unknown_model_pricing")
+			equal(body(e).Param, "model", "param")
+		}},
+		{"openai 400 from upstream", func() {
+			var e *openai.Error
+			check(errors.As(fails(client("ok"), ask(m.Chat, "hello mock:error=context_length")), &e), "no typed error")
+			equal(e.StatusCode, 400, "status")
+			equal(body(e).Type, "invalid_request_error", "type")
+		}},
+		{"openai 429", func() {
+			c := client("rpm_openai")
+			chat(c, ask(m.Chat, hello))
+			e := refused(fails(c, ask(m.Chat, hello)), 429, "rate_limit_error", "rate_limited_rpm")
+			after := e.Response.Header.Get("retry-after")
+			n, err := strconv.Atoi(after)
+			check(err == nil && n >= 1 && n <= 61, "retry-after "+after)
+			equal(body(e).Message, "Rate limit exceeded (rpm). Retry after "+after+"s.", "message")
+			equal(body(e).Code, any(429.0), "code")
+		}},
+		{"openai 429 provider paused", func() {
+			refused(fails(client("ok"), ask(m.Paused, hello)), 429, "rate_limit_error", "provider_paused")
+		}},
+		{"openai 502", func() {
+			refused(fails(client("ok"), ask(m.Broken[0], "hello mock:status=500")), 502, "upstream_error", "upstream_error")
+		}},
+		{"openai 502 stream", func() {
+			refused(failsStream(client("ok"), ask(m.Broken[1], "hello mock:status=500")), 502, "upstream_error", "upstream_error")
+		}},
+		{"openai 503 all down", func() {
+			// 502 while the only route is tried, 503 once its breaker is open.
+			for range 10 {
+				err := fails(client("ok"), ask(m.Down, hello))
+				var e *openai.Error
+				if errors.As(err, &e) && e.StatusCode == 502 {
+					continue
+				}
+				refused(err, 503, "server_error", "no_healthy_upstream")
+				return
+			}
+			failf("never 503")
+		}},
+		{"openai 503 no provider keys", func() {
+			e := refused(fails(client("ok"), ask(m.Keyless, hello)), 503, "server_error", "no_provider_keys")
+			check(strings.Contains(body(e).Message, "No active API keys"), body(e).Message)
+		}},
+		{"openai retries 429", func() {
+			// The first request keeps the whole minute of tokens as long as it runs.
+			first := ask(m.Chat, "hello mock:out=60;gap=1s")
+			first.MaxTokens = openai.Int(60000)
+			s := client("tpm_openai").Chat.Completions.NewStreaming(ctx, first)
+			check(s.Next(), "the first request has no answer")
+			defer func() { _ = s.Close() }()
+			var n atomic.Int64
+			second := ask(m.Chat, hello)
+			second.MaxTokens = openai.Int(3000)
+			start := time.Now()
+			chat(client("tpm_openai", option.WithMaxRetries(2), counted(&n)), second)
+			equal(n.Load(), 2, "requests")
+			check(time.Since(start) >= time.Second, "the retry did not wait")
+		}},
+		{"openai does not retry 402 and 403", func() {
+			for key, status := range map[string]int{"broke": 402, "scoped": 403} {
+				var n atomic.Int64
+				var e *openai.Error
+				check(errors.As(fails(client(key, option.WithMaxRetries(2), counted(&n)), ask(m.Chat, hello)), &e), "no typed error")
+				equal(e.StatusCode, status, "status")
+				equal(n.Load(), 1, "requests")
+			}
+		}},
+	}, map[string]string{"openai-go": version})
+}
