@@ -151,7 +151,7 @@ func (p *process) name() string {
 
 // open claims what is this process's own and wires the parts.
 func (p *process) open(ctx context.Context) error {
-	dir, err := journal.Claim(ctx, p.c.DataDir)
+	dir, err := p.claimFolder(ctx)
 	if err != nil {
 		return err
 	}
@@ -181,6 +181,18 @@ func (p *process) open(ctx context.Context) error {
 			"sent_unknown", rec.SentUnknown, "torn_bytes", rec.TornBytes)
 	}
 	return p.wire()
+}
+
+// claimFolder takes the data folder, once a process that has it has ended.
+func (p *process) claimFolder(ctx context.Context) (*journal.Dir, error) {
+	once, cancel := context.WithCancel(ctx)
+	cancel()
+	dir, err := journal.Claim(once, p.c.DataDir)
+	if errors.Is(err, journal.ErrInUse) {
+		p.log.Warn("waiting for the data folder: another process is using it", "folder", p.c.DataDir)
+		return journal.Claim(ctx, p.c.DataDir)
+	}
+	return dir, err
 }
 
 // waitForSchema waits for admin to migrate; proxies never do.
