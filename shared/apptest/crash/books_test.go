@@ -41,8 +41,8 @@ func (c *tally) String() string {
 // faults is how many differences are printed.
 const faults = 20
 
-// compare checks every request of the load by its marker and by its request id. The
-// proxies are at rest.
+// compare checks every request of the load by its marker and by its request id, and
+// fails the test where meter and books differ. The proxies are at rest.
 func (l *load) compare() *tally {
 	w := l.w
 	w.t.Helper()
@@ -98,6 +98,9 @@ func (l *load) compare() *tally {
 	}
 	for marker := range metered {
 		fault(&c.wrong, "the provider got %s, which no client sent", marker)
+	}
+	if n := c.lost + c.doubled + c.wrong; n > 0 {
+		w.t.Errorf("the books differ in %d places: lost %d, doubled %d, wrong %d", n, c.lost, c.doubled, c.wrong)
 	}
 	return c
 }
@@ -176,12 +179,4 @@ func units(u *mockllm.Units) (v usage.Units) {
 	v[usage.Output] = u.Output - u.Reasoning
 	v[usage.Reasoning] = u.Reasoning
 	return v
-}
-
-// clean fails the test unless the books are.
-func (c *tally) clean(w *world) {
-	w.t.Helper()
-	if c.lost+c.doubled+c.wrong > 0 {
-		w.t.Errorf("lost %d, doubled %d, wrong %d", c.lost, c.doubled, c.wrong)
-	}
 }
