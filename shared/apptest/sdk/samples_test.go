@@ -113,6 +113,7 @@ func testSamples(t *testing.T, w *world, x *tools) {
 		}
 		expect(t, run(t, env, 0, x.Go(t, "alpha", "./printed", map[string]string{printed: file})), someText)
 	})
+	readme(t, x, env, fill.Replace, python, scripts)
 	files, err := os.ReadDir(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -120,6 +121,57 @@ func testSamples(t *testing.T, w *world, x *tools) {
 	for _, f := range files {
 		if !used[f.Name()] {
 			t.Errorf("%s is a sample that nothing runs", f.Name())
+		}
+	}
+}
+
+var fence = regexp.MustCompile("(?ms)^```(\\w*)\n(.*?)^```$")
+
+// readme runs the README's own snippets.
+func readme(t *testing.T, x *tools, env []string, fill func(string) string, python, scripts string) {
+	page, err := os.ReadFile(filepath.Join(x.root, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := map[string]int{}
+	for _, m := range fence.FindAllStringSubmatch(string(page), -1) {
+		language, text := m[1], fill(m[2])
+		if language == "" && strings.HasPrefix(text, "curl ") {
+			language = "curl"
+		}
+		name := "README " + language + " " + strconv.Itoa(seen[language])
+		file := filepath.Join(scripts, strings.ReplaceAll(name, " ", "-"))
+		var program []string
+		want := someText
+		switch language {
+		case "curl":
+			file, want, program = file+".sh", `^\{.*(chat\.completion|"success":true)`, []string{"bash"}
+		case "python":
+			file, program = file+".py", []string{python, "-B"}
+		case "js":
+			file, program = file+".mjs", []string{"node"}
+		case "go":
+			file += ".go"
+		default:
+			continue
+		}
+		seen[language]++
+		t.Run(name, func(t *testing.T) {
+			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if language == "go" {
+				main := filepath.Join(x.folder("gosdk"), "current/readme/main.go") // exists in the overlay only
+				program = []string{x.Go(t, "current", "./readme", map[string]string{main: file})}
+			} else {
+				program = append(program, file)
+			}
+			expect(t, run(t, env, 0, program[0], program[1:]...), want)
+		})
+	}
+	for _, language := range []string{"curl", "python", "js", "go"} {
+		if seen[language] == 0 {
+			t.Errorf("the README has no snippet in %s", language)
 		}
 	}
 }

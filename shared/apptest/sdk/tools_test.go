@@ -131,6 +131,25 @@ func (x *tools) prepared(t *testing.T, name string, files []string, fill func(di
 	return dir
 }
 
+// noIndex is the one line that says why a suite has no packages: with the last error
+// that the installer printed.
+func noIndex(suite, lock string, err error) error {
+	last := ""
+	for text := range strings.Lines(err.Error()) {
+		text = strings.TrimSpace(text)
+		if l := strings.ToLower(text); strings.HasPrefix(l, "error") || strings.HasPrefix(l, "npm error") {
+			last = text
+			if strings.Contains(l, "failed") {
+				break // the advice after it says less
+			}
+		}
+	}
+	if last == "" {
+		last = strings.Join(strings.Fields(err.Error()), " ")
+	}
+	return fmt.Errorf("the %s suites cannot run: no package index gives the packages locked in %s: %s", suite, lock, last)
+}
+
 // Python gives the interpreter of a virtual environment with the locked packages.
 func (x *tools) Python(t *testing.T) string {
 	t.Helper()
@@ -147,7 +166,7 @@ func (x *tools) Python(t *testing.T) string {
 		_, err := command(ctx, dir, os.Environ(), filepath.Join(dir, "venv/bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
 			"--no-input", "--only-binary", ":all:", "--require-hashes", "-r", lock)
 		if err != nil {
-			return fmt.Errorf("the Python suites cannot run: no package index gives the locked packages of shared/apptest/python/requirements.txt: %w", err)
+			return noIndex("Python", "shared/apptest/python/requirements.txt", err)
 		}
 		return nil
 	})
@@ -181,7 +200,7 @@ func (x *tools) Node(t *testing.T) string {
 			}
 		}
 		if _, err := command(ctx, dir, os.Environ(), "npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts"); err != nil {
-			return fmt.Errorf("the Node suites cannot run: no package index gives the locked packages of shared/apptest/node/package-lock.json: %w", err)
+			return noIndex("Node", "shared/apptest/node/package-lock.json", err)
 		}
 		return nil
 	})
@@ -211,7 +230,7 @@ func (x *tools) Go(t *testing.T, module, pkg string, overlay map[string]string) 
 	defer cancel()
 	env := append(os.Environ(), "GOWORK=off", "GOFLAGS=-mod=readonly -buildvcs=false")
 	if _, err := command(ctx, filepath.Join(x.folder("gosdk"), module), env, "go", append(args, pkg)...); err != nil {
-		t.Fatalf("the Go suite cannot be built: %v", err)
+		t.Fatalf("the Go suite cannot be built (is the module proxy reachable?): %v", err)
 	}
 	return out
 }
