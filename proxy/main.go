@@ -203,8 +203,10 @@ func (p *process) waitForSchema(ctx context.Context) error {
 		switch {
 		case err == nil && state == store.SchemaReady:
 			return nil
-		case err == nil && (state == store.SchemaNewer || state == store.SchemaForeign):
-			return fmt.Errorf("cannot use this database: %s", state)
+		case err == nil && state == store.SchemaNewer:
+			return errors.New("cannot use this database: the schema is newer than this program, use the version that migrated it")
+		case err == nil && state == store.SchemaForeign:
+			return errors.New("cannot use this database: it holds tables of something else, give Token Relay one of its own")
 		}
 		if time.Since(said) > 5*time.Second {
 			said = time.Now()

@@ -49,7 +49,7 @@ func Open(_ context.Context, url string, o Options) (*DB, error) {
 	config, err := pgxpool.ParseConfig(url)
 	if err != nil {
 		// The error of pgx hides the password but shows the rest; neither helps.
-		return nil, errors.New("cannot open the database: the URL is not a postgres:// one")
+		return nil, errors.New("cannot open the database: RELAY_DATABASE_URL is not a postgres:// URL")
 	}
 	d := &DB{timeout: o.Timeout, leaseTTL: o.LeaseTTL, maxRequest: o.MaxRequest}
 	if d.timeout <= 0 || d.timeout > 3*time.Second {

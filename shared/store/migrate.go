@@ -80,7 +80,7 @@ const lockMigrate = 0x746f6b656e // "token"
 func Migrate(ctx context.Context, url string) error {
 	config, err := pgx.ParseConfig(url)
 	if err != nil {
-		return errors.New("cannot migrate: the URL is not a postgres:// one")
+		return errors.New("cannot migrate: RELAY_DATABASE_URL is not a postgres:// URL")
 	}
 	configure(config, "tokenrelay migrate", 3*time.Second)
 	// Steps may take longer than a request's statements; waiting for a lock may not.
@@ -115,8 +115,11 @@ func Migrate(ctx context.Context, url string) error {
 	if err != nil {
 		return fmt.Errorf("cannot migrate: %w", err)
 	}
-	if state == SchemaNewer || state == SchemaForeign {
-		return fmt.Errorf("cannot migrate: the schema is %s", state)
+	switch state {
+	case SchemaNewer:
+		return errors.New("cannot migrate: the schema is newer than this program, use the version that migrated it")
+	case SchemaForeign:
+		return errors.New("cannot migrate: the database holds tables of something else, give Token Relay one of its own")
 	}
 	if state == SchemaMissing {
 		_, err := conn.Exec(ctx, `CREATE TABLE schema_migration (
