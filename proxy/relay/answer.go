@@ -7,22 +7,26 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"tokenrelay/proxy/protocol"
 	"tokenrelay/shared/apierr"
 	"tokenrelay/shared/reqid"
 )
 
 // Header names in their canonical form, so that setting them folds nothing.
 var (
-	hdrRequestID  = []byte("X-Request-Id")
-	hdrRelayError = []byte("X-Relay-Error")
-	hdrRetryAfter = []byte("Retry-After")
-	hdrBuffering  = []byte("X-Accel-Buffering")
-	hdrCache      = []byte("Cache-Control")
-	hdrClamped    = []byte("X-Relay-Max-Tokens-Clamped")
-	valNo         = []byte("no")
-	valNoCache    = []byte("no-cache")
-	typeJSON      = []byte("application/json")
-	typeEvents    = []byte("text/event-stream; charset=utf-8")
+	hdrRequestID   = []byte("X-Request-Id")
+	hdrAnthropicID = []byte("Request-Id")
+	hdrShouldRetry = []byte("X-Should-Retry")
+	hdrRelayError  = []byte("X-Relay-Error")
+	hdrRetryAfter  = []byte("Retry-After")
+	hdrBuffering   = []byte("X-Accel-Buffering")
+	hdrCache       = []byte("Cache-Control")
+	hdrClamped     = []byte("X-Relay-Max-Tokens-Clamped")
+	valFalse       = []byte("false")
+	valNo          = []byte("no")
+	valNoCache     = []byte("no-cache")
+	typeJSON       = []byte("application/json")
+	typeEvents     = []byte("text/event-stream; charset=utf-8")
 )
 
 // reply writes a buffered answer. The answer's memory and the response's change
@@ -61,6 +65,9 @@ func (x *Exchange) dropRequest() {
 
 func (x *Exchange) commonFields(resp *fasthttp.Response) {
 	resp.Header.SetCanonical(hdrRequestID, x.requestID())
+	if x.match.Family == protocol.FamilyAnthropic {
+		resp.Header.SetCanonical(hdrAnthropicID, x.requestID()) // where its SDKs look
+	}
 	if x.admitted {
 		x.limitFields(resp)
 		if x.ticket.Clamped {
@@ -88,6 +95,9 @@ func (x *Exchange) answerError(e *apiError) {
 
 func errorFields(resp *fasthttp.Response, e *apiError) {
 	resp.Header.SetCanonical(hdrRelayError, []byte(e.Code))
+	if e.Status == fasthttp.StatusTooManyRequests && e.RetryAfter == 0 {
+		resp.Header.SetCanonical(hdrShouldRetry, valFalse) // SDKs would try twice more for nothing
+	}
 	if e.RetryAfter > 0 {
 		var n [20]byte
 		resp.Header.SetCanonical(hdrRetryAfter, strconv.AppendInt(n[:0], int64(e.RetryAfter), 10))

@@ -30,6 +30,7 @@ func (x *Exchange) models() *apiError {
 			return apierr.New(apierr.NotFound, "The model '"+string(x.match.Param)+"' does not exist or is not available to this key.").WithParam("model")
 		}
 		info := modelInfo(m)
+		info.ID = string(x.match.Param) // an alias is answered by the name that was asked for
 		if messages {
 			x.out = anthropic.AppendModel(x.out[:0], &info)
 		} else {
