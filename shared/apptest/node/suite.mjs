@@ -309,7 +309,7 @@ scenario('anthropic models', async () => {
   for (const base of bases) {
     const list = await all(ant('ok', { base }).models.list({ limit: 1000 }));
     check(list.some((m) => m.id === models.claude_id), `${models.claude_id} is not among ${list.length} models`);
-    equal((await ant('ok', { base }).models.retrieve(models.claude)).id, models.claude_id);
+    equal((await ant('ok', { base }).models.retrieve(models.claude)).id, models.claude);
   }
 });
 

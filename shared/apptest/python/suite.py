@@ -339,7 +339,7 @@ def _():
         models = list(ant(base=base).models.list(limit=1000))
         check(any(m.id == CLAUDE_ID for m in models), f"{CLAUDE_ID} is not among {len(models)} models")
         check(all(m.type == "model" for m in models), "type")
-        equal(ant(base=base).models.retrieve(CLAUDE).id, CLAUDE_ID)
+        equal(ant(base=base).models.retrieve(CLAUDE).id, CLAUDE)
 
 
 def refused_by_anthropic(error, status, kind, code):
