@@ -27,10 +27,15 @@ run: build ## start everything in the foreground, with Postgres and a demo key
 # Packages whose goroutines meet in shared state, cheap enough to run twice.
 RACE := ./proxy/live/... ./proxy/lease/... ./proxy/catalog/... ./proxy/feed/... ./proxy/journal/... ./proxy/ship/... ./shared/obs/...
 
+# Packages that run the real programs: one after another, so that none measures
+# another's load, and never from the test cache, which does not see the programs.
+REAL := ./shared/apptest ./shared/apptest/crash ./shared/apptest/fleet ./shared/apptest/sdk ./scripts/run ./admin
+
 .PHONY: test
-test: check ## everything that must hold: shape first, then all tests, then race on the concurrent packages
-	$(GO) test -timeout 15m ./...
-	$(GO) test -race -timeout 10m $(RACE)
+test: check ## everything that must hold: shape, unit tests, race on the concurrent packages, the real programs
+	$(GO) test -timeout 10m $$($(GO) list ./... | grep -vxF "$$($(GO) list $(REAL))")
+	$(GO) test -race -short -timeout 10m $(RACE)
+	$(GO) test -count=1 -p 1 -timeout 15m $(REAL)
 
 .PHONY: check
 check: ## formatting, vet and the shape of the repository (seconds)
