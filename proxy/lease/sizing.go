@@ -38,6 +38,9 @@ func (s *sizing) need(hold money.Amount) {
 	s.typical += (hold - s.typical) / 8
 }
 
+// begin notes a new lease: what is spent of it counts from now.
+func (s *sizing) begin(now int64, lease int64) { s.tickAt, s.spent, s.lease = now, 0, lease }
+
 func (s *sizing) tick(now int64, spent, held money.Amount, lease int64) {
 	if s.tickAt != 0 && s.lease == lease && now > s.tickAt {
 		dt := float64(now-s.tickAt) / float64(time.Second)

@@ -14,11 +14,10 @@ func TestTargetOfAYoungWallet(t *testing.T) {
 	const perSecond = money.Amount(100_000_000)
 	run := func(seconds int, spent func(second int) money.Amount) money.Amount {
 		var s sizing
+		s.begin(int64(time.Second), 7)
 		sum := money.Amount(0)
-		for i := range seconds + 1 {
-			if i > 0 {
-				sum += spent(i)
-			}
+		for i := 1; i <= seconds; i++ {
+			sum += spent(i)
 			s.tick(int64(i+1)*int64(time.Second), sum, 0, 7)
 		}
 		return s.target()

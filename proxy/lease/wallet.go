@@ -356,6 +356,7 @@ func (w *Wallet) granted(a *action, g *store.Grant, now int64) {
 		return
 	}
 	if w.cur.Load() != l {
+		w.size.begin(now, l.id)
 		w.cur.Store(l)
 		w.m.activate(w)
 		w.lastUse = now
