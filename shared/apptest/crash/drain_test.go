@@ -117,7 +117,7 @@ func TestDrainWithPostgresAway(t *testing.T) {
 	p := w.Proxy(0)
 	l := &load{w: w, name: "kept", url: p.URL, streams: 8, buffered: 4, chunks: 10, gap: 20 * time.Millisecond}
 	l.begin()
-	time.Sleep(1500 * time.Millisecond)
+	time.Sleep(2500 * time.Millisecond)
 	if err := w.Postgres.Kill(); err != nil {
 		t.Fatal(err)
 	}

@@ -114,7 +114,7 @@ func (l *load) request(worker, i int, rnd *rand.Rand) *answer {
 		text += ";gap=" + gap.String()
 		more = append(more, `"stream":true`)
 	} else {
-		text += ";delay=" + (time.Duration(rnd.Int64N(int64(10 * l.gap)))).String()
+		text += ";delay=" + time.Duration(rnd.Int64N(int64(10*l.gap))).String()
 	}
 	// Cached input costs less. A cut Chat stream has not told of it, so there what was
 	// produced could cost less than the estimate.
