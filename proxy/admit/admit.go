@@ -103,8 +103,14 @@ const dayMilli = 86_400_000
 // exactly once. An error: nothing was taken. It waits only where the wallet's lease
 // cannot cover the request, for one grant.
 func (g *Gate) Admit(in *Input, t *Ticket) *apierr.Error {
+	*t = Ticket{gate: g, key: in.Key.Live, OutputCap: in.Bound.OutputTokens}
+	err := g.admit(in, t)
+	t.note(in.Key, in.Now) // who is refused is told of its limits too
+	return err
+}
+
+func (g *Gate) admit(in *Input, t *Ticket) *apierr.Error {
 	k := in.Key
-	*t = Ticket{gate: g, key: k.Live, OutputCap: in.Bound.OutputTokens}
 	if err := Scope(k, in.Group, in.Model); err != nil {
 		return err
 	}
@@ -160,7 +166,6 @@ func (g *Gate) Admit(in *Input, t *Ticket) *apierr.Error {
 		return t.refuse(err)
 	}
 	t.open = 1
-	t.note(k, now)
 	return nil
 }
 

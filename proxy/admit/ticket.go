@@ -213,7 +213,7 @@ type Limits struct {
 	Tokens, TokensLeft, TokensReset       int64
 }
 
-// Limits are the limits as they stood right after the request was admitted.
+// Limits are the limits as they stood right after the request was admitted or refused.
 func (t *Ticket) Limits() *Limits { return &t.limits }
 
 func (t *Ticket) note(k *catalog.Key, now int64) {

@@ -68,11 +68,9 @@ func (x *Exchange) commonFields(resp *fasthttp.Response) {
 	if x.match.Family == protocol.FamilyAnthropic {
 		resp.Header.SetCanonical(hdrAnthropicID, x.requestID()) // where its SDKs look
 	}
-	if x.admitted {
-		x.limitFields(resp)
-		if x.ticket.Clamped {
-			resp.Header.SetCanonical(hdrClamped, strconv.AppendInt(x.text[:0], x.ticket.OutputCap, 10))
-		}
+	x.limitFields(resp) // none before the gate was asked
+	if x.admitted && x.ticket.Clamped {
+		resp.Header.SetCanonical(hdrClamped, strconv.AppendInt(x.text[:0], x.ticket.OutputCap, 10))
 	}
 }
 
