@@ -59,19 +59,20 @@ func (q *Queries) AuditLog(ctx context.Context, before int64, maxRows int32) ([]
 }
 
 const clientByID = `-- name: ClientByID :one
-SELECT c.id, c.name, c.group_id, c.wallet_id, c.ppm, c.active, c.profile, c.created_at, g.name AS group_name FROM client c JOIN client_group g ON g.id = c.group_id WHERE c.id = $1
+SELECT c.id, c.name, c.group_id, c.wallet_id, c.ppm, c.active, c.profile, c.created_at, c.retention_hours, g.name AS group_name FROM client c JOIN client_group g ON g.id = c.group_id WHERE c.id = $1
 `
 
 type ClientByIDRow struct {
-	ID        int64
-	Name      string
-	GroupID   int64
-	WalletID  int64
-	Ppm       int64
-	Active    bool
-	Profile   []byte
-	CreatedAt time.Time
-	GroupName string
+	ID             int64
+	Name           string
+	GroupID        int64
+	WalletID       int64
+	Ppm            int64
+	Active         bool
+	Profile        []byte
+	CreatedAt      time.Time
+	RetentionHours int32
+	GroupName      string
 }
 
 func (q *Queries) ClientByID(ctx context.Context, rowID int64) (ClientByIDRow, error) {
@@ -86,25 +87,27 @@ func (q *Queries) ClientByID(ctx context.Context, rowID int64) (ClientByIDRow, e
 		&i.Active,
 		&i.Profile,
 		&i.CreatedAt,
+		&i.RetentionHours,
 		&i.GroupName,
 	)
 	return i, err
 }
 
 const clientByName = `-- name: ClientByName :one
-SELECT c.id, c.name, c.group_id, c.wallet_id, c.ppm, c.active, c.profile, c.created_at, g.name AS group_name FROM client c JOIN client_group g ON g.id = c.group_id WHERE c.name = $1
+SELECT c.id, c.name, c.group_id, c.wallet_id, c.ppm, c.active, c.profile, c.created_at, c.retention_hours, g.name AS group_name FROM client c JOIN client_group g ON g.id = c.group_id WHERE c.name = $1
 `
 
 type ClientByNameRow struct {
-	ID        int64
-	Name      string
-	GroupID   int64
-	WalletID  int64
-	Ppm       int64
-	Active    bool
-	Profile   []byte
-	CreatedAt time.Time
-	GroupName string
+	ID             int64
+	Name           string
+	GroupID        int64
+	WalletID       int64
+	Ppm            int64
+	Active         bool
+	Profile        []byte
+	CreatedAt      time.Time
+	RetentionHours int32
+	GroupName      string
 }
 
 func (q *Queries) ClientByName(ctx context.Context, name string) (ClientByNameRow, error) {
@@ -119,6 +122,7 @@ func (q *Queries) ClientByName(ctx context.Context, name string) (ClientByNameRo
 		&i.Active,
 		&i.Profile,
 		&i.CreatedAt,
+		&i.RetentionHours,
 		&i.GroupName,
 	)
 	return i, err
@@ -625,20 +629,21 @@ func (q *Queries) ListClientKeys(ctx context.Context, clientID int64, after int6
 }
 
 const listClients = `-- name: ListClients :many
-SELECT c.id, c.name, c.group_id, c.wallet_id, c.ppm, c.active, c.profile, c.created_at, g.name AS group_name FROM client c JOIN client_group g ON g.id = c.group_id
+SELECT c.id, c.name, c.group_id, c.wallet_id, c.ppm, c.active, c.profile, c.created_at, c.retention_hours, g.name AS group_name FROM client c JOIN client_group g ON g.id = c.group_id
 WHERE c.id > $1 ORDER BY c.id LIMIT $2
 `
 
 type ListClientsRow struct {
-	ID        int64
-	Name      string
-	GroupID   int64
-	WalletID  int64
-	Ppm       int64
-	Active    bool
-	Profile   []byte
-	CreatedAt time.Time
-	GroupName string
+	ID             int64
+	Name           string
+	GroupID        int64
+	WalletID       int64
+	Ppm            int64
+	Active         bool
+	Profile        []byte
+	CreatedAt      time.Time
+	RetentionHours int32
+	GroupName      string
 }
 
 func (q *Queries) ListClients(ctx context.Context, after int64, maxRows int32) ([]ListClientsRow, error) {
@@ -659,6 +664,7 @@ func (q *Queries) ListClients(ctx context.Context, after int64, maxRows int32) (
 			&i.Active,
 			&i.Profile,
 			&i.CreatedAt,
+			&i.RetentionHours,
 			&i.GroupName,
 		); err != nil {
 			return nil, err
@@ -707,19 +713,20 @@ func (q *Queries) ListEntries(ctx context.Context, walletID int64, before int64,
 }
 
 const lockClient = `-- name: LockClient :one
-SELECT c.id, c.name, c.group_id, c.wallet_id, c.ppm, c.active, c.profile, c.created_at, g.name AS group_name FROM client c JOIN client_group g ON g.id = c.group_id WHERE c.id = $1 FOR NO KEY UPDATE OF c
+SELECT c.id, c.name, c.group_id, c.wallet_id, c.ppm, c.active, c.profile, c.created_at, c.retention_hours, g.name AS group_name FROM client c JOIN client_group g ON g.id = c.group_id WHERE c.id = $1 FOR NO KEY UPDATE OF c
 `
 
 type LockClientRow struct {
-	ID        int64
-	Name      string
-	GroupID   int64
-	WalletID  int64
-	Ppm       int64
-	Active    bool
-	Profile   []byte
-	CreatedAt time.Time
-	GroupName string
+	ID             int64
+	Name           string
+	GroupID        int64
+	WalletID       int64
+	Ppm            int64
+	Active         bool
+	Profile        []byte
+	CreatedAt      time.Time
+	RetentionHours int32
+	GroupName      string
 }
 
 func (q *Queries) LockClient(ctx context.Context, rowID int64) (LockClientRow, error) {
@@ -734,6 +741,7 @@ func (q *Queries) LockClient(ctx context.Context, rowID int64) (LockClientRow, e
 		&i.Active,
 		&i.Profile,
 		&i.CreatedAt,
+		&i.RetentionHours,
 		&i.GroupName,
 	)
 	return i, err

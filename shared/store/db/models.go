@@ -79,15 +79,29 @@ type Budget struct {
 	NotifiedAt time.Time
 }
 
+type Claim struct {
+	ClientID   int64
+	KeyDigest  []byte
+	BodyDigest []byte
+	RequestID  reqid.ID
+	Slot       int16
+	Epoch      int64
+	State      int16
+	ClaimedAt  time.Time
+	ExpiresAt  time.Time
+	Answer     []byte
+}
+
 type Client struct {
-	ID        int64
-	Name      string
-	GroupID   int64
-	WalletID  int64
-	Ppm       int64
-	Active    bool
-	Profile   []byte
-	CreatedAt time.Time
+	ID             int64
+	Name           string
+	GroupID        int64
+	WalletID       int64
+	Ppm            int64
+	Active         bool
+	Profile        []byte
+	CreatedAt      time.Time
+	RetentionHours int32
 }
 
 type ClientGroup struct {
