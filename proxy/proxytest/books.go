@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"tokenrelay/shared/money"
+	"tokenrelay/shared/reqid"
 	"tokenrelay/shared/store"
 )
 
@@ -16,16 +17,21 @@ type Books struct {
 	leased  map[int64]money.Amount // by lease
 	budgets map[store.Escrow]money.Amount
 	keys    map[[32]byte]*store.KeyRow
+	claims  map[claimID]*store.Claim
+	expires map[claimID]time.Time
 	rev     int64
 	Refused int64 // refusals counted
 	Down    bool  // the database is away
+
+	Claimed   int64         // statements about idempotency keys
+	Retention time.Duration // of answers
 }
 
 func newBooks(balance money.Amount) *Books {
 	if balance == 0 {
 		balance = 1000 * money.USD
 	}
-	return &Books{balance: balance, leased: map[int64]money.Amount{}, budgets: map[store.Escrow]money.Amount{}, keys: map[[32]byte]*store.KeyRow{}, rev: 1}
+	return &Books{balance: balance, leased: map[int64]money.Amount{}, budgets: map[store.Escrow]money.Amount{}, keys: map[[32]byte]*store.KeyRow{}, claims: map[claimID]*store.Claim{}, expires: map[claimID]time.Time{}, Retention: store.ClaimTTL, rev: 1}
 }
 
 func (b *Books) key(row *store.KeyRow) {
@@ -149,4 +155,72 @@ func (b *Books) CountRefusals(_ context.Context, _ int16, list []store.RefusalCo
 		b.Refused += c.N
 	}
 	return nil
+}
+
+type claimID struct {
+	client int64
+	key    [32]byte
+}
+
+// TakeClaim is the store's, for a single proxy.
+func (b *Books) TakeClaim(_ context.Context, r *store.ClaimRequest) (store.Claim, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.Claimed++
+	if err := b.away(); err != nil {
+		return store.Claim{}, err
+	}
+	id := claimID{r.ClientID, r.Key}
+	if c := b.claims[id]; c != nil && b.expires[id].After(r.Now) && c.RequestID != r.Gone {
+		c.Retention = b.Retention
+		return *c, nil
+	}
+	c := store.Claim{Body: r.Body, RequestID: r.RequestID, Slot: r.Slot, Epoch: r.Epoch, Retention: b.Retention}
+	b.claims[id] = &c
+	b.expires[id] = r.Now.Add(store.ClaimTTL)
+	mine := c
+	mine.Mine = true
+	return mine, nil
+}
+
+// FinishClaim is the store's.
+func (b *Books) FinishClaim(_ context.Context, client int64, key [32]byte, id reqid.ID, answer []byte) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.Claimed++
+	if c := b.claims[claimID{client, key}]; c != nil && c.RequestID == id && b.away() == nil {
+		c.Finished, c.Answer = true, append([]byte(nil), answer...)
+		if answer == nil {
+			c.Answer = nil
+		}
+	}
+	return b.away()
+}
+
+// FreeClaim is the store's.
+func (b *Books) FreeClaim(_ context.Context, client int64, key [32]byte, id reqid.ID) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.Claimed++
+	if c := b.claims[claimID{client, key}]; c != nil && c.RequestID == id && b.away() == nil {
+		delete(b.claims, claimID{client, key})
+	}
+	return b.away()
+}
+
+// Claims returns copies of all claims.
+func (b *Books) Claims() (list []store.Claim) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, c := range b.claims {
+		list = append(list, *c)
+	}
+	return list
+}
+
+// Statements is how many statements about idempotency keys there were.
+func (b *Books) Statements() int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.Claimed
 }

@@ -15,6 +15,7 @@ import (
 
 	"tokenrelay/proxy/admit"
 	"tokenrelay/proxy/catalog"
+	"tokenrelay/proxy/claim"
 	"tokenrelay/proxy/journal"
 	"tokenrelay/proxy/lease"
 	"tokenrelay/proxy/live"
@@ -26,6 +27,7 @@ import (
 	"tokenrelay/shared/money"
 	"tokenrelay/shared/obs"
 	"tokenrelay/shared/price"
+	"tokenrelay/shared/seal"
 	"tokenrelay/shared/store"
 	"tokenrelay/shared/usage"
 )
@@ -65,6 +67,7 @@ type Options struct {
 	Relay     relay.Options
 	Server    server.Options
 	IPRPM     int64
+	Now       func() time.Time    // clock of idempotency keys, default time.Now
 	Key       func(*store.KeyRow) // edits the one key
 	Quiet     bool
 }
@@ -81,6 +84,7 @@ type Kit struct {
 	Journal *journal.Journal
 	Leases  *lease.Manager
 	Live    *live.Registry
+	Claims  *claim.Book
 
 	reader *journal.Reader
 	mu     sync.Mutex // guards seen
@@ -127,7 +131,15 @@ func New(tb testing.TB, o Options) *Kit {
 	k.Leases.Start(ctx)
 	up := upstream.NewClient(upstream.Options{})
 
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	k.Claims, err = claim.New(claim.Options{Store: k.Books, Slot: 1, Epoch: 1, Secret: make([]byte, seal.KeySize), Now: o.Now, Log: obs.Discard()})
+	if err != nil {
+		tb.Fatal(err)
+	}
 	ro := o.Relay
+	ro.Claims = k.Claims
 	ro.Catalog, ro.Journal, ro.Upstream, ro.Clock, ro.Slot = k.Catalog, k.Journal, up, clock{}, 1
 	ro.Gate = admit.NewGate(admit.Options{Leases: k.Leases, Live: k.Live, IPRPM: o.IPRPM, Strict: true})
 	book := refusal.New(1, k.Books, k.Journal.Append, obs.Discard())
@@ -176,6 +188,7 @@ func New(tb testing.TB, o Options) *Kit {
 		end()
 		<-served
 		up.Close()
+		k.Claims.Close()
 		cancel()
 		k.Leases.Wait()
 		k.Catalog.Close()

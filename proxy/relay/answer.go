@@ -21,6 +21,7 @@ var (
 	hdrRetryAfter  = []byte("Retry-After")
 	hdrBuffering   = []byte("X-Accel-Buffering")
 	hdrCache       = []byte("Cache-Control")
+	hdrReplayed    = []byte("X-Relay-Replayed")
 	hdrClamped     = []byte("X-Relay-Max-Tokens-Clamped")
 	valFalse       = []byte("false")
 	valNo          = []byte("no")
@@ -35,6 +36,11 @@ func (x *Exchange) reply() {
 	resp := &x.ctx.Response
 	x.commonFields(resp)
 	resp.Header.SetContentTypeBytes(typeJSON)
+	if x.claim != nil {
+		x.claim.Begin(x.claimHead(typeJSON))
+		x.claim.Write(x.out)
+		x.claim.Done()
+	}
 	x.out = resp.SwapBody(x.out)
 }
 
@@ -43,10 +49,12 @@ func (x *Exchange) commit() {
 	resp := &x.ctx.Response
 	x.commonFields(resp)
 	resp.Header.SetContentTypeBytes(typeEvents)
-	resp.Header.SetCanonical(hdrCache, valNoCache)
-	resp.Header.SetCanonical(hdrBuffering, valNo)
+	x.streamFields(resp)
 	x.phase = waitStream
 	x.dropRequest()
+	if x.claim != nil {
+		x.claim.Begin(x.claimHead(typeEvents))
+	}
 	resp.SetBodyStream(answerBody{x}, -1)
 }
 
@@ -70,8 +78,20 @@ func (x *Exchange) commonFields(resp *fasthttp.Response) {
 	}
 	x.limitFields(resp) // none before the gate was asked
 	if x.admitted && x.ticket.Clamped {
-		resp.Header.SetCanonical(hdrClamped, strconv.AppendInt(x.text[:0], x.ticket.OutputCap, 10))
+		x.clamped(resp, x.ticket.OutputCap)
 	}
+}
+
+func (x *Exchange) clamped(resp *fasthttp.Response, n int64) {
+	if n > 0 {
+		resp.Header.SetCanonical(hdrClamped, strconv.AppendInt(x.text[:0], n, 10))
+	}
+}
+
+// streamFields are what a stream has besides.
+func (x *Exchange) streamFields(resp *fasthttp.Response) {
+	resp.Header.SetCanonical(hdrCache, valNoCache)
+	resp.Header.SetCanonical(hdrBuffering, valNo)
 }
 
 // answerError renders an error in the protocol's shape; a refusal that an upstream

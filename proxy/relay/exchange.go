@@ -9,6 +9,7 @@ import (
 	"tokenrelay/proxy/admit"
 	"tokenrelay/proxy/auth"
 	"tokenrelay/proxy/catalog"
+	"tokenrelay/proxy/claim"
 	"tokenrelay/proxy/journal"
 	"tokenrelay/proxy/meter"
 	"tokenrelay/proxy/protocol"
@@ -126,6 +127,11 @@ type state struct {
 	bytesOut       int64
 	failedInStream bool // the answer holds an error of the upstream
 
+	// Idempotency-Key (claim.go).
+	claim  *claim.Answer // this request leads it, nil = it has no key
+	follow *claim.Answer // this request follows it
+	away   bool          // the customer has left, and the request goes on without it
+
 	text [64]byte // for numbers in header fields
 
 	end meter.End
@@ -166,6 +172,7 @@ func (r *Relay) acquire(ctx *fasthttp.RequestCtx, head *Head, m *protocol.Match,
 func (r *Relay) release(x *Exchange) {
 	x.call.Close()
 	x.leaveUpstream()
+	x.leaveClaim()
 	x.req, x.ev, x.out = bound(x.req), bound(x.ev), bound(x.out)
 	x.state = state{}
 	r.pool.Put(x)

@@ -159,11 +159,12 @@ func (x *Exchange) refuse(e *apiError) {
 			x.flight.Release()
 			x.flight = nil
 		}
-		if x.key != nil && e.Status != 401 {
+		if x.key != nil && e.Status != 401 && e != errLeft {
 			r.o.Refusals.Note(x.key, x.asked, x.model != nil, x.match.Endpoint, e, x.id, time.UnixMilli(x.startedMilli))
 		}
 		r.Stats.refused(e)
 	}
+	x.claim.Fail() // behind the hold's return: whoever leads next needs it
 	x.answerError(e)
 }
 

@@ -18,6 +18,7 @@ type Head struct {
 	ContentEncoding  []byte
 	RequestID        []byte // inbound x-request-id
 	ForwardedFor     []byte // the last x-forwarded-for line
+	IdempotencyKey   []byte
 	HasLength        bool
 	HasCoding        bool // transfer-encoding
 }
@@ -29,6 +30,7 @@ var (
 	errFolded      = apierr.Invalid("", "A folded header line is not accepted.")
 	errTwoLengths  = apierr.Invalid("", "Content-Length and Transfer-Encoding exclude each other.")
 	errTwoKeys     = apierr.Invalid("", "A key header was sent twice: it is ambiguous which key is meant.")
+	errTwoIdemKeys = apierr.Invalid("Idempotency-Key", "The header Idempotency-Key was sent twice: it is ambiguous which is meant.")
 	errManyHeaders = apierr.New(apierr.HeadersTooLarge, "Too many headers.")
 )
 
@@ -65,7 +67,13 @@ func ReadHead(raw []byte, h *Head) *apierr.Error {
 			if *dst != nil && (dst == &h.Authorization || dst == &h.APIKey || dst == &h.GoogKey) {
 				return errTwoKeys
 			}
+			if dst == &h.IdempotencyKey && *dst != nil {
+				return errTwoIdemKeys
+			}
 			*dst = bytes.Trim(line[c+1:], " \t")
+			if dst == &h.IdempotencyKey && *dst == nil {
+				*dst = line[:0] // sent, and empty
+			}
 		}
 	}
 	if h.HasLength && h.HasCoding {
@@ -100,6 +108,9 @@ func (h *Head) field(name []byte) *[]byte {
 			h.HasLength = true
 		}
 	case len("x-forwarded-for"):
+		if foldEqual(name, "idempotency-key") {
+			return &h.IdempotencyKey
+		}
 		if foldEqual(name, "x-forwarded-for") {
 			return &h.ForwardedFor
 		}

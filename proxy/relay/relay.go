@@ -16,6 +16,7 @@ import (
 	"tokenrelay/proxy/admit"
 	"tokenrelay/proxy/auth"
 	"tokenrelay/proxy/catalog"
+	"tokenrelay/proxy/claim"
 	"tokenrelay/proxy/journal"
 	"tokenrelay/proxy/lease"
 	"tokenrelay/proxy/protocol"
@@ -34,6 +35,7 @@ type Options struct {
 	Journal  *journal.Journal
 	Upstream *upstream.Client
 	Refusals Refusals
+	Claims   *claim.Book
 	Clock    Clock
 	Log      *slog.Logger
 	Slot     int16 // proxy slot, in every record
@@ -113,6 +115,11 @@ func (x *Exchange) serve() *apiError {
 	}
 	if err := x.read(); err != nil {
 		return err
+	}
+	if x.head.IdempotencyKey != nil {
+		if followed, err := x.claimKey(); followed || err != nil {
+			return err
+		}
 	}
 	if err := x.resolve(); err != nil {
 		return err

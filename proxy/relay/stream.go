@@ -139,6 +139,7 @@ func (b answerBody) CloseWithError(error) error {
 	if !x.finished {
 		x.abandon(usage.Cancelled, "")
 	}
+	x.claim.Fail() // unless it is whole
 	r := x.r
 	r.release(x)
 	r.Running.Add(-1)
@@ -181,6 +182,9 @@ func (x *Exchange) pump() error {
 			x.close(a, usage.OutcomeCut)
 			return x.breakOff(usage.Failed, apierr.ErrUpstreamError)
 		}
+		if x.away {
+			return x.left(a)
+		}
 		if len(x.out) > 0 {
 			x.progress()
 			if x.flush() != nil {
@@ -204,6 +208,7 @@ func (x *Exchange) progress() {
 
 // flush writes what there is.
 func (x *Exchange) flush() error {
+	x.claim.Write(x.out)
 	n, err := x.w.Write(x.out)
 	x.bytesOut += int64(n)
 	x.out = x.out[:0]
@@ -224,6 +229,7 @@ func (x *Exchange) complete() error {
 	if len(x.out) > 0 {
 		err = x.flush()
 	}
+	x.claim.Done()
 	x.phase = waitEOF
 	x.lastRead = upstream.Now()
 	for !x.call.Done() {
@@ -243,31 +249,79 @@ func (x *Exchange) breakOff(status usage.Status, e *apiError) error {
 	x.abandon(status, e.Code)
 	x.out = apierr.AppendStreamError(x.out, x.match.Shape(), e, x.requestID())
 	_ = x.flush()
+	x.claim.Fail()
 	x.client.Abort()
 	return errBroken
 }
 
 // left ends a stream whose customer has gone: the upstream is cancelled at once and
-// what was produced is paid, or, by the key's policy, the upstream is read on for
-// the usage it will report (rulings 1.8).
+// what was produced is paid, unless somebody follows the answer or the key's policy
+// reads on for the usage that the upstream will report (rulings 1.8, 1.9).
 func (x *Exchange) left(a *usage.Attempt) error {
+	if x.goesOn() {
+		x.away, x.phase = true, waitDrain
+		x.readOn()
+	}
+	x.call.Close()
+	if x.done {
+		x.finishUnseen(a)
+		return errClientGone
+	}
 	x.out = x.out[:0]
-	if limit := x.key.DrainTokens; limit > 0 && !x.done {
-		x.phase = waitDrain
-		for !x.done {
-			k, err := x.receive()
+	x.close(a, usage.OutcomeCancelled)
+	x.abandon(usage.Cancelled, "")
+	x.claim.Fail()
+	return errClientGone
+}
+
+// goesOn says that a request whose customer has left is not given up: by the key's
+// policy, or because others with the same Idempotency-Key wait for its answer. If it
+// is given up, nobody can follow it any more.
+func (x *Exchange) goesOn() bool {
+	return x.key.DrainTokens > 0 && (x.phase == waitStream || x.phase == waitDrain) || !x.claim.Abandon()
+}
+
+// readOn reads a stream to its end, or as far as the key's policy goes, for those
+// who follow it and for its usage.
+func (x *Exchange) readOn() {
+	for !x.done {
+		if len(x.out) > 0 {
+			x.progress()
+			x.claim.Write(x.out)
 			x.out = x.out[:0]
-			u := x.answer.Progress()
-			if err != nil || k.has(protocol.ErrorEvent) || u[usage.Output] >= limit {
-				break
+			x.lastWrite = x.lastRead
+		}
+		k, err := x.receive()
+		switch {
+		case err == io.EOF && x.answer.Terminated():
+			x.done = true
+		case x.done:
+		case err != nil, k.has(protocol.ErrorEvent):
+			e := apierr.ErrUpstreamError
+			if err == errKeyCut {
+				e = apierr.ErrKeyDisabled
 			}
-			x.flight.Progress(x.charge(&u), &u)
+			x.claim.Write(apierr.AppendStreamError(nil, x.match.Shape(), e, x.requestID()))
+			return
+		}
+		if u := x.answer.Progress(); u[usage.Output] >= x.key.DrainTokens && x.claim.Abandon() {
+			return
 		}
 	}
-	x.close(a, usage.OutcomeCancelled)
-	x.call.Close()
-	x.abandon(usage.Cancelled, "")
-	return errClientGone
+}
+
+// finishUnseen settles a stream that reached its end without its customer, and gives
+// the end to those who follow.
+func (x *Exchange) finishUnseen(a *usage.Attempt) {
+	if x.claim.Followed() { // somebody has it
+		x.close(a, usage.OutcomeOK)
+		x.finish(usage.Success, 200, "")
+	} else {
+		x.close(a, usage.OutcomeCancelled)
+		x.finish(usage.Cancelled, 200, "")
+	}
+	x.claim.Write(x.out)
+	x.claim.Done()
 }
 
 // brokenBy ends a stream whose code failed.
@@ -277,5 +331,6 @@ func (x *Exchange) brokenBy(p any) {
 	if !x.finished {
 		x.abandon(usage.Failed, apierr.ProxyError)
 	}
+	x.claim.Fail()
 	x.client.Abort()
 }

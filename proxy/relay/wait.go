@@ -63,25 +63,49 @@ func (x *Exchange) Tick(now int64) error {
 	if x.key.Live.Cut() == live.CutNow {
 		return errKeyCut
 	}
-	if x.phase == waitDrain {
-		return nil
+	if x.phase == waitDrain || x.away {
+		return x.tickAway(now)
 	}
+	gone := false
 	switch x.client.Look() {
 	case Gone:
-		return errClientGone
+		gone = true
 	case HalfClosed:
 		// It may only have finished sending. A heartbeat tells: a closed socket
 		// answers it with a reset.
 		if x.phase == waitStream && !x.halfProbed && x.boundary() {
 			x.halfProbed = true
-			return x.beat(now)
+			gone = x.beat(now) != nil
 		}
 	}
 	switch {
+	case gone:
 	case x.phase == waitOpening && now-x.openedAt >= holdOpening:
 		return errCommit
 	case x.phase == waitStream && now-x.lastWrite >= heartbeatAfter && x.boundary():
-		return x.beat(now)
+		gone = x.beat(now) != nil
+	}
+	if gone {
+		// A read that ends with an error is lost to TLS: who goes on says so by a flag.
+		if x.away = x.goesOn(); !x.away {
+			return errClientGone
+		}
+	}
+	return nil
+}
+
+// tickAway looks after a request whose customer has left: those who follow it get
+// the heartbeats, and when they have left as well it ends.
+func (x *Exchange) tickAway(now int64) error {
+	if !x.goesOn() {
+		return errClientGone
+	}
+	if x.phase == waitOpening && now-x.openedAt >= holdOpening {
+		return errCommit
+	}
+	if x.phase != waitHead && x.phase != waitOpening && now-x.lastWrite >= heartbeatAfter && x.boundary() {
+		x.lastWrite = now
+		x.claim.Write(x.lane.heartbeat)
 	}
 	return nil
 }
@@ -92,6 +116,7 @@ func (x *Exchange) boundary() bool { return !x.oversize && len(x.out) == 0 }
 // beat writes the protocol's heartbeat.
 func (x *Exchange) beat(now int64) error {
 	x.lastWrite = now
+	x.claim.Write(x.lane.heartbeat)
 	if _, err := x.w.Write(x.lane.heartbeat); err != nil {
 		return errClientGone
 	}

@@ -6,7 +6,9 @@ package seal
 import (
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/hkdf"
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -58,6 +60,7 @@ type Place struct {
 	Table, Column string
 	Row           int64
 	Version       int32
+	Name          string // of a row that a number does not name, "" = it does
 }
 
 func (p Place) bytes() []byte {
@@ -69,7 +72,22 @@ func (p Place) bytes() []byte {
 	b = append(b, 0)
 	b = strconv.AppendInt(b, p.Row, 10)
 	b = append(b, 0)
-	return strconv.AppendInt(b, int64(p.Version), 10)
+	b = strconv.AppendInt(b, int64(p.Version), 10)
+	if p.Name != "" {
+		b = append(b, 0)
+		b = append(b, p.Name...)
+	}
+	return b
+}
+
+// Derive makes the key of one purpose from the secret key, so that keys of
+// different purposes tell nothing about each other and do not share nonces.
+func Derive(secret []byte, purpose string) ([]byte, error) {
+	key, err := hkdf.Key(sha256.New, secret, nil, "tokenrelay "+purpose, KeySize)
+	if err != nil {
+		return nil, fmt.Errorf("cannot derive the key of %s: %w", purpose, err)
+	}
+	return key, nil
 }
 
 // Seal encrypts plain for one place: nonce, ciphertext and tag in one slice that

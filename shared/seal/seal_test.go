@@ -31,10 +31,10 @@ func TestOnlyItsOwnPlaceOpens(t *testing.T) {
 		t.Fatalf("own place: %q, %v", plain, err)
 	}
 	for name, other := range map[string]Place{
-		"row":     {"provider_key", "secret", 8, 2},
-		"version": {"provider_key", "secret", 7, 3},
-		"column":  {"provider_key", "secre", 7, 2},
-		"table":   {"provider_ke", "secret", 7, 2},
+		"row":     {Table: "provider_key", Column: "secret", Row: 8, Version: 2},
+		"version": {Table: "provider_key", Column: "secret", Row: 7, Version: 3},
+		"column":  {Table: "provider_key", Column: "secre", Row: 7, Version: 2},
+		"table":   {Table: "provider_ke", Column: "secret", Row: 7, Version: 2},
 	} {
 		if _, err := b.Open(sealed, other); !errors.Is(err, ErrOpen) {
 			t.Errorf("another %s: %v", name, err)
@@ -77,6 +77,30 @@ func TestParseKey(t *testing.T) {
 	for _, text := range []string{"", "x", base64.StdEncoding.EncodeToString(raw[1:]), "not base64 at all, not base64 at all!!"} {
 		if _, err := ParseKey(text); err == nil {
 			t.Errorf("ParseKey(%q) was accepted", text)
+		}
+	}
+}
+
+// Keys of different purposes, and of different secrets, are different; the same
+// purpose gives the same key everywhere. A name is part of a place.
+func TestDerivedKeysAndNamedPlaces(t *testing.T) {
+	a, errA := Derive(bytes.Repeat([]byte{1}, KeySize), "one")
+	again, _ := Derive(bytes.Repeat([]byte{1}, KeySize), "one")
+	b, _ := Derive(bytes.Repeat([]byte{1}, KeySize), "two")
+	c, _ := Derive(bytes.Repeat([]byte{2}, KeySize), "one")
+	if errA != nil || len(a) != KeySize || !bytes.Equal(a, again) || bytes.Equal(a, b) || bytes.Equal(a, c) {
+		t.Fatalf("%v %x %x %x %x", errA, a, again, b, c)
+	}
+	x := box(t, 1)
+	at := Place{Table: "t", Column: "c", Row: 1, Version: 1, Name: "n"}
+	sealed := x.Seal([]byte("secret"), at)
+	if p, err := x.Open(sealed, at); err != nil || string(p) != "secret" {
+		t.Fatal(err)
+	}
+	for _, other := range []string{"", "m", "nn"} {
+		at.Name = other
+		if _, err := x.Open(sealed, at); !errors.Is(err, ErrOpen) {
+			t.Errorf("opens as %q", other)
 		}
 	}
 }
