@@ -7,14 +7,17 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"os/signal"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
 	"tokenrelay/proxy/admit"
 	"tokenrelay/proxy/catalog"
+	"tokenrelay/proxy/claim"
 	"tokenrelay/proxy/feed"
 	"tokenrelay/proxy/journal"
 	"tokenrelay/proxy/lease"
@@ -70,6 +73,7 @@ type process struct {
 	feed     *feed.Feed
 	upstream *upstream.Client
 	refusals *refusal.Book
+	claims   atomic.Pointer[claim.Book]
 	relay    *relay.Relay
 	server   *server.Server
 
@@ -82,7 +86,9 @@ type process struct {
 func (p *process) run(ctx context.Context, stop func()) error {
 	p.fenced = make(chan struct{})
 	p.started = p.ready.Condition("started")
-	internal, err := obs.ListenInternal(p.c.InternalListen, obs.Handler(p.metrics, p.ready))
+	inside := obs.Handler(p.metrics, p.ready)
+	inside.HandleFunc("POST "+claim.Path, p.answers)
+	internal, err := obs.ListenInternal(p.c.InternalListen, inside)
 	if err != nil {
 		return err
 	}
@@ -93,6 +99,7 @@ func (p *process) run(ctx context.Context, stop func()) error {
 	}
 	defer p.db.Close()
 	defer func() { _ = p.journal.Close() }()
+	defer p.claims.Load().Close()
 
 	// What an earlier process left goes first: its records into Postgres, then its
 	// leases back (crash points K6 … K12).
@@ -293,7 +300,15 @@ func (p *process) wire() error {
 	})
 	p.upstream = upstream.NewClient(upstream.Options{})
 	p.refusals = refusal.New(p.slot.ID, p.db, p.journal.Append, p.log)
+	book, err := claim.New(claim.Options{
+		Store: p.db, Slot: p.slot.ID, Epoch: p.slot.Epoch, Secret: p.c.SecretKey, Now: p.clock.Now, Log: p.log,
+	})
+	if err != nil {
+		return err
+	}
+	p.claims.Store(book)
 	p.relay = relay.New(relay.Options{
+		Claims:  book,
 		Catalog: p.catalog, Gate: admit.NewGate(admit.Options{Leases: p.leases, Live: p.live, IPRPM: p.c.IPRPM}),
 		Journal: p.journal, Upstream: p.upstream, Refusals: p.refusals, Clock: &p.clock, Log: p.log, Slot: p.slot.ID,
 		FirstByteTimeout: p.c.FirstByteTimeout, StreamStartTimeout: p.c.StreamStartTimeout, IdleTimeout: p.c.IdleTimeout,
@@ -308,6 +323,16 @@ func (p *process) wire() error {
 	}
 	p.register()
 	return nil
+}
+
+// answers serves the answers of idempotency keys to the other proxies.
+func (p *process) answers(w http.ResponseWriter, r *http.Request) {
+	book := p.claims.Load()
+	if book == nil {
+		http.Error(w, "starting", http.StatusServiceUnavailable)
+		return
+	}
+	book.ServeHTTP(w, r)
 }
 
 // drain is the end in order: load balancers are told and given time, new work is
@@ -331,6 +356,9 @@ func (p *process) drain(ctx context.Context, endShip func(), running *sync.WaitG
 		p.log.Warn("connections were still open", "error", err)
 	}
 	p.upstream.Close()
+	if err := p.claims.Load().Drain(last); err != nil {
+		p.log.Warn("not all answers of idempotency keys were stored", "error", err)
+	}
 
 	endShip()
 	err := p.ship.Drain(last)

@@ -30,6 +30,17 @@ func (p *process) register() {
 	number("relay_panics_total", r.Stats.Panics.Load)
 	number("relay_refusals_dropped_total", p.refusals.Dropped.Load)
 
+	c := p.claims.Load()
+	number("relay_claims_led_total", c.Stats.Led.Load)
+	number("relay_claims_attached_total", c.Stats.Attached.Load)
+	number("relay_claims_mirrored_total", c.Stats.Mirrored.Load)
+	number("relay_claims_replayed_total", c.Stats.Replayed.Load)
+	number("relay_claims_refused_total", c.Stats.Refused.Load)
+	number("relay_claims_freed_total", c.Stats.Freed.Load)
+	number("relay_claims_errors_total", c.Stats.Errors.Load)
+	number("relay_claims_pending", c.Stats.Pending.Load)
+	number("relay_claims_bytes", c.Bytes)
+
 	number("relay_client_connections", p.server.Conns.Load)
 	number("relay_unreadable_requests_total", p.server.Refused.Load)
 

@@ -136,6 +136,9 @@ func (b *Book) reserve(n int) bool {
 // settleWait bounds how long a request waits for another that asks or ends.
 const settleWait = 5 * time.Second
 
+// Bytes is the memory that answers take.
+func (b *Book) Bytes() int64 { return b.bytes.Load() }
+
 // Take finds out who answers a request. lead: the caller does, and ends the answer
 // with Done or Fail; else it follows the answer and ends that with Leave. Errors are
 // *Conflict, ErrBusy, or of the store.
