@@ -4,7 +4,9 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strconv"
 	"text/tabwriter"
+	"time"
 
 	"tokenrelay/admin/manage"
 	"tokenrelay/admin/report"
@@ -66,6 +68,37 @@ func clientCreate(ctx context.Context, p *process, usage string, args []string) 
 	}
 	return s.print(p, result, func(w io.Writer) {
 		_, _ = fmt.Fprintf(w, "Client %s (%s) in group %s, balance %s USD.\n", result.Name, result.ID, result.Group, result.Balance)
+	})
+}
+
+func clientRetention(ctx context.Context, p *process, usage string, args []string) error {
+	s := newSettings(usage)
+	rest, err := s.parse(p, args, "CLIENT", "HOURS")
+	if err != nil {
+		return err
+	}
+	hours, err := strconv.Atoi(rest[1])
+	if err != nil || hours < 0 || hours > 24 {
+		return usageError("HOURS must be a whole number from 0 to 24")
+	}
+	db, err := s.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	c, err := db.ClientByName(ctx, rest[0])
+	if err != nil {
+		return err
+	}
+	if err := db.SetRetention(ctx, cli, c.ID, time.Duration(hours)*time.Hour); err != nil {
+		return err
+	}
+	result := struct {
+		Name  string `json:"name"`
+		Hours int    `json:"retention_hours"`
+	}{c.Name, hours}
+	return s.print(p, result, func(w io.Writer) {
+		_, _ = fmt.Fprintf(w, "Answers of %s are kept for %d hours.\n", c.Name, hours)
 	})
 }
 

@@ -34,6 +34,11 @@ func init() {
 			summary: "List the customers with their balances.",
 		},
 		{
+			name: "client retention", args: "CLIENT HOURS", run: clientRetention,
+			summary: "Say for how long a customer's answers are kept to be repeated (0 to 24; 0: not at all).",
+			detail:  "Only answers to requests with an Idempotency-Key are kept, encrypted. Without them a repetition is refused.",
+		},
+		{
 			name: "credit", args: "CLIENT USD [--note TEXT] [--ref ID]", run: credit,
 			summary: "Book money on a customer's wallet.",
 			detail: "A negative amount is a correction and stands behind --, as in: admin credit acme -- -5\n" +

@@ -39,6 +39,7 @@ func New(db *store.DB, log *slog.Logger, metrics *obs.Metrics) *Runner {
 		{Name: "partitions", Every: time.Hour, Run: r.partitions()},
 		{Name: "reclaim", Every: 30 * time.Second, Run: r.reclaim()},
 		{Name: "proxies", Every: 10 * time.Second, Run: r.proxies()},
+		{Name: "claims", Every: time.Minute, Run: r.claims()},
 		{Name: "audit", Every: 10 * time.Minute, Run: r.audit()},
 	}
 	return r

@@ -227,6 +227,7 @@ func (b *Book) ask(ctx context.Context, a *Answer, q *Ask) (*Answer, bool, error
 	if a.leader = c.Mine; !a.leader {
 		a.followers++
 	}
+	a.closed = c.Body != a.body // the key is the other body's: who asks for that one asks anew
 	a.tell()
 	a.mu.Unlock()
 	switch {
