@@ -113,7 +113,7 @@ func (x *Exchange) answerError(e *apiError) {
 
 func errorFields(resp *fasthttp.Response, e *apiError) {
 	resp.Header.SetCanonical(hdrRelayError, []byte(e.Code))
-	if e.Status == fasthttp.StatusTooManyRequests && e.RetryAfter == 0 {
+	if e.Status == fasthttp.StatusTooManyRequests && e.RetryAfter == 0 || e.Code == apierr.IdempotencyConflict {
 		resp.Header.SetCanonical(hdrShouldRetry, valFalse) // SDKs would try twice more for nothing
 	}
 	if e.RetryAfter > 0 {

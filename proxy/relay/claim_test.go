@@ -72,7 +72,7 @@ func TestIdempotentSequence(t *testing.T) {
 		}
 		for _, other := range []string{strings.Replace(body, "hello", "hallo", 1), body + " "} {
 			r := post(t, k, path, other, idem, key)
-			if r.status != 409 || r.header.Get("X-Relay-Error") != "idempotency_conflict" || !strings.Contains(string(r.body), first.header.Get("X-Request-Id")) {
+			if r.status != 409 || r.header.Get("X-Should-Retry") != "false" || r.header.Get("X-Relay-Error") != "idempotency_conflict" || !strings.Contains(string(r.body), first.header.Get("X-Request-Id")) {
 				t.Fatalf("another body: %d %s", r.status, r.body)
 			}
 		}
