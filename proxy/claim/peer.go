@@ -218,7 +218,11 @@ func (b *Book) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		case s == Done:
 			return
 		case s > Running:
-			panic(http.ErrAbortHandler) // the other side must not see a clean end
+			// The other side must not see a clean end: the connection goes without one.
+			if c, _, err := out.Hijack(); err == nil {
+				_ = c.Close()
+			}
+			return
 		}
 	}
 }

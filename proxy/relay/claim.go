@@ -85,7 +85,8 @@ const followSlice = 500 * time.Millisecond
 // the customer. Running and Done say that it did.
 func (x *Exchange) followed() (claim.Stage, *apiError) {
 	for {
-		stage, body := claim.Waiting, []byte(nil)
+		var stage claim.Stage
+		var body []byte
 		if x.stream {
 			stage = x.follow.Wait(followSlice)
 		} else if body, stage = x.follow.Whole(followSlice); stage == claim.Running {
