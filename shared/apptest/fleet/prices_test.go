@@ -45,7 +45,7 @@ func TestPriceChangesUnderLoad(t *testing.T) {
 	})
 	time.Sleep(700 * time.Millisecond)
 	for i := range rounds {
-		p := change{input: int64(3_000 + 1_000*i), output: int64(20_000 - 1_000*i)}
+		p := change{input: int64(3_000 + 1_000*i), output: int64(20_000 - 1_000*(i%19))}
 		var made state
 		p.at = operator(t, s, "POST", "/admin/v1/models/mock-chat/price",
 			fmt.Sprintf(`{"price":{"input":"%d","output":"%d"},"seen":%d}`, p.input/1000, p.output/1000, prices[i].id), &made)

@@ -111,6 +111,25 @@ func TestRaceIntoASmallWallet(t *testing.T) {
 	// What must have been there at least when somebody was told 402: everything but
 	// the charges of requests that had ended, and the holds of those that might have
 	// been running.
+	type paid struct {
+		start, end time.Time
+		row
+	}
+	var served []paid
+	for _, y := range list {
+		if y.status != 200 {
+			continue
+		}
+		id, err := reqid.Parse(y.id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, ok := rows[uuid(id)]
+		if !ok {
+			t.Fatalf("no row of %s", y.id)
+		}
+		served = append(served, paid{y.start, y.end, r})
+	}
 	false402 := 0
 	for _, x := range list {
 		switch {
@@ -123,22 +142,12 @@ func TestRaceIntoASmallWallet(t *testing.T) {
 			t.Fatalf("%d %s", x.status, x.code)
 		}
 		there := top
-		for _, y := range list {
-			if y.status != 200 || y.start.After(x.end) {
-				continue
-			}
-			id, err := reqid.Parse(y.id)
-			if err != nil {
-				t.Fatal(err)
-			}
-			r, ok := rows[uuid(id)]
-			if !ok {
-				t.Fatalf("no row of %s", y.id)
-			}
-			if y.end.Before(x.start) {
-				there -= money.Amount(r.Charge)
-			} else {
-				there -= money.Amount(r.Hold)
+		for i := range served {
+			switch y := &served[i]; {
+			case y.end.Before(x.start):
+				there -= money.Amount(y.Charge)
+			case !y.start.After(x.end):
+				there -= money.Amount(y.Hold)
 			}
 		}
 		if there >= hold {
