@@ -270,7 +270,8 @@ func (p *process) wire() error {
 	p.leases = lease.New(p.db, p.slot, lease.Options{
 		AppliedRev: func() int64 { return p.feed.Applied() },
 		OnFenced:   func() { p.fencedOnce.Do(func() { close(p.fenced) }) },
-		OnBeat: func(b store.Beat) {
+		OnBeat: func(b store.Beat, sent, got time.Time) {
+			p.clock.Observe(b.Now, sent, got)
 			if b.Revision > p.feed.Applied() {
 				p.feed.Wake()
 			}

@@ -45,10 +45,12 @@ type Options struct {
 	Silent      time.Duration // a proxy without heartbeat does not answer, default 2 s
 	Parallel    int           // database calls at once, default 6
 
-	AppliedRev func() int64     // revision that the feed applied, for the heartbeat; nil = 0
-	OnFenced   func()           // called once when this process's epoch is over: it must end
-	OnBeat     func(store.Beat) // called with every answered heartbeat; nil = nobody
-	Log        *slog.Logger     // nil = slog.Default()
+	AppliedRev func() int64 // revision that the feed applied, for the heartbeat; nil = 0
+	OnFenced   func()       // called once when this process's epoch is over: it must end
+	// OnBeat is called with every answered heartbeat, when it was sent and when its
+	// answer came; nil = nobody.
+	OnBeat func(b store.Beat, sent, got time.Time)
+	Log    *slog.Logger // nil = slog.Default()
 
 	now    func() int64                     // tests
 	jitter func(below int64) (random int64) // tests
@@ -418,7 +420,7 @@ func (m *Manager) beat(ctx context.Context) {
 	if m.fenced.Load() {
 		return
 	}
-	sent := m.o.now()
+	sent, wall := m.o.now(), time.Now()
 	beat, err := m.db.Heartbeat(ctx, m.slot.ID, m.slot.Epoch, m.o.AppliedRev())
 	switch {
 	case errors.Is(err, store.ErrFenced):
@@ -437,7 +439,7 @@ func (m *Manager) beat(ctx context.Context) {
 		m.OnRecall(r)
 	}
 	if m.o.OnBeat != nil {
-		m.o.OnBeat(beat)
+		m.o.OnBeat(beat, wall, time.Now())
 	}
 	m.reportReserved(ctx)
 }
