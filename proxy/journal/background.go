@@ -8,6 +8,7 @@ import (
 
 	"github.com/VictoriaMetrics/metrics"
 
+	"tokenrelay/shared/journalfile"
 	"tokenrelay/shared/obs"
 )
 
@@ -188,7 +189,7 @@ func (j *Journal) retire(before uint64) {
 	}
 	j.mu.Unlock()
 	for _, s := range gone {
-		path := j.dir.file(segName(s.number))
+		path := j.dir.file(journalfile.SegName(s.number))
 		var err error
 		if j.o.Keep > 0 {
 			err = os.Rename(path, path+".old")

@@ -9,6 +9,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"tokenrelay/shared/journalfile"
 	"tokenrelay/shared/usage"
 )
 
@@ -105,7 +106,7 @@ func TestCodecUnknownVersion(t *testing.T) {
 	b[0] = 9
 	var out usage.Record
 	err := DecodeRecord(b, &out)
-	var v recordVersionError
+	var v journalfile.RecordVersionError
 	if !errors.As(err, &v) || v != 9 || !strings.Contains(err.Error(), "version 9") {
 		t.Fatalf("got %v", err)
 	}
@@ -120,7 +121,7 @@ func TestCodecClipsText(t *testing.T) {
 	if err := DecodeRecord(AppendRecord(nil, rec), &out); err != nil {
 		t.Fatal(err)
 	}
-	if out.Model != strings.Repeat("é", maxText/2) || len(out.ClientRequestID) != maxText {
+	if out.Model != strings.Repeat("é", journalfile.MaxText/2) || len(out.ClientRequestID) != journalfile.MaxText {
 		t.Fatalf("%d and %d bytes kept", len(out.Model), len(out.ClientRequestID))
 	}
 }
@@ -147,16 +148,16 @@ func FuzzDecodeRecord(f *testing.F) {
 
 // FuzzScan: no bytes make the reader of segments panic.
 func FuzzScan(f *testing.F) {
-	h := segHeader{number: 1, firstSeq: 1, size: 4096}
-	seg := h.append(nil)
+	h := journalfile.Header{Number: 1, FirstSeq: 1, Size: 4096}
+	seg := h.Append(nil)
 	for n := range 3 {
-		seg = append(seg, finishFrame(AppendRecord(make([]byte, frameHead), record(n)), typeUsage, uint64(n+1), 0)...)
+		seg = append(seg, journalfile.FinishFrame(AppendRecord(make([]byte, journalfile.FrameHead), record(n)), journalfile.TypeUsage, uint64(n+1), 0)...)
 	}
 	f.Add(seg, true)
 	f.Add(append(seg, make([]byte, 2000)...), false)
 	f.Fuzz(func(t *testing.T, b []byte, last bool) {
-		s, err := scan(b, "x", last, func([]byte) error { return nil })
-		if err == nil && (s.end > int64(len(b)) || s.torn != nil && !last) {
+		s, err := journalfile.Scan(b, "x", last, func([]byte) error { return nil })
+		if err == nil && (s.End > int64(len(b)) || s.Torn != nil && !last) {
 			t.Fatalf("%+v", s)
 		}
 	})

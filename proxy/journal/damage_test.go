@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"tokenrelay/shared/journalfile"
 	"tokenrelay/shared/usage"
 )
 
@@ -70,7 +71,7 @@ func TestTornTailA5(t *testing.T) {
 			wantCharges(t, charges(t, j), numbers(0, kept))
 			var torn int64
 			if end := ends[kept-1]; cut > end {
-				torn = lastByte(b, end) - end
+				torn = journalfile.LastByte(b, end) - end
 			}
 			if rec.TornBytes != torn {
 				t.Fatalf("cut at %d (zero %v): %d bytes told as torn, want %d", cut, zero, rec.TornBytes, torn)
@@ -112,7 +113,7 @@ func TestFlipEveryByteA6(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			used := lastByte(whole, 0)
+			used := journalfile.LastByte(whole, 0)
 			for at := range used + 64 {
 				if at >= int64(len(whole)) {
 					break
@@ -166,14 +167,14 @@ func reopen(t *testing.T, dir string, o Options, n int) error {
 		return err
 	}
 	found, whole := 0, 0
-	var prev scanned
+	var prev journalfile.Scanned
 	paths := segments(t, dir)
 	for i, path := range paths {
 		b, err := os.ReadFile(path)
 		if err != nil {
 			return err
 		}
-		s, err := scan(b, path, i == len(paths)-1, func(p []byte) error {
+		s, err := journalfile.Scan(b, path, i == len(paths)-1, func(p []byte) error {
 			var r usage.Record
 			found++
 			return DecodeRecord(p, &r)
@@ -181,12 +182,12 @@ func reopen(t *testing.T, dir string, o Options, n int) error {
 		if err != nil {
 			return err
 		}
-		num, _ := segNumber(path)
+		num, _ := journalfile.SegNumber(path)
 		if err := j.checkChain(&s, &prev, path, num, i > 0); err != nil {
 			return err
 		}
-		if s.torn != nil {
-			whole = len(s.torn.whole)
+		if s.Torn != nil {
+			whole = len(s.Torn.Whole)
 		}
 		prev = s
 	}
@@ -212,12 +213,12 @@ func TestUnknownVersionRefused(t *testing.T) {
 		},
 		"record version 7 ": func(b []byte) {
 			f := b[ends[1]:ends[2]]
-			f[frameHead] = 7
-			finishFrame(f[:len(f)-1:len(f)], typeUsage, 3, 0)
+			f[journalfile.FrameHead] = 7
+			journalfile.FinishFrame(f[:len(f)-1:len(f)], journalfile.TypeUsage, 3, 0)
 		},
 		"record type version 9 ": func(b []byte) {
 			f := b[ends[1]:ends[2]]
-			finishFrame(f[:len(f)-1:len(f)], 9, 3, 0)
+			journalfile.FinishFrame(f[:len(f)-1:len(f)], 9, 3, 0)
 		},
 	} {
 		b := append([]byte(nil), whole...)
@@ -233,7 +234,7 @@ func TestUnknownVersionRefused(t *testing.T) {
 }
 
 func putCRC(dst, of []byte) {
-	c := crc(of)
+	c := journalfile.CRC(of)
 	dst[0], dst[1], dst[2], dst[3] = byte(c), byte(c>>8), byte(c>>16), byte(c>>24)
 }
 
@@ -282,9 +283,9 @@ func TestPowerLossHoleA4(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for at := int64(0); at+sector <= ends[23]; at += sector {
+	for at := int64(0); at+journalfile.Sector <= ends[23]; at += journalfile.Sector {
 		b := append([]byte(nil), whole...)
-		clear(b[at : at+sector])
+		clear(b[at : at+journalfile.Sector])
 		if err := os.WriteFile(path, b, 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -301,11 +302,11 @@ func TestPowerLossHoleA4(t *testing.T) {
 		}
 		var want []int
 		for n := range 24 {
-			begin := int64(segHeaderSize)
+			begin := int64(journalfile.HeaderSize)
 			if n > 0 {
 				begin = ends[n-1]
 			}
-			if ends[n] <= at || begin >= at+sector {
+			if ends[n] <= at || begin >= at+journalfile.Sector {
 				want = append(want, n)
 			}
 		}

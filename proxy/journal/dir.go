@@ -8,18 +8,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
+
+	"tokenrelay/shared/journalfile"
 )
-
-// subdir holds all files of the journal inside the data folder, which others use too.
-const subdir = "journal"
-
-// Ident is the identity of a data folder. It is made once and survives restarts.
-type Ident struct {
-	JournalID string // 32 hex digits, random
-	Name      string // host name at creation + "-" + 8 hex digits: the proxy's default name
-}
 
 // Identity returns the identity of a data folder and makes it if there is none.
 func Identity(dir string) (Ident, error) {
@@ -28,7 +20,7 @@ func Identity(dir string) (Ident, error) {
 		return Ident{}, fmt.Errorf("cannot make journal folder: %w", err)
 	}
 	path := filepath.Join(sub, "identity")
-	id, err := readIdentity(path)
+	id, err := journalfile.ReadIdentity(path)
 	if !errors.Is(err, os.ErrNotExist) {
 		return id, err
 	}
@@ -56,25 +48,7 @@ func Identity(dir string) (Ident, error) {
 	if err := syncDir(sub); err != nil {
 		return Ident{}, fmt.Errorf("cannot write identity: %w", err)
 	}
-	return readIdentity(path)
-}
-
-func readIdentity(path string) (Ident, error) {
-	b, err := os.ReadFile(path)
-	if err != nil {
-		return Ident{}, err
-	}
-	lines := strings.Split(string(b), "\n")
-	if len(lines) != 4 || lines[0] != "token relay proxy" || lines[3] != "" {
-		return Ident{}, &DamageError{File: path, Reason: "not an identity file"}
-	}
-	jid, ok1 := strings.CutPrefix(lines[1], "journal ")
-	name, ok2 := strings.CutPrefix(lines[2], "name ")
-	raw, err := hex.DecodeString(jid)
-	if !ok1 || !ok2 || err != nil || len(raw) != 16 || name == "" {
-		return Ident{}, &DamageError{File: path, Reason: "not an identity file"}
-	}
-	return Ident{JournalID: jid, Name: name}, nil
+	return journalfile.ReadIdentity(path)
 }
 
 func writeSynced(path string, b []byte) error {

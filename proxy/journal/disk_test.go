@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"sync/atomic"
 	"testing"
+
+	"tokenrelay/shared/journalfile"
 )
 
 // TestDiskFullSimulatedA7: the same by what the file system tells, for every user.
@@ -126,7 +128,7 @@ func TestAckDurableK9(t *testing.T) {
 		t.Fatal(err)
 	}
 	for at := range len(whole) {
-		if at%ackStride >= ackSlot+2 {
+		if at%journalfile.AckStride >= journalfile.AckSlot+2 {
 			continue
 		}
 		b := append([]byte(nil), whole...)

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tokenrelay/shared/journalfile"
 	"tokenrelay/shared/money"
 	"tokenrelay/shared/obs"
 	"tokenrelay/shared/usage"
@@ -30,7 +31,7 @@ const (
 // 60 bytes of names even in the worst case.
 const (
 	_ = uint(unitSlots - usage.NumClasses)
-	_ = uint(cellHead - headMax - 60)
+	_ = uint(cellHead - journalfile.HeadMax - 60)
 	_ = uint(unsafe.Sizeof(cell{}) - cellSize)
 	_ = uint(cellSize - unsafe.Sizeof(cell{}))
 )
@@ -165,9 +166,9 @@ func (f *Flights) Cap() int { return len(f.all) }
 // but units, attempts and end. Long names are cut to the cell; rec is not kept.
 func (f *Flight) Begin(rec *usage.Record) {
 	c := f.c
-	head := appendRecord(c.head[:0], rec, cellHead, false)
+	head := journalfile.AppendLimited(c.head[:0], rec, cellHead, false)
 	c.headLen = uint32(len(head))
-	c.headCRC = crc(head)
+	c.headCRC = journalfile.CRC(head)
 	c.progress = [2]progress{}
 	c.cost, c.bytesOut = 0, 0
 	c.routeID, c.keyID = 0, 0
@@ -252,7 +253,7 @@ func leftovers(data []byte) (all []found, bad []int) {
 // read makes the record of a request that ended with its process.
 func (c *cell) read(state uint32, beat int64, rec *usage.Record) bool {
 	phase := state & phaseMask
-	if phase > phaseStreaming || c.headLen > cellHead || crc(c.head[:c.headLen]) != c.headCRC ||
+	if phase > phaseStreaming || c.headLen > cellHead || journalfile.CRC(c.head[:c.headLen]) != c.headCRC ||
 		DecodeRecord(c.head[:c.headLen], rec) != nil {
 		return false
 	}
@@ -297,18 +298,18 @@ func putFlightsHeader(data []byte, cells int) {
 	le.PutUint32(data[8:], flightsVersion)
 	le.PutUint32(data[12:], cellSize)
 	le.PutUint32(data[16:], uint32(cells))
-	le.PutUint32(data[20:], crc(append([]byte(flightsMagic), data[8:20]...)))
+	le.PutUint32(data[20:], journalfile.CRC(append([]byte(flightsMagic), data[8:20]...)))
 	copy(data, flightsMagic) // last: a file without it was never finished
 }
 
 // checkFlightsHeader returns the number of cells, 0 for a file that was never
 // finished.
 func checkFlightsHeader(b []byte, size int64, path string) (int, error) {
-	if len(b) < 24 || allZero(b[:8]) {
+	if len(b) < 24 || journalfile.AllZero(b[:8]) {
 		return 0, nil
 	}
 	le := binary.LittleEndian
-	if string(b[:8]) != flightsMagic || le.Uint32(b[20:]) != crc(b[:20]) {
+	if string(b[:8]) != flightsMagic || le.Uint32(b[20:]) != journalfile.CRC(b[:20]) {
 		return 0, &DamageError{File: path, Reason: "not a file of in-flight slots"}
 	}
 	if v := int(le.Uint32(b[8:])); v != flightsVersion || le.Uint32(b[12:]) != cellSize {

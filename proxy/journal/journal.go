@@ -4,7 +4,6 @@
 package journal
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/cespare/xxhash/v2"
 
+	"tokenrelay/shared/journalfile"
 	"tokenrelay/shared/obs"
 	"tokenrelay/shared/usage"
 )
@@ -100,7 +100,7 @@ func (o *Options) fill() {
 }
 
 // minSegment has room for the header, the largest record and the seal.
-const minSegment = int64(segHeaderSize + frameExtra + MaxRecord + sealSize)
+const minSegment = int64(journalfile.HeaderSize + journalfile.FrameExtra + MaxRecord + journalfile.SealSize)
 
 // segment is an open segment file.
 type segment struct {
@@ -171,7 +171,7 @@ func (j *Journal) Append(rec *usage.Record) error {
 		return j.divert(rec, ErrDead)
 	}
 	j.mu.Lock()
-	j.buf = AppendRecord(j.buf[:frameHead], rec)
+	j.buf = AppendRecord(j.buf[:journalfile.FrameHead], rec)
 	seq, err := j.write()
 	if err == nil && j.o.Mode == ModeSync {
 		for j.synced.Seq < seq && !j.dead.Load() {
@@ -202,7 +202,7 @@ func (j *Journal) write() (seq uint64, err error) {
 		return 0, ErrDead
 	}
 	n := int64(len(j.buf)) + 1
-	if j.off+n+sealSize > j.o.SegmentBytes {
+	if j.off+n+journalfile.SealSize > j.o.SegmentBytes {
 		if err := j.rotate(); err != nil {
 			return 0, err
 		}
@@ -211,7 +211,7 @@ func (j *Journal) write() (seq uint64, err error) {
 	if j.synced.Segment == j.cur.number {
 		synced = j.synced.Offset
 	}
-	j.buf = finishFrame(j.buf, typeUsage, j.seq+1, synced)
+	j.buf = journalfile.FinishFrame(j.buf, journalfile.TypeUsage, j.seq+1, synced)
 	if err := j.o.faults.pwrite(j.cur.fd, j.buf, j.off); err != nil {
 		j.die(fmt.Errorf("cannot write journal: %w", err))
 		return 0, ErrDead
@@ -336,37 +336,30 @@ func (j *Journal) rotate() error {
 
 // seal ends the current segment.
 func (j *Journal) seal() error {
-	var b [sealSize]byte
-	s := appendSeal(b[:0], j.hash.Sum64(), j.count, j.seq)
+	var b [journalfile.SealSize]byte
+	s := journalfile.AppendSeal(b[:0], j.hash.Sum64(), j.count, j.seq)
 	if err := j.o.faults.pwrite(j.cur.fd, s, j.off); err != nil {
 		return fmt.Errorf("cannot seal segment: %w", err)
 	}
 	return nil
 }
 
-func appendSeal(dst []byte, hash uint64, count int64, seq uint64) []byte {
-	dst = append(dst, make([]byte, frameHead)...)
-	dst = binary.LittleEndian.AppendUint64(dst, hash)
-	dst = binary.LittleEndian.AppendUint64(dst, uint64(count))
-	return finishFrame(dst, typeSeal, seq, 0)
-}
-
 // begin makes f, a zeroed file, the current segment, which follows the segment prev.
 func (j *Journal) begin(f *os.File, prev uint64, prevHash uint64) error {
-	h := segHeader{
-		slot: j.o.Slot, mode: j.o.Mode, epoch: j.o.Epoch, number: prev + 1, firstSeq: j.seq + 1,
-		prevNumber: prev, prevHash: prevHash, made: time.Now().UnixMicro(), size: j.o.SegmentBytes, journalID: j.jid,
+	h := journalfile.Header{
+		Slot: j.o.Slot, Mode: uint8(j.o.Mode), Epoch: j.o.Epoch, Number: prev + 1, FirstSeq: j.seq + 1,
+		PrevNumber: prev, PrevHash: prevHash, Made: time.Now().UnixMicro(), Size: j.o.SegmentBytes, JournalID: j.jid,
 	}
-	b := h.append(make([]byte, 0, segHeaderSize))
+	b := h.Append(make([]byte, 0, journalfile.HeaderSize))
 	fd := int(f.Fd())
 	if err := j.o.faults.pwrite(fd, b, 0); err != nil {
 		return fmt.Errorf("cannot write segment header: %w", err)
 	}
-	if err := os.Rename(f.Name(), j.dir.file(segName(h.number))); err != nil {
+	if err := os.Rename(f.Name(), j.dir.file(journalfile.SegName(h.Number))); err != nil {
 		return fmt.Errorf("cannot name segment: %w", err)
 	}
-	j.cur = segment{f: f, fd: fd, number: h.number}
-	j.off = segHeaderSize
+	j.cur = segment{f: f, fd: fd, number: h.Number}
+	j.off = journalfile.HeaderSize
 	j.count = 0
 	j.newDir = true
 	j.hash.Reset()

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"tokenrelay/shared/journalfile"
 	"tokenrelay/shared/reqid"
 	"tokenrelay/shared/usage"
 )
@@ -50,7 +51,7 @@ func Open(dir string, o Options) (*Journal, *Recovery, error) {
 	}
 	j := &Journal{
 		dir: d, o: o, m: newMeters(o.Metrics),
-		buf:  make([]byte, frameHead, frameExtra+MaxRecord),
+		buf:  make([]byte, journalfile.FrameHead, journalfile.FrameExtra+MaxRecord),
 		wake: make(chan struct{}, 1), kick: make(chan struct{}, 1), refill: make(chan struct{}, 1),
 		stop: make(chan struct{}),
 	}
@@ -134,7 +135,7 @@ func (j *Journal) open() (_ *Recovery, err error) {
 		if len(j.segs) > 0 {
 			first = j.segs[0].number
 		}
-		acked = Position{Segment: first, Offset: segHeaderSize}
+		acked = Position{Segment: first, Offset: journalfile.HeaderSize}
 		if acked.Seq, err = j.firstSeq(first); err != nil {
 			return nil, err
 		}
@@ -190,7 +191,7 @@ func (j *Journal) settleLeftovers(running []found, waiting map[reqid.ID]int, sal
 	}
 	seen := make(map[reqid.ID]bool)
 	for _, p := range salvage {
-		j.buf = append(j.buf[:frameHead], p...)
+		j.buf = append(j.buf[:journalfile.FrameHead], p...)
 		var r usage.Record
 		if err := DecodeRecord(p, &r); err != nil {
 			return err
@@ -217,7 +218,7 @@ func (j *Journal) settleLeftovers(running []found, waiting map[reqid.ID]int, sal
 			rec.SentUnknown++
 			continue
 		}
-		j.buf = AppendRecord(j.buf[:frameHead], &f.rec)
+		j.buf = AppendRecord(j.buf[:journalfile.FrameHead], &f.rec)
 		if err := put(); err != nil {
 			return fmt.Errorf("cannot journal interrupted request: %w", err)
 		}
@@ -286,7 +287,7 @@ func (j *Journal) openSegments(acked Position, known bool, rec *Recovery, each f
 	}
 	var numbers []uint64
 	for _, e := range entries {
-		if n, ok := segNumber(e.Name()); ok {
+		if n, ok := journalfile.SegNumber(e.Name()); ok {
 			numbers = append(numbers, n)
 		}
 	}
@@ -303,38 +304,38 @@ func (j *Journal) openSegments(acked Position, known bool, rec *Recovery, each f
 		next++
 	}
 	if len(numbers) > 0 && next != numbers[len(numbers)-1]+1 || known && next <= acked.Segment {
-		return nil, &DamageError{File: j.dir.file(segName(next)), Reason: "segment is missing"}
+		return nil, &DamageError{File: j.dir.file(journalfile.SegName(next)), Reason: "segment is missing"}
 	}
 
-	var prev scanned
+	var prev journalfile.Scanned
 	var buf []byte
 	for i, n := range numbers {
 		last := i == len(numbers)-1
-		path := j.dir.file(segName(n))
+		path := j.dir.file(journalfile.SegName(n))
 		if buf, err = readInto(buf, path); err != nil {
 			return nil, fmt.Errorf("cannot read segment: %w", err)
 		}
-		s, err := scan(buf, path, last, each)
+		s, err := journalfile.Scan(buf, path, last, each)
 		if err != nil {
 			return nil, err
 		}
-		if s.blank {
+		if s.Blank {
 			// Its header never reached the disk: it begins where the one before ends.
-			s.header = segHeader{number: n, firstSeq: prev.lastSeq + 1, prevNumber: n - 1, prevHash: prev.hash}
+			s.Header = journalfile.Header{Number: n, FirstSeq: prev.LastSeq + 1, PrevNumber: n - 1, PrevHash: prev.Hash}
 			if i == 0 {
-				s.header.firstSeq = acked.Seq + 1
+				s.Header.FirstSeq = acked.Seq + 1
 			}
-			s.lastSeq = s.header.firstSeq - 1
+			s.LastSeq = s.Header.FirstSeq - 1
 		} else if err := j.checkChain(&s, &prev, path, n, i > 0); err != nil {
 			return nil, err
 		}
-		if s.torn != nil {
-			rec.TornBytes, rec.TornFile, rec.TornOffset = s.torn.to-s.torn.from, path, s.torn.from
-			salvage = s.torn.whole
-			j.o.Log.Warn("cut the torn tail of the usage journal", "file", path, "offset", s.torn.from,
+		if s.Torn != nil {
+			rec.TornBytes, rec.TornFile, rec.TornOffset = s.Torn.To-s.Torn.From, path, s.Torn.From
+			salvage = s.Torn.Whole
+			j.o.Log.Warn("cut the torn tail of the usage journal", "file", path, "offset", s.Torn.From,
 				"bytes", rec.TornBytes, "whole_records_kept", len(salvage))
 		}
-		if last && !s.sealed {
+		if last && !s.Sealed {
 			if err := j.sealLast(path, &s); err != nil {
 				return nil, err
 			}
@@ -342,11 +343,11 @@ func (j *Journal) openSegments(acked Position, known bool, rec *Recovery, each f
 		j.segs = append(j.segs, sealed{number: n})
 		prev = s
 	}
-	j.seq = max(prev.lastSeq, acked.Seq)
-	if known && acked.Seq > prev.lastSeq && len(numbers) > 0 {
+	j.seq = max(prev.LastSeq, acked.Seq)
+	if known && acked.Seq > prev.LastSeq && len(numbers) > 0 {
 		return nil, &DamageError{
-			File: j.dir.file(segName(numbers[len(numbers)-1])), Offset: prev.end,
-			Reason: fmt.Sprintf("journal ends at record %d, but record %d was acknowledged", prev.lastSeq, acked.Seq),
+			File: j.dir.file(journalfile.SegName(numbers[len(numbers)-1])), Offset: prev.End,
+			Reason: fmt.Sprintf("journal ends at record %d, but record %d was acknowledged", prev.LastSeq, acked.Seq),
 		}
 	}
 	f, err := j.makeFile("next.tmp", true)
@@ -354,46 +355,35 @@ func (j *Journal) openSegments(acked Position, known bool, rec *Recovery, each f
 		return nil, err
 	}
 	next = max(next, 1)
-	if err := j.begin(f, next-1, prev.hash); err != nil {
+	if err := j.begin(f, next-1, prev.Hash); err != nil {
 		_ = f.Close()
 		return nil, err
 	}
 	return salvage, j.sync()
 }
 
-func (j *Journal) checkChain(s, prev *scanned, path string, number uint64, follows bool) error {
-	h := &s.header
-	switch {
-	case h.number != number:
-		return &DamageError{File: path, Offset: 24, Reason: fmt.Sprintf("segment %d under the name of segment %d", h.number, number)}
-	case h.journalID != j.jid:
-		return &DamageError{File: path, Offset: 72, Reason: "segment of another journal"}
-	case follows && h.firstSeq != prev.lastSeq+1:
-		return &DamageError{File: path, Offset: 32, Reason: fmt.Sprintf("segment begins with record %d where %d belongs", h.firstSeq, prev.lastSeq+1)}
-	case follows && (h.prevHash != prev.hash || h.prevNumber != prev.header.number):
-		return &DamageError{File: path, Offset: 40, Reason: "segment does not follow the one before"}
-	}
-	return nil
+func (j *Journal) checkChain(s, prev *journalfile.Scanned, path string, number uint64, follows bool) error {
+	return journalfile.CheckChain(s, prev, path, number, j.jid, follows)
 }
 
 // sealLast writes the end that the dead process could not write, and gives back
 // the space behind it.
-func (j *Journal) sealLast(path string, s *scanned) error {
+func (j *Journal) sealLast(path string, s *journalfile.Scanned) error {
 	f, err := os.OpenFile(path, os.O_RDWR, 0o600)
 	if err != nil {
 		return fmt.Errorf("cannot repair segment: %w", err)
 	}
 	defer func() { _ = f.Close() }()
-	end := s.end
+	end := s.End
 	var b []byte
-	if s.blank {
-		h := s.header
-		h.slot, h.mode, h.epoch, h.made, h.size, h.journalID = j.o.Slot, j.o.Mode, j.o.Epoch, time.Now().UnixMicro(), j.o.SegmentBytes, j.jid
-		b = h.append(nil)
-		s.hash = hashOf(b)
+	if s.Blank {
+		h := s.Header
+		h.Slot, h.Mode, h.Epoch, h.Made, h.Size, h.JournalID = j.o.Slot, uint8(j.o.Mode), j.o.Epoch, time.Now().UnixMicro(), j.o.SegmentBytes, j.jid
+		b = h.Append(nil)
+		s.Hash = journalfile.HashOf(b)
 		end = 0
 	}
-	b = appendSeal(b, s.hash, s.records, s.lastSeq)
+	b = journalfile.AppendSeal(b, s.Hash, s.Records, s.LastSeq)
 	err = f.Truncate(end)
 	if err == nil {
 		err = pwriteAll(int(f.Fd()), b, end)
@@ -404,24 +394,24 @@ func (j *Journal) sealLast(path string, s *scanned) error {
 	if err != nil {
 		return fmt.Errorf("cannot repair segment: %w", err)
 	}
-	s.end = end + int64(len(b)) - sealSize
+	s.End = end + int64(len(b)) - journalfile.SealSize
 	return nil
 }
 
 // firstSeq returns the number of the record before the first one of a segment.
 func (j *Journal) firstSeq(number uint64) (uint64, error) {
-	path := j.dir.file(segName(number))
+	path := j.dir.file(journalfile.SegName(number))
 	f, err := os.Open(path)
 	if err != nil {
 		return 0, fmt.Errorf("cannot open segment: %w", err)
 	}
 	defer func() { _ = f.Close() }()
-	var b [segHeaderSize]byte
+	var b [journalfile.HeaderSize]byte
 	if _, err := f.ReadAt(b[:], 0); err != nil {
 		return 0, fmt.Errorf("cannot read segment: %w", err)
 	}
-	h, err := parseSegHeader(b[:], path)
-	return h.firstSeq - 1, err
+	h, err := journalfile.ParseHeader(b[:], path)
+	return h.FirstSeq - 1, err
 }
 
 func readInto(buf []byte, path string) ([]byte, error) {

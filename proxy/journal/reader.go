@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 
+	"tokenrelay/shared/journalfile"
 	"tokenrelay/shared/usage"
 )
 
@@ -67,7 +68,7 @@ func (r *Reader) Next(max int) ([]usage.Record, Position, error) {
 			return nil, r.pos, err
 		}
 		if next == pos {
-			return nil, r.pos, &DamageError{File: j.dir.file(segName(pos.Segment)), Offset: pos.Offset, Reason: "segment ends without a seal"}
+			return nil, r.pos, &DamageError{File: j.dir.file(journalfile.SegName(pos.Segment)), Offset: pos.Offset, Reason: "segment ends without a seal"}
 		}
 		pos = next
 	}
@@ -78,7 +79,7 @@ func (r *Reader) Next(max int) ([]usage.Record, Position, error) {
 // read decodes one chunk of the segment at pos, up to end (-1: to the seal, behind
 // which the next segment follows).
 func (r *Reader) read(pos Position, end int64, max int) (Position, error) {
-	path := r.j.dir.file(segName(pos.Segment))
+	path := r.j.dir.file(journalfile.SegName(pos.Segment))
 	if r.f == nil || r.num != pos.Segment {
 		r.Close()
 		f, err := os.Open(path)
@@ -100,27 +101,27 @@ func (r *Reader) read(pos Position, end int64, max int) (Position, error) {
 	}
 	b = b[:n]
 	for len(r.recs) < max {
-		f, state := parseFrame(b)
-		if state == frameShort || (state == frameZero && len(b) < frameHead) {
+		f, state := journalfile.ParseFrame(b)
+		if state == journalfile.FrameShort || (state == journalfile.FrameZero && len(b) < journalfile.FrameHead) {
 			return pos, nil // the rest is in the next chunk
 		}
-		if state != frameOK {
+		if state != journalfile.FrameOK {
 			return pos, &DamageError{File: path, Offset: pos.Offset, Reason: "record does not match its checksum"}
 		}
-		if f.typ == typeSeal {
-			return Position{Segment: pos.Segment + 1, Offset: segHeaderSize, Seq: pos.Seq}, nil
+		if f.Typ == journalfile.TypeSeal {
+			return Position{Segment: pos.Segment + 1, Offset: journalfile.HeaderSize, Seq: pos.Seq}, nil
 		}
 		r.recs = append(r.recs, usage.Record{})
-		err := checkPayload(&f, path, pos.Offset, func(p []byte) error {
+		err := journalfile.CheckPayload(&f, path, pos.Offset, func(p []byte) error {
 			return DecodeRecord(p, &r.recs[len(r.recs)-1])
 		})
 		if err != nil {
 			r.recs = r.recs[:len(r.recs)-1]
 			return pos, err
 		}
-		pos.Offset += f.size
-		pos.Seq = f.seq
-		b = b[f.size:]
+		pos.Offset += f.Size
+		pos.Seq = f.Seq
+		b = b[f.Size:]
 		if len(b) == 0 {
 			break
 		}

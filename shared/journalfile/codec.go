@@ -1,4 +1,4 @@
-package journal
+package journalfile
 
 import (
 	"encoding/binary"
@@ -15,28 +15,28 @@ import (
 // takes the next number; DecodeRecord keeps reading the older ones.
 const recordVersion = 1
 
-// maxText is the most of one string of a record that is kept. Every string is
+// MaxText is the most of one string of a record that is kept. Every string is
 // bounded long before (names at 128 bytes); the cut only makes sure that no
 // record can be too large to be written down.
-const maxText = 1024
+const MaxText = 1024
 
 // MaxRecord is the largest encoding AppendRecord makes, bytes.
 const MaxRecord = 2 + 16 + 40*binary.MaxVarintLen64 +
-	(1+int(usage.NumClasses))*binary.MaxVarintLen64 + usage.MaxAttempts*6*binary.MaxVarintLen64 + 4*(2+maxText)
+	(1+int(usage.NumClasses))*binary.MaxVarintLen64 + usage.MaxAttempts*6*binary.MaxVarintLen64 + 4*(2+MaxText)
 
-// headMax bounds what appendRecord writes besides strings when it is not whole.
-const headMax = 1 + 16 + 3 + 5 + 3 + 3 + 3*10 + 1 + 17*10 + 1 + 4*2
+// HeadMax bounds what AppendLimited writes besides strings when it is not whole.
+const HeadMax = 1 + 16 + 3 + 5 + 3 + 3 + 3*10 + 1 + 17*10 + 1 + 4*2
 
 // AppendRecord appends the encoding of rec to dst: a version byte, then the fields
 // as varints, strings last. It does not allocate if dst has MaxRecord bytes to spare.
 func AppendRecord(dst []byte, rec *usage.Record) []byte {
-	return appendRecord(dst, rec, MaxRecord, true)
+	return AppendLimited(dst, rec, MaxRecord, true)
 }
 
-// appendRecord is AppendRecord within limit bytes: strings are cut where they do
+// AppendLimited is AppendRecord within limit bytes: strings are cut where they do
 // not fit, the least needed ones first. Without whole, units and attempts are left
-// out; what remains besides the strings takes at most headMax bytes.
-func appendRecord(dst []byte, rec *usage.Record, limit int, whole bool) []byte {
+// out; what remains besides the strings takes at most HeadMax bytes.
+func AppendLimited(dst []byte, rec *usage.Record, limit int, whole bool) []byte {
 	start := len(dst)
 	dst = append(dst, recordVersion)
 	dst = append(dst, rec.ID[:]...)
@@ -110,9 +110,9 @@ func appendRecord(dst []byte, rec *usage.Record, limit int, whole bool) []byte {
 	return append(dst, client...)
 }
 
-// clip cuts s to what is left (and to maxText), never inside a character.
+// clip cuts s to what is left (and to MaxText), never inside a character.
 func clip(s string, left *int) string {
-	n := max(min(*left, maxText), 0)
+	n := max(min(*left, MaxText), 0)
 	if len(s) > n {
 		for n > 0 && !utf8.RuneStart(s[n]) {
 			n--
@@ -125,10 +125,10 @@ func clip(s string, left *int) string {
 
 var errShort = errors.New("record ends early")
 
-// recordVersionError is an encoding of a later build.
-type recordVersionError int
+// RecordVersionError is an encoding of a later build.
+type RecordVersionError int
 
-func (e recordVersionError) Error() string {
+func (e RecordVersionError) Error() string {
 	return fmt.Sprintf("record version %d is not known to this build (it reads %d)", int(e), recordVersion)
 }
 
@@ -139,7 +139,7 @@ func DecodeRecord(b []byte, rec *usage.Record) error {
 		return errShort
 	}
 	if b[0] != recordVersion {
-		return recordVersionError(b[0])
+		return RecordVersionError(b[0])
 	}
 	*rec = usage.Record{}
 	d := decoder{b: b[1:]}
@@ -194,7 +194,7 @@ func DecodeRecord(b []byte, rec *usage.Record) error {
 	var n [4]int
 	sum := 0
 	for i := range n {
-		n[i] = int(d.uint(maxText))
+		n[i] = int(d.uint(MaxText))
 		sum += n[i]
 	}
 	if d.err == nil && sum != len(d.b) {
