@@ -15,16 +15,12 @@ import (
 	"tokenrelay/shared/usage"
 )
 
-// The file of in-flight slots: a page of header, then cells of cellSize bytes in
-// the machine's byte order. It belongs to one machine: it is read again only after
-// the process that wrote it died.
+// A cell of the file; see journalfile for its layout.
 const (
-	flightsMagic   = "TRFLIGHT"
-	flightsVersion = 1
-	flightsHeader  = 4096
-	cellSize       = 512
-	cellHead       = 304 // bytes for what Begin stores
-	unitSlots      = 16
+	flightsHeader = journalfile.FlightsHeader
+	cellSize      = journalfile.CellSize
+	cellHead      = journalfile.CellHead
+	unitSlots     = journalfile.CellUnits
 )
 
 // A cell has room for every unit class, and for the fixed part of a record with
@@ -38,13 +34,12 @@ const (
 
 // Phases of a cell; bit 8 of the state says which progress counts.
 const (
-	phaseFree = iota
-	phaseAdmitted
-	phaseSent
-	phaseStreaming
+	phaseFree      = journalfile.PhaseFree
+	phaseAdmitted  = journalfile.PhaseAdmitted
+	phaseSent      = journalfile.PhaseSent
+	phaseStreaming = journalfile.PhaseStreaming
 
-	phaseMask = 0xff
-	flipBit   = 1 << 8
+	flipBit = journalfile.FlipBit
 )
 
 // progress is what the client owes so far. A cell has two of them, written in
@@ -125,7 +120,7 @@ func (f *Flights) close() error {
 func (f *Flights) clock() *atomic.Int64 { return flightsClock(f.data) }
 
 func flightsClock(data []byte) *atomic.Int64 {
-	return (*atomic.Int64)(unsafe.Pointer(&data[64]))
+	return (*atomic.Int64)(unsafe.Pointer(&data[journalfile.FlightsClock]))
 }
 
 // beat notes the time, which becomes the end of what a recovery finds.
@@ -224,100 +219,12 @@ func (f *Flight) Release() {
 	}
 }
 
-// found is what a dead process left in a cell.
-type found struct {
-	index int
-	phase uint32
-	rec   usage.Record
-}
-
-// leftovers reads the cells that were in use, and counts those that are unreadable.
-func leftovers(data []byte) (all []found, bad []int) {
-	beat := flightsClock(data).Load()
-	for i := range (len(data) - flightsHeader) / cellSize {
-		c := cellAt(data, i)
-		state := c.state.Load()
-		if state == phaseFree {
-			continue
-		}
-		fl := found{index: i, phase: state & phaseMask}
-		if !c.read(state, beat, &fl.rec) {
-			bad = append(bad, i)
-			continue
-		}
-		all = append(all, fl)
-	}
-	return all, bad
-}
-
-// read makes the record of a request that ended with its process.
-func (c *cell) read(state uint32, beat int64, rec *usage.Record) bool {
-	phase := state & phaseMask
-	if phase > phaseStreaming || c.headLen > cellHead || journalfile.CRC(c.head[:c.headLen]) != c.headCRC ||
-		DecodeRecord(c.head[:c.headLen], rec) != nil {
-		return false
-	}
-	p := &c.progress[0]
-	if state&flipBit != 0 {
-		p = &c.progress[1]
-	}
-	rec.Status = usage.Interrupted
-	rec.HTTPStatus = 200
-	rec.Code = ""
-	for i := range rec.Units {
-		rec.Units[i] = int64(p.units[i])
-	}
-	// Never more than was reserved, whatever the cell says; the rest is the house's.
-	owed := max(money.Amount(p.charge), 0)
-	rec.Charge = min(owed, max(rec.Hold, 0))
-	rec.Overrun = owed - rec.Charge
-	if rec.Overrun > 0 {
-		rec.Flags |= usage.FlagOverrun
-	}
-	rec.Cost = max(money.Amount(c.cost), 0)
-	rec.BytesOut = max(c.bytesOut, 0)
-	rec.FirstTokenMicros = max(c.firstMicros, 0)
-	rec.Source = usage.SourceEstimated
-	if s := usage.Source(c.source); s == usage.SourceReported || s == usage.SourcePartial {
-		rec.Source = s
-	}
-	rec.EndMicros = max(beat, rec.AdmittedMicros+int64(rec.FirstTokenMicros))
-	if c.attempts > 0 {
-		rec.NumAttempts = 1 // the last one; the earlier ones died with the process
-		rec.Attempts[0] = usage.Attempt{
-			RouteID: c.routeID, ProviderKeyID: c.keyID, HTTPStatus: 200, Outcome: usage.OutcomeCut,
-			StartMicros: c.sentMicros, EndMicros: int32(min(rec.EndMicros-rec.AdmittedMicros, 1<<31-1)),
-		}
-	}
-	return true
-}
-
 // putFlightsHeader writes the header of a new file.
 func putFlightsHeader(data []byte, cells int) {
 	le := binary.LittleEndian
-	le.PutUint32(data[8:], flightsVersion)
+	le.PutUint32(data[8:], journalfile.FlightsVersion)
 	le.PutUint32(data[12:], cellSize)
 	le.PutUint32(data[16:], uint32(cells))
-	le.PutUint32(data[20:], journalfile.CRC(append([]byte(flightsMagic), data[8:20]...)))
-	copy(data, flightsMagic) // last: a file without it was never finished
-}
-
-// checkFlightsHeader returns the number of cells, 0 for a file that was never
-// finished.
-func checkFlightsHeader(b []byte, size int64, path string) (int, error) {
-	if len(b) < 24 || journalfile.AllZero(b[:8]) {
-		return 0, nil
-	}
-	le := binary.LittleEndian
-	if string(b[:8]) != flightsMagic || le.Uint32(b[20:]) != journalfile.CRC(b[:20]) {
-		return 0, &DamageError{File: path, Reason: "not a file of in-flight slots"}
-	}
-	if v := int(le.Uint32(b[8:])); v != flightsVersion || le.Uint32(b[12:]) != cellSize {
-		return 0, &VersionError{File: path, What: "in-flight slots", Version: v, Known: flightsVersion}
-	}
-	cells := int(le.Uint32(b[16:]))
-	if size < flightsHeader+int64(cells)*cellSize {
-		return 0, &DamageError{File: path, Offset: size, Reason: "file of in-flight slots ends early"}
-	}
-	return cells, nil
+	le.PutUint32(data[20:], journalfile.CRC(append([]byte(journalfile.FlightsMagic), data[8:20]...)))
+	copy(data, journalfile.FlightsMagic) // last: a file without it was never finished
 }

@@ -100,10 +100,10 @@ func (j *Journal) open() (_ *Recovery, err error) {
 			_ = unmap.close()
 		}
 	}()
-	running, bad := leftovers(data)
+	running, bad := journalfile.Leftovers(data)
 	waiting := make(map[reqid.ID]int, len(running))
 	for i := range running {
-		waiting[running[i].rec.ID] = i
+		waiting[running[i].Record.ID] = i
 	}
 
 	ack, acked, before, known, err := openAck(j.dir.file("ack"))
@@ -184,7 +184,7 @@ func (j *Journal) parseID() error {
 
 // settleLeftovers journals what is owed for requests that were running, and whole
 // records from a torn tail.
-func (j *Journal) settleLeftovers(running []found, waiting map[reqid.ID]int, salvage [][]byte, rec *Recovery) error {
+func (j *Journal) settleLeftovers(running []journalfile.InFlight, waiting map[reqid.ID]int, salvage [][]byte, rec *Recovery) error {
 	put := func() error {
 		_, err := j.write()
 		return err
@@ -204,12 +204,12 @@ func (j *Journal) settleLeftovers(running []found, waiting map[reqid.ID]int, sal
 	}
 	for i := range running {
 		f := &running[i]
-		if _, open := waiting[f.rec.ID]; !open || seen[f.rec.ID] {
+		if _, open := waiting[f.Record.ID]; !open || seen[f.Record.ID] {
 			rec.Seen++
 			continue
 		}
-		seen[f.rec.ID] = true
-		switch f.phase {
+		seen[f.Record.ID] = true
+		switch f.Phase {
 		case phaseAdmitted:
 			rec.Voided++
 			continue
@@ -218,11 +218,11 @@ func (j *Journal) settleLeftovers(running []found, waiting map[reqid.ID]int, sal
 			rec.SentUnknown++
 			continue
 		}
-		j.buf = AppendRecord(j.buf[:journalfile.FrameHead], &f.rec)
+		j.buf = AppendRecord(j.buf[:journalfile.FrameHead], &f.Record)
 		if err := put(); err != nil {
 			return fmt.Errorf("cannot journal interrupted request: %w", err)
 		}
-		rec.Interrupted = append(rec.Interrupted, f.rec)
+		rec.Interrupted = append(rec.Interrupted, f.Record)
 	}
 	return nil
 }
@@ -237,7 +237,7 @@ func (j *Journal) openFlights() ([]byte, error) {
 		st, err := f.Stat()
 		cells := 0
 		if err == nil {
-			cells, err = checkFlightsHeader(head[:n], st.Size(), path)
+			cells, err = journalfile.CheckFlightsHeader(head[:n], st.Size(), path)
 		}
 		var data []byte
 		if err == nil && cells > 0 {
