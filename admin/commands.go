@@ -76,6 +76,19 @@ func init() {
 			detail:  "Exit codes: 0 the books are right, 1 they are broken, 2 they could not be checked.",
 		},
 		{
+			name: "journal verify", args: "DIR", run: journalVerify,
+			summary: "Read a proxy's journal: name any damage, count records, add up charges.",
+			detail: "DIR is a proxy's data folder; the proxy may be running. Nothing is changed. Exit codes:\n" +
+				"0 whole (a torn tail is no damage), 1 damaged, 2 it could not be read.",
+		},
+		{
+			name: "journal salvage", args: "DIR [--out FILE] [--ship]", run: journalSalvage,
+			summary: "Keep what is good of a damaged journal, also behind the damage.",
+			detail: "--out writes the records as JSON lines, --ship books them, each request once however\n" +
+				"often it is booked. The journal is not changed: move it away afterwards, and the proxy\n" +
+				"starts with a new one. Exit codes: 0 all was good, 1 damaged and the rest saved, 2 not saved.",
+		},
+		{
 			name: "proxy list", run: proxyList,
 			summary: "List the proxies and the revision each has applied.",
 		},

@@ -24,6 +24,13 @@ type settings struct {
 	set *config.Set
 }
 
+// newFileSettings is for commands that read files only and need no database.
+func newFileSettings(usage string) *settings {
+	s := &settings{set: config.New(usage)}
+	s.set.Bool(&s.json, "json", "off", "print the result as JSON")
+	return s
+}
+
 // newSettings declares what every operator command understands; the command adds
 // its flags to set.
 func newSettings(usage string) *settings {

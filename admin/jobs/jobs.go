@@ -1,5 +1,5 @@
 // Package jobs is what the control plane does by itself: partitions made ahead,
-// expired leases taken back, books audited. Each job holds an advisory lock while
+// expired leases taken back, days chained, books audited. Each job holds an advisory lock while
 // it runs, so any number of admin processes may run.
 package jobs
 
@@ -40,7 +40,8 @@ func New(db *store.DB, log *slog.Logger, metrics *obs.Metrics) *Runner {
 		{Name: "reclaim", Every: 30 * time.Second, Run: r.reclaim()},
 		{Name: "proxies", Every: 10 * time.Second, Run: r.proxies()},
 		{Name: "claims", Every: time.Minute, Run: r.claims()},
-		{Name: "audit", Every: 10 * time.Minute, Run: r.audit()},
+		{Name: "chain", Every: 5 * time.Minute, Run: r.chain()},
+		{Name: "audit", Every: auditEvery, Run: r.audit()},
 	}
 	return r
 }

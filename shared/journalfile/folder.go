@@ -25,6 +25,7 @@ var ErrNone = errors.New("there is no journal in this folder")
 type Entry struct {
 	Record usage.Record
 	File   string
+	Slot   int16  // the proxy's slot, from the segment; 0 where that could not be read
 	Seq    uint64 // 0: found behind a hole of the last segment, or in an in-flight slot
 	Acked  bool   // Postgres has acknowledged it
 	Behind bool   // found behind damage
@@ -129,6 +130,7 @@ type walk struct {
 	first  uint64 // first record number seen
 	last   uint64
 	counts int64 // numbered records
+	slot   int16 // of the last header read
 }
 
 func (w *walk) problem(err error) { w.Problems = append(w.Problems, err) }
@@ -241,7 +243,7 @@ func (w *walk) segment(n uint64, prev *Scanned, last bool) (*Scanned, error) {
 	w.Segments++
 	var seq uint64
 	if h, err := ParseHeader(data, path); err == nil {
-		seq = h.FirstSeq
+		seq, w.slot = h.FirstSeq, h.Slot
 		w.number(h.FirstSeq-1, false)
 	}
 	var failed error
@@ -324,6 +326,9 @@ func (w *walk) record(e *Entry) error {
 		return nil
 	}
 	w.seen[e.Record.ID] = struct{}{}
+	if e.Slot = e.Record.ProxySlot; e.Slot == 0 {
+		e.Slot = w.slot // a proxy keeps its slot for life
+	}
 	if e.Flight {
 		w.Flights++
 	} else {

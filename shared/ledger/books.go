@@ -1,7 +1,9 @@
 package ledger
 
 import (
+	"encoding/binary"
 	"fmt"
+	"math/big"
 	"math/bits"
 
 	"tokenrelay/shared/money"
@@ -12,19 +14,29 @@ type Account uint8
 
 // The accounts.
 const (
-	Customers   Account = iota // what the house owes its customers: Σ balances
-	Revenue                    // charges, less refunds
-	Clearing                   // payments that came in
-	Corrections                // operators' corrections
-	BadDebts                   // written off
-	numAccounts
+	Customers    Account = iota // what the house owes its customers: Σ balances
+	Revenue                     // charges and what the house paid of them, less refunds
+	HouseOverrun                // what holds did not cover: the house pays its own revenue
+	BadDebts                    // written off
+	Clearing                    // payments that came in
+	Corrections                 // operators' corrections
+	NumAccounts
 )
+
+// String names the account as the view posting does.
+func (a Account) String() string {
+	names := [NumAccounts]string{"customers", "revenue", "house_overrun", "bad_debt", "clearing", "corrections"}
+	if a >= NumAccounts {
+		return "unknown"
+	}
+	return names[a]
+}
 
 // Books adds up postings. Every posting has two sides, so the accounts sum to
 // zero; a wallet table that does not add up to the customers' account has lost or
 // made money. The sums are kept in 128 bits: they cannot overflow.
 type Books struct {
-	accounts [numAccounts]int128
+	accounts [NumAccounts]int128
 	charges  int128
 	entries  map[Kind]int128
 }
@@ -35,22 +47,79 @@ func (b *Books) Charge(amount money.Amount) {
 	b.charges.add(amount)
 }
 
+// Overrun posts what one usage row cost above its hold.
+func (b *Books) Overrun(amount money.Amount) { b.post(HouseOverrun, Revenue, -amount) }
+
+// PostCharges posts the sum of many charges.
+func (b *Books) PostCharges(sum *big.Int) {
+	n := fromBig(sum)
+	b.move(Revenue, Customers, n)
+	b.charges.plus(n)
+}
+
+// PostOverrun posts the sum of many overruns.
+func (b *Books) PostOverrun(sum *big.Int) { b.move(Revenue, HouseOverrun, fromBig(sum)) }
+
+// PostEntries posts the sum of many entries of a kind, whatever its sign: an audit posts
+// what it finds.
+func (b *Books) PostEntries(k Kind, sum *big.Int) {
+	n := fromBig(sum)
+	b.move(Customers, counter(k), n)
+	b.count(k, n)
+}
+
+// counter is the account that an entry's other side is on.
+func counter(k Kind) Account {
+	switch k {
+	case Recharge:
+		return Clearing
+	case Refund:
+		return Revenue
+	case BadDebt:
+		return BadDebts
+	default:
+		return Corrections
+	}
+}
+
+// move takes n from one account and gives it to another.
+func (b *Books) move(to, from Account, n int128) {
+	b.accounts[to].plus(n)
+	b.accounts[from].minus(n)
+}
+
+func (b *Books) count(k Kind, n int128) {
+	if b.entries == nil {
+		b.entries = make(map[Kind]int128)
+	}
+	sum := b.entries[k]
+	sum.plus(n)
+	b.entries[k] = sum
+}
+
+// Big is the sum of an account.
+func (b *Books) Big(a Account) *big.Int { return b.accounts[a].big() }
+
+// Difference is the sum of all accounts: 0, or postings have lost a side.
+func (b *Books) Difference() *big.Int {
+	var sum int128
+	for _, a := range b.accounts {
+		sum.plus(a)
+	}
+	return sum.big()
+}
+
 // Entry posts one ledger entry.
 func (b *Books) Entry(k Kind, amount money.Amount) error {
 	if err := k.Check(amount); err != nil {
 		return err
 	}
-	other := map[Kind]Account{Recharge: Clearing, Correction: Corrections, Refund: Revenue, BadDebt: BadDebts}[k]
+	other := counter(k)
 	if k == Refund && amount < 0 {
 		other = Clearing // paid out, not a charge given back
 	}
 	b.post(Customers, other, amount)
-	if b.entries == nil {
-		b.entries = make(map[Kind]int128)
-	}
-	sum := b.entries[k]
-	sum.add(amount)
-	b.entries[k] = sum
+	b.count(k, wide(amount))
 	return nil
 }
 
@@ -107,6 +176,19 @@ func CheckWallet(w *Wallet, leases []*Lease) error {
 type int128 struct{ hi, lo uint64 }
 
 func wide(a money.Amount) int128 { return int128{uint64(a >> 63), uint64(a)} }
+
+// fromBig keeps the lowest 128 bits.
+func fromBig(n *big.Int) int128 {
+	var b [16]byte
+	m := new(big.Int).And(n, new(big.Int).Sub(new(big.Int).Lsh(big.NewInt(1), 128), big.NewInt(1)))
+	m.FillBytes(b[:])
+	return int128{binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:])}
+}
+
+func (z int128) big() *big.Int {
+	n := new(big.Int).Lsh(big.NewInt(int64(z.hi)), 64)
+	return n.Add(n, new(big.Int).SetUint64(z.lo))
+}
 
 func (z *int128) add(a money.Amount) { z.plus(wide(a)) }
 func (z *int128) sub(a money.Amount) { z.minus(wide(a)) }

@@ -2,156 +2,246 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math"
 	"math/big"
+	"regexp"
+	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
+	"tokenrelay/shared/ledger"
 	"tokenrelay/shared/money"
+	"tokenrelay/shared/obs"
 	"tokenrelay/shared/price"
 	"tokenrelay/shared/reqid"
 	"tokenrelay/shared/store/db"
 	"tokenrelay/shared/usage"
 )
 
-// check is one invariant as a query of (label, d): one row per thing checked, d its
-// difference, 0 where it holds. $1 is a wallet, 0 for all.
-type check struct{ id, name, sql string }
-
-var checks = []check{
-	{"M1", "balance = entries - charges", `
-		SELECT 'wallet ' || wallet_id, coalesce(w.balance, 0) - coalesce(e.amount, 0) + coalesce(u.charge, 0)
-		FROM (SELECT id AS wallet_id, balance FROM wallet WHERE $1 IN (0, id)) w
-		FULL JOIN (SELECT wallet_id, sum(amount) AS amount FROM entry WHERE $1 IN (0, wallet_id) GROUP BY 1) e USING (wallet_id)
-		FULL JOIN (SELECT wallet_id, sum(charge) AS charge FROM usage WHERE $1 IN (0, wallet_id) GROUP BY 1) u USING (wallet_id)`},
-	{"M2", "leased = open leases' outstanding", `
-		SELECT 'wallet ' || wallet_id, coalesce(w.leased, 0) - coalesce(l.outstanding, 0)
-		FROM (SELECT id AS wallet_id, leased FROM wallet WHERE $1 IN (0, id)) w
-		FULL JOIN (SELECT wallet_id, sum(granted - settled - returned) AS outstanding FROM lease
-		           WHERE open AND wallet_id IS NOT NULL AND $1 IN (0, wallet_id) GROUP BY 1) l USING (wallet_id)`},
-	{"M3", "leased and outstanding not negative", `
-		SELECT 'wallet ' || id, least(leased, 0) FROM wallet WHERE $1 IN (0, id)
-		UNION ALL
-		SELECT 'lease ' || id, least(granted - settled - returned, settled, returned, 0) FROM lease WHERE $1 IN (0, wallet_id)`},
-	{"M4", "available >= floor", `
-		SELECT 'wallet ' || id, least(balance - leased - floor, 0) FROM wallet WHERE $1 IN (0, id)`},
-	{"M5", "settled = charges of the lease; closed leases add up", `
-		SELECT 'lease ' || id, abs(coalesce(l.settled, 0) - coalesce(u.charge, 0)) + CASE WHEN l.open THEN 0 ELSE abs(coalesce(l.granted - l.settled - l.returned, 0)) END
-		FROM (SELECT * FROM lease WHERE $1 = 0 OR wallet_id = $1 OR key_id IN (SELECT k.id FROM api_key k JOIN client c ON c.id = k.client_id WHERE c.wallet_id = $1)) l
-		FULL JOIN (SELECT id, sum(charge) AS charge FROM (
-			SELECT wallet_lease AS id, charge FROM usage WHERE late & 1 = 0 AND charge > 0 AND $1 IN (0, wallet_id)
-			UNION ALL SELECT month_lease, charge FROM usage WHERE month_lease <> 0 AND late & 2 = 0 AND charge > 0 AND $1 IN (0, wallet_id)
-			UNION ALL SELECT total_lease, charge FROM usage WHERE total_lease <> 0 AND late & 4 = 0 AND charge > 0 AND $1 IN (0, wallet_id)) x
-			GROUP BY 1) u USING (id)`},
-	{"M7", "each request once, in the month of its id", `
-		SELECT CASE WHEN n > 1 OR month <> month_of(request_id) THEN 'request ' || request_id END, n - 1 + (month <> month_of(request_id))::integer
-		FROM (SELECT request_id, count(*) AS n, min(month) AS month FROM (
-			SELECT request_id, month FROM usage WHERE $1 IN (0, wallet_id)
-			UNION ALL SELECT request_id, month_of(request_id) FROM refusal WHERE $1 IN (0, wallet_id)) x GROUP BY 1) y`},
-	{"M8", "0 <= charge <= hold", `
-		SELECT CASE WHEN charge NOT BETWEEN 0 AND hold THEN 'request ' || request_id END, greatest(-charge, charge - hold, 0) FROM usage WHERE $1 IN (0, wallet_id)`},
-	{"M10", "rows = hourly roll-ups", `
-		SELECT 'hour ' || hour || ' client ' || client_id || ' key ' || key_id || ' model ' || model || ' proxy ' || slot,
-		       abs(coalesce(u.n, 0) - coalesce(h.n, 0)) + abs(coalesce(u.charge, 0) - coalesce(h.charge, 0)) + abs(coalesce(u.cost, 0) - coalesce(h.cost, 0))
-		       + abs(coalesce(u.overrun, 0) - coalesce(h.overrun, 0)) + abs(coalesce(u.units, 0) - coalesce(h.units, 0))
-		       + abs(coalesce(u.failed, 0) - coalesce(h.failed, 0))
-		FROM (SELECT (ms_of(request_id) / 3600000)::integer AS hour, client_id, key_id, model, slot, count(*) AS n, sum(charge) AS charge, sum(cost) AS cost,
-		             sum(overrun) AS overrun, sum((SELECT sum(v * i) FROM unnest(units) WITH ORDINALITY AS t (v, i))) AS units, sum(status) AS failed
-		      FROM usage WHERE $1 IN (0, wallet_id) GROUP BY 1, 2, 3, 4, 5) u
-		FULL JOIN (SELECT hour, client_id, key_id, model, slot, success + failed + timeout + cancelled + interrupted AS n, charge, cost, overrun,
-		                  (SELECT sum(v * i) FROM unnest(units) WITH ORDINALITY AS t (v, i)) AS units,
-		                  success + 2 * failed + 3 * timeout + 4 * cancelled + 5 * interrupted AS failed
-		           FROM usage_hourly WHERE $1 = 0 OR client_id IN (SELECT id FROM client WHERE wallet_id = $1)) h
-		USING (hour, client_id, key_id, model, slot)`},
-	{"M11", "key budgets = charges; within the cap", `
-		SELECT 'key ' || key_id || ' period ' || period,
-		       abs(coalesce(b.posted, 0) - coalesce(u.charge, 0)) + abs(coalesce(b.leased, 0) - coalesce(l.outstanding, 0))
-		       + abs(coalesce(b.over - CASE WHEN b.cap IS NULL THEN 0 ELSE greatest(b.posted + b.leased - b.cap, 0) END, 0))
-		FROM (SELECT * FROM budget WHERE $1 = 0 OR key_id IN (SELECT k.id FROM api_key k JOIN client c ON c.id = k.client_id WHERE c.wallet_id = $1)) b
-		FULL JOIN (SELECT key_id, p.period, sum(charge) AS charge FROM usage, LATERAL (VALUES (month), (0)) AS p (period)
-		           WHERE charge > 0 AND $1 IN (0, wallet_id) GROUP BY 1, 2) u USING (key_id, period)
-		FULL JOIN (SELECT key_id, period, sum(granted - settled - returned) AS outstanding FROM lease
-		           WHERE open AND key_id IS NOT NULL AND ($1 = 0 OR key_id IN (SELECT k.id FROM api_key k JOIN client c ON c.id = k.client_id WHERE c.wallet_id = $1))
-		           GROUP BY 1, 2) l USING (key_id, period)`},
-	{"M12", "double entry: all accounts add up to 0; bad debt has its late charge", `
-		SELECT 'all accounts', (SELECT coalesce(sum(balance), 0) FROM wallet) + (SELECT coalesce(sum(charge), 0) FROM usage) - (SELECT coalesce(sum(amount), 0) FROM entry)
-		WHERE $1 = 0
-		UNION ALL
-		SELECT 'entry ' || e.id, CASE WHEN u.request_id IS NULL THEN e.amount ELSE greatest(e.amount - u.charge, 0) END
-		FROM entry e LEFT JOIN usage u ON u.request_id = e.request_id AND u.month = month_of(e.request_id) AND u.wallet_id = e.wallet_id AND u.late & 1 = 1
-		WHERE e.kind = 'bad_debt' AND $1 IN (0, e.wallet_id)
-		UNION ALL
-		SELECT 'entry ' || id, least(amount, 0) FROM entry WHERE kind <> 'correction' AND $1 IN (0, wallet_id)`},
-	{"M14", "no open lease past its reclaim, or of a proxy that is gone", `
-		SELECT 'lease ' || l.id, CASE WHEN l.expires_at + make_interval(secs => $2::bigint) < now() OR s.state = 'lost' THEN greatest(l.granted - l.settled - l.returned, 1) ELSE 0 END
-		FROM lease l JOIN proxy_slot s ON s.id = l.slot WHERE l.open AND $1 IN (0, l.wallet_id)`},
-}
-
 // reclaimGrace is how long after T_reclaim the job may take to run.
 const reclaimGrace = 10 * 60
 
-// Audit re-derives the books in one snapshot, read-only, without row locks. It may take
-// as long as ctx: it reads every usage row. Options.Timeout does not apply.
+// auditBatch is how many wallets are proven in one snapshot: no snapshot is old, and
+// none needs more memory than a batch of wallets.
+const auditBatch = 1000
+
+// Audit re-derives the books, read-only, without row locks, a snapshot for each batch of
+// wallets. Closed hours are taken from the roll-ups, which are compared with the chain of
+// days, and only the rows since the hour before this one are added again;
+// AuditOptions.Deep or Since add more of them again. It may take as long as ctx.
 func (d *DB) Audit(ctx context.Context, o AuditOptions) (*AuditReport, error) {
-	report := &AuditReport{}
-	err := d.snapshot(ctx, func(tx pgx.Tx, q *db.Queries) error {
-		// Compiling the queries costs more than it saves; one hash per request fits memory.
-		for _, set := range []string{"statement_timeout = 0", "jit = off", "work_mem = '128MB'"} {
-			if _, err := tx.Exec(ctx, "SET LOCAL "+set); err != nil {
+	a := &auditing{o: o, report: &AuditReport{Deep: o.Deep}, lag: int64((d.maxRequest + ReclaimLag).Seconds()) + reclaimGrace}
+	if err := d.audit(ctx, a); err != nil {
+		return nil, fmt.Errorf("cannot audit the books: %w", err)
+	}
+	return a.report, nil
+}
+
+func (d *DB) audit(ctx context.Context, a *auditing) error {
+	bounds := []int64{a.o.WalletID - 1, a.o.WalletID}
+	err := d.snapshot(ctx, func(tx pgx.Tx, q *db.Queries) (err error) {
+		if err := a.begin(ctx, tx, q); err != nil || a.o.WalletID != 0 {
+			return err
+		}
+		// The first and the last wallets come with whatever names wallets that do not exist.
+		above, upto := int64(math.MinInt64), int64(math.MaxInt64)
+		if a.o.Slices > 1 {
+			if above, upto, err = slice(ctx, tx, a.o.Slice, a.o.Slices); err != nil {
 				return err
 			}
 		}
-		var err error
-		if report.Revision, err = q.Revision(ctx); err != nil {
+		rows, err := tx.Query(ctx, `SELECT id FROM (SELECT id, row_number() OVER (ORDER BY id) AS n FROM wallet WHERE id > $2 AND id < $3) w
+			WHERE n % $1 = 0 ORDER BY id`, auditBatch, above, upto)
+		if err != nil {
 			return err
 		}
-		if report.At, err = q.Now(ctx); err != nil {
-			return err
-		}
-		for _, c := range checks {
-			line, err := runCheck(ctx, tx, c, o.WalletID, int64((d.maxRequest+ReclaimLag).Seconds())+reclaimGrace)
-			if err != nil {
-				return fmt.Errorf("%s: %w", c.id, err)
-			}
-			if c.id == "M10" { // in the order of the numbers
-				m9, err := checkCharges(ctx, tx, q, o)
-				if err != nil {
-					return fmt.Errorf("M9: %w", err)
-				}
-				report.Lines = append(report.Lines, m9)
-			}
-			report.Lines = append(report.Lines, line)
-		}
-		return tx.QueryRow(ctx, `SELECT
-			(SELECT coalesce(sum(leased), 0)::bigint FROM wallet WHERE $1::bigint IN (0, id)),
-			(SELECT coalesce(sum(amount), 0)::bigint FROM entry WHERE kind = 'bad_debt' AND $1::bigint IN (0, wallet_id))
-			+ (SELECT coalesce(sum(overrun), 0)::bigint FROM usage WHERE $1::bigint IN (0, wallet_id)),
-			(SELECT count(*) FROM usage WHERE status = $2 AND $1::bigint IN (0, wallet_id)),
-			(SELECT count(*) FROM settle_reject)`, o.WalletID, int16(usage.Interrupted)).
-			Scan((*int64)(&report.Leased), (*int64)(&report.WrittenOff), &report.Interrupted, &report.RejectedN)
+		inner, err := pgx.CollectRows(rows, pgx.RowTo[int64])
+		bounds = append(append([]int64{above}, inner...), upto)
+		return err
 	})
-	if err != nil {
-		return nil, fmt.Errorf("cannot audit the books: %w", err)
+	for i := 0; err == nil && i+1 < len(bounds); i++ {
+		err = d.snapshot(ctx, func(tx pgx.Tx, _ *db.Queries) error { return a.batch(ctx, tx, bounds[i], bounds[i+1]) })
 	}
-	return report, nil
+	if err != nil {
+		return err
+	}
+	a.closeBooks()
+	return nil
+}
+
+// slice finds the wallets of one slice.
+func slice(ctx context.Context, tx pgx.Tx, slice, slices int) (above, upto int64, err error) {
+	var n int
+	if err := tx.QueryRow(ctx, "SELECT count(*) FROM wallet").Scan(&n); err != nil {
+		return 0, 0, err
+	}
+	slices = max(min(slices, n), 1)
+	slice %= slices
+	err = tx.QueryRow(ctx, `SELECT coalesce(max(id) FILTER (WHERE n = $2), -9223372036854775808), coalesce(max(id) FILTER (WHERE n = $2 + 1), 0)
+		FROM (SELECT id, ntile($1) OVER (ORDER BY id) AS n FROM wallet) w`, slices, slice).Scan(&above, &upto)
+	if slice == slices-1 {
+		upto = math.MaxInt64
+	}
+	return above, upto, err
+}
+
+// auditing is one audit.
+type auditing struct {
+	o      AuditOptions
+	lag    int64
+	report *AuditReport
+
+	first      reqid.ID // first row that is added again
+	firstHour  int32
+	firstMonth int32
+	chained    int32 // last chained day
+	months     []int32
+	names      []int32 // of months
+	prices     map[int64]*PriceRow
+	models     map[int64]string
+
+	books    ledger.Books
+	balances big.Int
+}
+
+// begin reads what all batches need.
+func (a *auditing) begin(ctx context.Context, tx pgx.Tx, q *db.Queries) (err error) {
+	r := a.report
+	if r.Revision, err = q.Revision(ctx); err != nil {
+		return err
+	}
+	if r.At, err = q.Now(ctx); err != nil {
+		return err
+	}
+	// The open hour, and the one before: rows may come minutes late.
+	since := r.At.UTC().Truncate(time.Hour).Add(-time.Hour)
+	if !a.o.Since.IsZero() && a.o.Since.Before(since) {
+		since = a.o.Since.UTC().Truncate(time.Hour)
+	}
+	if a.o.Deep {
+		since = time.Unix(0, 0).UTC()
+	}
+	r.Since = since
+	a.first, a.firstHour, a.firstMonth = reqid.Min(since.UnixMilli()), int32(since.Unix()/3600), reqid.MonthOf(since.UnixMilli())
+	if err := tx.QueryRow(ctx, "SELECT coalesce(max(day), 0) FROM day_close WHERE built_at IS NOT NULL").Scan(&a.chained); err != nil {
+		return err
+	}
+	for m := time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC); m.Before(r.At.AddDate(1, 0, 0)); m = m.AddDate(0, 1, 0) {
+		a.months, a.names = append(a.months, int32(m.Unix()/3600)), append(a.names, reqid.MonthOf(m.UnixMilli()))
+	}
+	all, err := q.AllPrices(ctx)
+	if err != nil {
+		return err
+	}
+	rows, err := priceRows(ctx, q, all)
+	if err != nil {
+		return err
+	}
+	a.prices = make(map[int64]*PriceRow, len(rows))
+	for i := range rows {
+		a.prices[rows[i].Version.ID] = &rows[i]
+	}
+	models, err := q.AllModels(ctx)
+	if err != nil {
+		return err
+	}
+	a.models = make(map[int64]string, len(models))
+	for _, m := range models {
+		a.models[m.ID] = m.PublicID
+	}
+	for _, c := range checks {
+		if c.id == "M10" { // in the order of the numbers
+			r.Lines = append(r.Lines, AuditLine{ID: "M9", Name: "charge + overrun = price of the units, bit for bit"})
+		}
+		r.Lines = append(r.Lines, AuditLine{ID: c.id, Name: c.name})
+	}
+	r.Lines = append(r.Lines, AuditLine{ID: "M15", Name: "every charge has an attempt; cost = supplier's price"})
+	return tx.QueryRow(ctx, "SELECT count(*) FROM settle_reject").Scan(&r.RejectedN)
+}
+
+// line finds a line of the report.
+func (a *auditing) line(id string) *AuditLine {
+	for i := range a.report.Lines {
+		if a.report.Lines[i].ID == id {
+			return &a.report.Lines[i]
+		}
+	}
+	obs.Bug("no line %s", id) // the lines are made above, by the same names
+	return nil
+}
+
+// batch proves the wallets in (above, upto].
+func (a *auditing) batch(ctx context.Context, tx pgx.Tx, above, upto int64) error {
+	// Compiling the queries costs more than it saves; the hashes of a batch fit memory.
+	for _, set := range []string{"statement_timeout = 0", "jit = off", "work_mem = '64MB'"} {
+		if _, err := tx.Exec(ctx, "SET LOCAL "+set); err != nil {
+			return err
+		}
+	}
+	for _, c := range checks {
+		if err := a.run(ctx, tx, c, above, upto); err != nil {
+			return fmt.Errorf("%s: %w", c.id, err)
+		}
+	}
+	if err := a.charges(ctx, tx, above, upto); err != nil {
+		return fmt.Errorf("M9: %w", err)
+	}
+	if err := a.post(ctx, tx, above, upto); err != nil {
+		return fmt.Errorf("M12: %w", err)
+	}
+	return nil
+}
+
+// args are the parameters of the checks.
+func (a *auditing) args(above, upto int64) []any {
+	return []any{above, upto, a.first, a.firstHour, a.firstMonth, a.lag, a.months, a.names, a.chained}
+}
+
+var inRange = regexp.MustCompile(`\{in ([a-z_.]+)\}`)
+
+// spell writes a check's conditions out.
+func spell(sql string) string {
+	sql = inRange.ReplaceAllString(sql, "($1 > $$1 AND $1 <= $$2)")
+	return strings.ReplaceAll(sql, "{last}", "$2 = 9223372036854775807")
 }
 
 // maxSamples is how many broken things a line names.
 const maxSamples = 5
 
-func runCheck(ctx context.Context, tx pgx.Tx, c check, wallet, lag int64) (AuditLine, error) {
-	line := AuditLine{ID: c.id, Name: c.name}
-	var worst string
-	// The parameters are spelled out with their types: one of them is not used everywhere.
-	sql := fmt.Sprintf(`WITH parameter AS (SELECT $1::bigint, $2::bigint), x (label, d) AS (%s)
-		SELECT count(*), count(*) FILTER (WHERE d <> 0), coalesce(max(abs(d)), 0)::text,
-		coalesce((array_agg(label || ' differs by ' || d ORDER BY abs(d) DESC, label) FILTER (WHERE d <> 0))[1:%d], '{}') FROM x`, c.sql, maxSamples)
-	err := tx.QueryRow(ctx, sql, wallet, lag).Scan(&line.Checked, &line.Broken, &worst, &line.Samples)
-	if err != nil {
-		return line, err
+func (a *auditing) run(ctx context.Context, tx pgx.Tx, c check, above, upto int64) error {
+	line := a.line(c.id)
+	sql := c.sql
+	if c.closed != "" && !a.o.Deep {
+		sql = c.closed
 	}
-	line.Worst = saturated(worst)
-	return line, nil
+	// The parameters are spelled out with their types: none is used everywhere.
+	sql = fmt.Sprintf(`WITH parameter AS (SELECT $1::bigint, $2::bigint, $3::uuid, $4::integer, $5::integer, $6::bigint, $7::integer[], $8::integer[], $9::integer),
+		x (label, d) AS (%s)
+		SELECT count(*), count(*) FILTER (WHERE d <> 0), coalesce(max(abs(d)), 0)::text,
+		coalesce((array_agg(label || ' differs by ' || d ORDER BY abs(d) DESC, label) FILTER (WHERE d <> 0))[1:%d], '{}') FROM x`, spell(sql), maxSamples)
+	var checked, broken int64
+	var worst string
+	var samples []string
+	if err := tx.QueryRow(ctx, sql, a.args(above, upto)...).Scan(&checked, &broken, &worst, &samples); err != nil {
+		return err
+	}
+	line.Checked += checked
+	line.Broken += broken
+	line.Worst = max(line.Worst, saturated(worst))
+	line.Samples = append(line.Samples, samples[:min(len(samples), maxSamples-len(line.Samples))]...)
+	return nil
+}
+
+// broken notes one broken thing.
+func (l *AuditLine) broken(worst money.Amount, sample string) {
+	l.Broken++
+	l.Worst = max(l.Worst, worst, -worst)
+	if len(l.Samples) < maxSamples {
+		l.Samples = append(l.Samples, sample)
+	}
 }
 
 // saturated reads an integer of any size.
@@ -163,54 +253,35 @@ func saturated(text string) money.Amount {
 	return money.Amount(n.Int64())
 }
 
-// checkCharges recomputes every charge from the stored price row and multipliers
-// (M9). What the hold did not cover is the house's: charge + overrun is the price.
-func checkCharges(ctx context.Context, tx pgx.Tx, q *db.Queries, o AuditOptions) (AuditLine, error) {
-	line := AuditLine{ID: "M9", Name: "charge + overrun = price of the units, bit for bit"}
-	all, err := q.AllPrices(ctx)
+// charges recomputes every charge from the stored price row and multipliers (M9): what
+// the hold did not cover is the house's, charge + overrun is the price. And the cost from
+// the supplier's price (M15).
+func (a *auditing) charges(ctx context.Context, tx pgx.Tx, above, upto int64) error {
+	m9, m15 := a.line("M9"), a.line("M15")
+	scan, err := tx.Query(ctx, `SELECT request_id, model, source, status, units, charge, overrun, cost, price_id, cost_price_id, model_ppm, group_ppm, client_ppm, attempts
+		FROM usage WHERE month >= $1 AND request_id >= $2 AND wallet_id > $3 AND wallet_id <= $4`, a.firstMonth, a.first, above, upto)
 	if err != nil {
-		return line, err
-	}
-	rows, err := priceRows(ctx, q, all)
-	if err != nil {
-		return line, err
-	}
-	models, err := q.AllModels(ctx)
-	if err != nil {
-		return line, err
-	}
-	names := map[int64]string{}
-	for _, m := range models {
-		names[m.ID] = m.PublicID
-	}
-	prices := make(map[int64]*PriceRow, len(rows))
-	for i := range rows {
-		prices[rows[i].Version.ID] = &rows[i]
-	}
-	since := int32(0)
-	if !o.Since.IsZero() {
-		since = reqid.MonthOf(o.Since.UnixMilli())
-	}
-	scan, err := tx.Query(ctx, `SELECT request_id, model, source, units, charge, overrun, price_id, model_ppm, group_ppm, client_ppm
-		FROM usage WHERE month >= $1 AND $2::bigint IN (0, wallet_id)`, since, o.WalletID)
-	if err != nil {
-		return line, err
+		return err
 	}
 	var id [16]byte
 	var model string
-	var source int16
-	var units []int64
-	var charge, overrun, priceID int64
+	var source, status int16
+	var units, attempts []int64
+	var charge, overrun, cost, priceID, costID int64
 	rule := price.Rule{}
-	_, err = pgx.ForEachRow(scan, []any{&id, &model, &source, &units, &charge, &overrun, &priceID, &rule.ModelPPM, &rule.GroupPPM, &rule.ClientPPM}, func() error {
-		line.Checked++
+	_, err = pgx.ForEachRow(scan, []any{
+		&id, &model, &source, &status, &units, &charge, &overrun, &cost, &priceID, &costID, &rule.ModelPPM, &rule.GroupPPM, &rule.ClientPPM, &attempts,
+	}, func() error {
+		m9.Checked++
+		m15.Checked++
 		var u usage.Units
 		copy(u[:], units)
 		var want money.Amount
 		fault := ""
-		if p := prices[priceID]; usage.Source(source) == usage.SourceNone || u.IsZero() && charge == 0 {
+		none := usage.Source(source) == usage.SourceNone || u.IsZero() && charge == 0
+		if p := a.prices[priceID]; none {
 			want = 0 // nothing was consumed: no price is needed
-		} else if p == nil || names[p.ModelID] != model {
+		} else if p == nil || a.models[p.ModelID] != model {
 			fault = fmt.Sprintf("price %d is not one of model %s", priceID, model)
 		} else {
 			rule.Version = &p.Version
@@ -220,18 +291,108 @@ func checkCharges(ctx context.Context, tx pgx.Tx, q *db.Queries, o AuditOptions)
 			}
 		}
 		diff := money.Amount(charge+overrun) - want
-		if fault == "" && diff == 0 {
-			return nil
+		if fault == "" && diff != 0 {
+			fault = "differs by " + diff.String() + " USD"
 		}
-		line.Broken++
-		line.Worst = max(line.Worst, diff, -diff)
-		if len(line.Samples) < maxSamples {
-			if fault == "" {
-				fault = "differs by " + diff.String() + " USD"
-			}
-			line.Samples = append(line.Samples, "request "+reqid.ID(id).String()+": "+fault)
+		if fault != "" {
+			m9.broken(diff, "request "+reqid.ID(id).String()+": "+fault)
+		}
+		if fault, diff := a.supplier(charge, cost, costID, usage.Status(status), &u, attempts); fault != "" {
+			m15.broken(diff, "request "+reqid.ID(id).String()+": "+fault)
 		}
 		return nil
 	})
-	return line, err
+	return err
+}
+
+// supplier checks a row against what was sent upstream.
+func (a *auditing) supplier(charge, cost, costID int64, status usage.Status, u *usage.Units, attempts []int64) (fault string, diff money.Amount) {
+	if charge > 0 && len(attempts) < 6 {
+		return "charged without an attempt", money.Amount(charge)
+	}
+	// What a dead proxy had counted of the cost is behind what it had relayed.
+	if costID == 0 || cost == 0 || status == usage.Interrupted {
+		return "", 0
+	}
+	p := a.prices[costID]
+	if p == nil || p.RouteID == 0 {
+		return fmt.Sprintf("price %d is not a supplier's", costID), money.Amount(cost)
+	}
+	used := false
+	for i := 0; i+6 <= len(attempts); i += 6 {
+		used = used || attempts[i] == p.RouteID
+	}
+	if !used {
+		return fmt.Sprintf("price %d is of a route that was not tried", costID), money.Amount(cost)
+	}
+	rule := price.Rule{Version: &p.Version, ModelPPM: price.PPM, GroupPPM: price.PPM, ClientPPM: price.PPM}
+	want, err := rule.Charge(u)
+	if err != nil {
+		return err.Error(), money.Amount(cost)
+	}
+	if want != money.Amount(cost) {
+		return "cost differs by " + (money.Amount(cost) - want).String() + " USD", money.Amount(cost) - want
+	}
+	return "", 0
+}
+
+// post books the batch's sums in the accounts (M12), and reads the honest numbers of it.
+func (a *auditing) post(ctx context.Context, tx pgx.Tx, above, upto int64) error {
+	paid := `SELECT coalesce(sum(charge), 0) AS charge, coalesce(sum(overrun), 0) AS overrun, coalesce(sum(interrupted), 0) AS interrupted
+		FROM usage_hourly h JOIN client c ON c.id = h.client_id WHERE {in c.wallet_id}`
+	if a.o.Deep {
+		paid = fmt.Sprintf(`SELECT coalesce(sum(charge), 0) AS charge, coalesce(sum(overrun), 0) AS overrun, count(*) FILTER (WHERE status = %d) AS interrupted
+		FROM usage WHERE {in wallet_id}`, usage.Interrupted)
+	}
+	var balances, charge, overrun, leased string
+	var interrupted, wallets int64
+	kinds := []ledger.Kind{ledger.Recharge, ledger.Correction, ledger.Refund, ledger.BadDebt}
+	sums := make([]string, len(kinds))
+	err := tx.QueryRow(ctx, spell(`SELECT w.n, w.balance, w.leased, u.charge::text, u.overrun::text, u.interrupted, e.recharge, e.correction, e.refund, e.bad_debt
+		FROM (SELECT count(*) AS n, coalesce(sum(balance), 0)::text AS balance, coalesce(sum(leased), 0)::text AS leased FROM wallet WHERE {in id}) w,
+		(`+paid+`) u,
+		(SELECT coalesce(sum(amount) FILTER (WHERE kind = 'recharge'), 0)::text AS recharge, coalesce(sum(amount) FILTER (WHERE kind = 'correction'), 0)::text AS correction,
+		        coalesce(sum(amount) FILTER (WHERE kind = 'refund'), 0)::text AS refund, coalesce(sum(amount) FILTER (WHERE kind = 'bad_debt'), 0)::text AS bad_debt
+		 FROM entry WHERE {in wallet_id}) e`), above, upto).
+		Scan(&wallets, &balances, &leased, &charge, &overrun, &interrupted, &sums[0], &sums[1], &sums[2], &sums[3])
+	if err != nil {
+		return err
+	}
+	a.report.Interrupted += interrupted
+	a.report.Wallets += wallets
+	read := func(text string) *big.Int {
+		n, ok := new(big.Int).SetString(text, 10)
+		if !ok {
+			err = errors.Join(err, fmt.Errorf("%q is not a sum", text))
+			return new(big.Int)
+		}
+		return n
+	}
+	a.balances.Add(&a.balances, read(balances))
+	a.books.PostCharges(read(charge))
+	a.books.PostOverrun(read(overrun))
+	for i, k := range kinds {
+		a.books.PostEntries(k, read(sums[i]))
+	}
+	a.report.Leased += saturated(leased)
+	a.report.WrittenOff += saturated(sums[3]) + saturated(overrun)
+	a.report.BadDebt += saturated(sums[3])
+	a.report.Overrun += saturated(overrun)
+	return err
+}
+
+// closeBooks compares the accounts with the wallets (M12).
+func (a *auditing) closeBooks() {
+	line := a.line("M12")
+	for acc := range ledger.NumAccounts {
+		line.Checked++
+		a.report.Accounts = append(a.report.Accounts, AccountSum{Account: acc.String(), Amount: a.books.Big(acc)})
+	}
+	if d := a.books.Difference(); d.Sign() != 0 {
+		line.broken(saturated(d.String()), "all accounts differ by "+d.String())
+	}
+	d := new(big.Int).Sub(&a.balances, a.books.Big(ledger.Customers))
+	if d.Sign() != 0 {
+		line.broken(saturated(d.String()), "wallets differ from the customers' account by "+d.String())
+	}
 }

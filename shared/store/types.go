@@ -1,6 +1,7 @@
 package store
 
 import (
+	"math/big"
 	"net/netip"
 	"time"
 
@@ -521,12 +522,16 @@ type Histogram [HistogramBuckets]int64
 // AuditOptions narrows an audit.
 type AuditOptions struct {
 	WalletID int64     // 0 = all
-	Since    time.Time // usage rows of older months are not recomputed (M9)
+	Since    time.Time // add the rows again from this hour on, instead of the last two
+	Slice    int       // with Slices: only the wallets of this slice, 0 ≤ Slice
+	Slices   int       // into how many slices the wallets are cut, at most one for each
+	Deep     bool      // add all rows again, instead of taking closed hours from the roll-ups
 }
 
 // AuditReport is the proof of the books.
 type AuditReport struct {
 	Lines    []AuditLine
+	Wallets  int64
 	Revision int64
 	At       time.Time
 	// The three honest numbers, and what was set aside.
@@ -534,6 +539,17 @@ type AuditReport struct {
 	WrittenOff  money.Amount // bad debt + overrun
 	Interrupted int64        // rows recovered from proxies that died
 	RejectedN   int64        // records set aside in settle_reject
+	BadDebt     money.Amount // of WrittenOff
+	Overrun     money.Amount // of WrittenOff
+	Accounts    []AccountSum // double entry (M12)
+	Since       time.Time    // rows from here on were added again
+	Deep        bool
+}
+
+// AccountSum is one account of the double entry.
+type AccountSum struct {
+	Account string
+	Amount  *big.Int // nano-USD
 }
 
 // AuditLine is one invariant of the money.

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgtype"
 	"tokenrelay/shared/money"
 	"tokenrelay/shared/reqid"
 )
@@ -143,6 +144,12 @@ type ConfigRev struct {
 	Rev int64
 }
 
+type DayClose struct {
+	Day      int32
+	ClosedAt time.Time
+	BuiltAt  *time.Time
+}
+
 type Entry struct {
 	ID        int64
 	WalletID  int64
@@ -192,6 +199,14 @@ type Model struct {
 type ModelAlias struct {
 	Alias   string
 	ModelID int64
+}
+
+type Posting struct {
+	Source   string
+	Ref      string
+	WalletID int64
+	Account  string
+	Amount   int32
 }
 
 type Price struct {
@@ -331,6 +346,12 @@ type Usage struct {
 	Attempts        []int64
 }
 
+type UsageAfter struct {
+	RequestID reqid.ID
+	WalletID  int64
+	Day       int32
+}
+
 type UsageDefault struct {
 	Month           int32
 	RequestID       reqid.ID
@@ -390,6 +411,21 @@ type UsageHourly struct {
 	FirstToken  []int64
 }
 
+type Voucher struct {
+	ID         int64
+	Digest     []byte
+	Last4      string
+	Amount     int64
+	Note       string
+	Actor      string
+	CreatedAt  time.Time
+	ExpiresAt  *time.Time
+	RevokedAt  *time.Time
+	WalletID   *int64
+	EntryID    *int64
+	RedeemedAt *time.Time
+}
+
 type Wallet struct {
 	ID         int64
 	Balance    money.Amount
@@ -397,4 +433,15 @@ type Wallet struct {
 	Floor      money.Amount
 	Recall     int64
 	NotifiedAt time.Time
+}
+
+type WalletDay struct {
+	WalletID int64
+	Day      int32
+	Prev     []byte
+	Head     []byte
+	Calls    int64
+	Entries  int64
+	Charge   pgtype.Numeric
+	Credit   pgtype.Numeric
 }
