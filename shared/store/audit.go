@@ -129,7 +129,7 @@ func (a *auditing) begin(ctx context.Context, tx pgx.Tx, q *db.Queries) (err err
 	if err := tx.QueryRow(ctx, "SELECT coalesce(max(day), 0) FROM day_close WHERE built_at IS NOT NULL").Scan(&a.chained); err != nil {
 		return err
 	}
-	for m := time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC); m.Before(r.At.AddDate(1, 0, 0)); m = m.AddDate(0, 1, 0) {
+	for m := time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC); m.Year() < 2150; m = m.AddDate(0, 1, 0) {
 		a.months, a.names = append(a.months, int32(m.Unix()/3600)), append(a.names, reqid.MonthOf(m.UnixMilli()))
 	}
 	all, err := q.AllPrices(ctx)
