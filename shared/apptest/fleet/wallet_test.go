@@ -59,13 +59,13 @@ func TestRaceIntoASmallWallet(t *testing.T) {
 				mu.Lock()
 				list = append(list, x)
 				mu.Unlock()
-				switch {
-				case x.status == 402:
+				switch x.status {
+				case 402:
 					if dry.IsZero() {
 						dry = x.end
 					}
 					time.Sleep(5 * time.Millisecond)
-				case x.status == 200:
+				case 200:
 					dry = time.Time{}
 				}
 				if time.Since(began) > time.Minute {
