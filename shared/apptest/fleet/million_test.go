@@ -157,7 +157,8 @@ func coldKeyMemory(t *testing.T, s *apptest.Stack, p *apptest.Proxy, atStart int
 	after := memory(t, p)
 	t.Logf("%d cold keys used in %s (%d told to come again), %d statements; resident %s at the start, %s before, %s after: %d bytes a key",
 		n, took.Round(time.Millisecond), overloaded.Load(), p.Statements()-statements, mib(atStart), mib(before), mib(after), (after-before)/int64(n))
-	if grown := after - before; grown > int64(n)*8<<10 {
+	// The heap grows in steps, whatever is in it.
+	if grown := after - before; grown > 32<<20+int64(n)*4<<10 {
 		t.Errorf("memory has grown by %s", mib(grown))
 	}
 }
