@@ -25,7 +25,7 @@ run: build ## start everything in the foreground, with Postgres and a demo key
 	@exec bin/relay-run
 
 # Packages whose goroutines meet in shared state, cheap enough to run twice.
-RACE := ./proxy/live/... ./proxy/lease/... ./proxy/catalog/... ./proxy/claim/... ./proxy/feed/... ./proxy/journal/... ./proxy/ship/... ./shared/obs/...
+RACE := ./proxy/live/... ./proxy/limit/... ./proxy/lease/... ./proxy/catalog/... ./proxy/claim/... ./proxy/feed/... ./proxy/journal/... ./proxy/ship/... ./shared/obs/...
 
 # Packages that run the real programs: one after another, so that none measures
 # another's load, and never from the test cache, which does not see the programs.

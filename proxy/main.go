@@ -21,6 +21,7 @@ import (
 	"tokenrelay/proxy/feed"
 	"tokenrelay/proxy/journal"
 	"tokenrelay/proxy/lease"
+	"tokenrelay/proxy/limit"
 	"tokenrelay/proxy/live"
 	"tokenrelay/proxy/refusal"
 	"tokenrelay/proxy/relay"
@@ -68,6 +69,7 @@ type process struct {
 	ship     *ship.Shipper
 	clock    ship.Clock
 	leases   *lease.Manager
+	limits   *limit.Exchange
 	live     *live.Registry
 	catalog  *catalog.Catalog
 	feed     *feed.Feed
@@ -111,6 +113,7 @@ func (p *process) run(ctx context.Context, stop func()) error {
 	running.Go(func() { _ = p.ship.Run(shipCtx) })
 	p.leases.Start(background)
 	running.Go(func() { p.live.Run(background) })
+	running.Go(func() { p.limits.Run(shipCtx) })
 	if err := p.feed.Start(ctx); err != nil {
 		return err
 	}
@@ -125,6 +128,11 @@ func (p *process) run(ctx context.Context, stop func()) error {
 		}
 	})
 	running.Go(func() { p.refusals.Run(shipCtx) })
+
+	// A proxy that was alone tells first what it has counted.
+	join, cancelJoin := context.WithTimeout(ctx, 3*time.Second)
+	p.limits.Ready(join)
+	cancelJoin()
 
 	public, err := server.Listen(p.c.Listen)
 	if err != nil {
@@ -272,6 +280,7 @@ func (p *process) wire() error {
 		OnFenced:   func() { p.fencedOnce.Do(func() { close(p.fenced) }) },
 		OnBeat: func(b store.Beat, sent, got time.Time) {
 			p.clock.Observe(b.Now, sent, got)
+			p.limits.OnBeat(b)
 			if b.Revision > p.feed.Applied() {
 				p.feed.Wake()
 			}
@@ -279,6 +288,10 @@ func (p *process) wire() error {
 		Log: p.log,
 	})
 	p.live = live.NewRegistry(p.leases)
+	ips := live.NewIPs()
+	p.limits = limit.New(limit.Options{
+		DB: p.db, Slot: p.slot, Live: p.live, IPs: ips, DBTime: func() time.Time { return p.leases.DBTime(lease.Now()) }, Log: p.log,
+	})
 	p.catalog, err = catalog.New(catalog.Options{Store: p.db, Live: p.live.Key})
 	if err != nil {
 		return err
@@ -295,7 +308,9 @@ func (p *process) wire() error {
 		Recall: func(payload string) {
 			if r, ok := store.ParseRecall(payload); ok {
 				p.leases.OnRecall(r)
+				return
 			}
+			p.limits.OnRecall(payload)
 		},
 		Metrics: p.metrics, Log: p.log,
 	})
@@ -310,7 +325,7 @@ func (p *process) wire() error {
 	p.claims.Store(book)
 	p.relay = relay.New(relay.Options{
 		Claims:  book,
-		Catalog: p.catalog, Gate: admit.NewGate(admit.Options{Leases: p.leases, Live: p.live, IPRPM: p.c.IPRPM}),
+		Catalog: p.catalog, Gate: admit.NewGate(admit.Options{Leases: p.leases, Live: p.live, Limits: p.limits, IPs: ips, IPRPM: p.c.IPRPM}),
 		Journal: p.journal, Upstream: p.upstream, Refusals: p.refusals, Clock: &p.clock, Log: p.log, Slot: p.slot.ID,
 		FirstByteTimeout: p.c.FirstByteTimeout, StreamStartTimeout: p.c.StreamStartTimeout, IdleTimeout: p.c.IdleTimeout,
 		MaxRequest: p.c.MaxRequest, MaxAttempts: int(p.c.MaxAttempts),
@@ -362,6 +377,7 @@ func (p *process) drain(ctx context.Context, endShip func(), running *sync.WaitG
 	}
 
 	endShip()
+	p.limits.Drain(last)
 	err := p.ship.Drain(last)
 	if err == nil {
 		if err := p.leases.Drain(last); err != nil {

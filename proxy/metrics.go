@@ -60,4 +60,19 @@ func (p *process) register() {
 	number("relay_lease_refused_total", func() int64 { return int64(p.leases.Stats().Refused.Load()) })
 	number("relay_lease_slow_holds_total", func() int64 { return int64(p.leases.Stats().SlowHolds.Load()) })
 	number("relay_lease_errors_total", func() int64 { return int64(p.leases.Stats().Errors.Load()) })
+
+	l := p.limits
+	number("relay_limits_alone", func() int64 {
+		if l.Lone() {
+			return 1
+		}
+		return 0
+	})
+	number("relay_limit_statements_total", func() int64 { return int64(l.Count.Questions.Load()) })
+	number("relay_limit_asked_total", func() int64 { return int64(l.Count.Asked.Load()) })
+	number("relay_limit_waits_total", func() int64 { return int64(l.Count.Waited.Load()) })
+	number("relay_limit_refused_total", func() int64 { return int64(l.Count.Refused.Load()) })
+	number("relay_limit_unshared_total", func() int64 { return int64(l.Count.Alone.Load()) })
+	number("relay_limit_recalls_total", func() int64 { return int64(l.Count.Recalls.Load()) })
+	number("relay_limit_errors_total", func() int64 { return int64(l.Count.Errors.Load()) })
 }

@@ -11,11 +11,13 @@ import (
 
 	"tokenrelay/proxy/catalog"
 	"tokenrelay/proxy/lease"
+	"tokenrelay/proxy/limit"
 	"tokenrelay/proxy/live"
 	"tokenrelay/shared/apierr"
 	"tokenrelay/shared/money"
 	"tokenrelay/shared/price"
 	"tokenrelay/shared/reqid"
+	"tokenrelay/shared/store"
 )
 
 // MinOutput is the fewest output tokens per choice that the relay lowers a missing
@@ -54,8 +56,10 @@ type Input struct {
 type Options struct {
 	Leases *lease.Manager
 	Live   *live.Registry
-	IPRPM  int64 // per client address, 0 = off
-	Strict bool  // a ticket closed twice, or a charge above its hold, panics (tests)
+	Limits *limit.Exchange // shares limits with other proxies; nil: counts alone
+	IPs    *live.IPs       // nil: one of its own
+	IPRPM  int64           // per client address, 0 = off
+	Strict bool            // a ticket closed twice, or a charge above its hold, panics (tests)
 }
 
 // Gate admits requests. It is safe for concurrent use; a warm request takes no lock,
@@ -81,14 +85,20 @@ type month struct {
 
 // NewGate makes a Gate.
 func NewGate(o Options) *Gate {
-	g := &Gate{o: o, ips: live.NewIPs()}
+	if o.IPs == nil {
+		o.IPs = live.NewIPs()
+	}
+	g := &Gate{o: o, ips: o.IPs}
 	g.months.Store(new(month))
 	return g
 }
 
 // AllowIP counts a request of a client address; nil lets it pass.
 func (g *Gate) AllowIP(ip netip.Addr, now int64) *apierr.Error {
-	if wait, ok := g.ips.Allow(ip, g.o.IPRPM, now); !ok {
+	if g.o.IPRPM <= 0 {
+		return nil
+	}
+	if wait, ok := g.o.Limits.AllowIP(g.ips, g.ips.Counted(ip, now), g.o.IPRPM, now); !ok {
 		return apierr.RateLimit(apierr.RateLimitedIP, seconds(wait))
 	}
 	return nil
@@ -116,11 +126,11 @@ func (g *Gate) admit(in *Input, t *Ticket) *apierr.Error {
 	}
 	now := in.Now
 	if k.RPM > 0 {
-		began, wait, ok := k.Live.RPM.Take(k.RPM, now)
+		part, began, wait, ok := g.o.Limits.Window(store.LimitSubject{Kind: store.LimitKeyRPM, ID: k.ID}, &k.Live.RPM, &k.Live.RPMShare, k.RPM, now)
 		if !ok {
 			return t.refuse(apierr.RateLimit(apierr.RateLimitedRPM, seconds(wait)))
 		}
-		t.rpmBegan, t.took = began, t.took|tookRPM
+		t.rpmPart, t.rpmBegan, t.took = part, began, t.took|tookRPM
 	}
 	t.tokens = int64(in.BodyBytes)/4 + assumedOutput
 	if in.ClientCap {
@@ -128,10 +138,11 @@ func (g *Gate) admit(in *Input, t *Ticket) *apierr.Error {
 	}
 	if k.TPM > 0 {
 		t.tpm = k.TPM
-		wait, ok := k.Live.TPM.Take(t.tokens, k.TPM, now)
+		share, wait, ok := g.o.Limits.Tokens(store.LimitSubject{Kind: store.LimitKeyTPM, ID: k.ID}, &k.Live.TPM, &k.Live.TPMShare, t.tokens, k.TPM, now)
 		if !ok {
 			return t.refuse(apierr.RateLimit(apierr.RateLimitedTPM, seconds(wait)))
 		}
+		t.tpmShare = share
 		t.took |= tookTPM
 	}
 	group := in.Group
@@ -141,22 +152,26 @@ func (g *Gate) admit(in *Input, t *Ticket) *apierr.Error {
 			return t.refuse(err)
 		}
 	}
-	if !k.Live.Enter(k.MaxConcurrency) {
+	if !g.enter(store.LimitSubject{Kind: store.LimitKeyPlaces, ID: k.ID}, &k.Live.Use, &k.Live.Shared, k.MaxConcurrency, now) {
 		return t.refuse(apierr.RateLimit(apierr.RateLimitedConc, concurrencyWait))
 	}
 	t.took |= tookPlace
 	k.Live.Keep()
 	if group.MaxConcurrency > 0 {
-		if !t.group.Enter(group.MaxConcurrency) {
+		if !g.enter(store.LimitSubject{Kind: store.LimitGroupPlaces, ID: group.ID}, &t.group.Use, &t.group.Shared, group.MaxConcurrency, now) {
 			return t.refuse(apierr.RateLimit(apierr.RateLimitedGroup, concurrencyWait))
 		}
 		t.took |= tookGroupPlace
 	}
 	t.day = in.Milli / dayMilli
-	if k.DailyUSD >= 0 && k.Live.Spent(t.day) >= k.DailyUSD {
-		return t.refuse(daily(in.Milli))
+	if k.DailyUSD >= 0 {
+		g.o.Limits.Day(store.DayKey, k.ID, &k.Live.Use, &k.Live.Daily, t.day, k.DailyUSD)
+		if k.Live.Spent(t.day) >= k.DailyUSD {
+			return t.refuse(daily(in.Milli))
+		}
 	}
 	if group.DailyUSD >= 0 {
+		g.o.Limits.Day(store.DayGroup, group.ID, &t.group.Use, &t.group.Daily, t.day, group.DailyUSD)
 		if t.group.Spent(t.day) >= group.DailyUSD {
 			return t.refuse(daily(in.Milli))
 		}
@@ -167,6 +182,21 @@ func (g *Gate) admit(in *Input, t *Ticket) *apierr.Error {
 	}
 	t.open = 1
 	return nil
+}
+
+// enter counts a running request, unless limit (> 0) of them run.
+func (g *Gate) enter(s store.LimitSubject, u *live.Use, shared *live.Shared, limit, now int64) bool {
+	if limit <= 0 {
+		return u.Enter(0)
+	}
+	return g.o.Limits.Enter(s, u, &shared.Places, limit, now)
+}
+
+// AddCost adds what a request cost us at a provider, for its daily stop.
+func (g *Gate) AddCost(p *catalog.Provider, cost money.Amount, milli int64) {
+	if p.DailyStop >= 0 {
+		g.o.Limits.AddCost(p.ID, p.DailyStop, cost, milli)
+	}
 }
 
 // Scope says whether a key and its group (nil: it exists no more) may use a model
@@ -194,20 +224,21 @@ func daily(milli int64) *apierr.Error {
 }
 
 func (t *Ticket) takeGroupRates(in *Input) *apierr.Error {
-	group := t.group
+	group, limits := t.group, t.gate.o.Limits
 	if in.Group.RPM > 0 {
-		began, wait, ok := group.RPM.Take(in.Group.RPM, in.Now)
+		part, began, wait, ok := limits.Window(store.LimitSubject{Kind: store.LimitGroupRPM, ID: in.Group.ID}, &group.RPM, &group.RPMShare, in.Group.RPM, in.Now)
 		if !ok {
 			return apierr.RateLimit(apierr.RateLimitedGroup, seconds(wait))
 		}
-		t.groupBegan, t.took = began, t.took|tookGroupRPM
+		t.groupPart, t.groupBegan, t.took = part, began, t.took|tookGroupRPM
 	}
 	if in.Group.TPM > 0 {
 		t.groupTPM = in.Group.TPM
-		wait, ok := group.TPM.Take(t.tokens, in.Group.TPM, in.Now)
+		share, wait, ok := limits.Tokens(store.LimitSubject{Kind: store.LimitGroupTPM, ID: in.Group.ID}, &group.TPM, &group.TPMShare, t.tokens, in.Group.TPM, in.Now)
 		if !ok {
 			return apierr.RateLimit(apierr.RateLimitedGroup, seconds(wait))
 		}
+		t.groupTPMShare = share
 		t.took |= tookGroupTPM
 	}
 	return nil

@@ -43,10 +43,12 @@ type Ticket struct {
 	open  uint32 // 1 = to be settled or voided
 	took  uint32
 
-	rpmBegan, groupBegan int64
-	tokens               int64 // drawn from token limits
-	tpm, groupTPM        int64 // the limits they were drawn under, 0 = none
-	day                  int64 // of admission, since 1970
+	rpmBegan, groupBegan    int64
+	rpmPart, groupPart      *live.Part  // counted by all proxies together: what it was taken of
+	tpmShare, groupTPMShare *live.Share // the same for tokens
+	tokens                  int64       // drawn from token limits
+	tpm, groupTPM           int64       // the limits they were drawn under, 0 = none
+	day                     int64       // of admission, since 1970
 
 	amount money.Amount
 	legs   [maxLegs]*lease.Lease
@@ -133,10 +135,24 @@ func (t *Ticket) leave() {
 // correct moves the token limits to what was really used.
 func (t *Ticket) correct(delta int64) {
 	if t.took&tookTPM != 0 {
-		t.key.TPM.Correct(delta, t.tpm)
+		correct(&t.key.TPM, t.tpmShare, delta, t.tpm)
 	}
 	if t.took&tookGroupTPM != 0 {
-		t.group.TPM.Correct(delta, t.groupTPM)
+		correct(&t.group.TPM, t.groupTPMShare, delta, t.groupTPM)
+	}
+}
+
+func correct(b *live.Bucket, s *live.Share, delta, limit int64) {
+	b.Correct(delta, limit)
+	if s != nil {
+		s.Correct(delta)
+	}
+}
+
+func back(w *live.Window, p *live.Part, began int64) {
+	w.Back(began)
+	if p != nil {
+		p.Back(1)
 	}
 }
 
@@ -191,16 +207,16 @@ func (t *Ticket) refuse(err *apierr.Error) *apierr.Error {
 	t.giveMoneyBack()
 	t.leave()
 	if t.took&tookGroupTPM != 0 {
-		t.group.TPM.Correct(-t.tokens, t.groupTPM)
+		correct(&t.group.TPM, t.groupTPMShare, -t.tokens, t.groupTPM)
 	}
 	if t.took&tookGroupRPM != 0 {
-		t.group.RPM.Back(t.groupBegan)
+		back(&t.group.RPM, t.groupPart, t.groupBegan)
 	}
 	if t.took&tookTPM != 0 {
-		t.key.TPM.Correct(-t.tokens, t.tpm)
+		correct(&t.key.TPM, t.tpmShare, -t.tokens, t.tpm)
 	}
 	if t.took&tookRPM != 0 {
-		t.key.RPM.Back(t.rpmBegan)
+		back(&t.key.RPM, t.rpmPart, t.rpmBegan)
 	}
 	t.took = 0
 	return err
@@ -220,9 +236,28 @@ func (t *Ticket) note(k *catalog.Key, now int64) {
 	if k.RPM > 0 {
 		t.limits.Requests = k.RPM
 		t.limits.RequestsLeft, t.limits.RequestsReset = k.Live.RPM.Left(k.RPM, now)
+		if left, reset, ok := t.gate.shared(&k.Live.RPMShare, now); ok {
+			t.limits.RequestsLeft, t.limits.RequestsReset = left, reset
+		}
 	}
 	if k.TPM > 0 {
 		t.limits.Tokens = k.TPM
 		t.limits.TokensLeft, t.limits.TokensReset = k.Live.TPM.Left(k.TPM, now)
+		if left, reset, ok := t.gate.shared(&k.Live.TPMShare, now); ok {
+			t.limits.TokensLeft, t.limits.TokensReset = min(k.TPM, left), min(reset, int64(float64(k.TPM-min(k.TPM, left))/float64(k.TPM)*60e9))
+		}
 	}
+}
+
+// shared is what is left of a limit that all proxies share, as this one knows.
+func (g *Gate) shared(share *atomic.Pointer[live.Share], now int64) (left, reset int64, ok bool) {
+	s := share.Load()
+	if s == nil || g.o.Limits.Lone() {
+		return 0, 0, false
+	}
+	if wait, refused := s.Refused(now); refused {
+		return 0, wait, true
+	}
+	left, reset = s.Left(now)
+	return left, reset, true
 }

@@ -13,7 +13,7 @@ const (
 )
 
 // IPs limits requests per minute and client address, IPv6 by its /64. The table has
-// room for 65,536 addresses in exactly 1 MiB, made at once and never grown: under a
+// room for 65,536 addresses in exactly 1.5 MiB, made at once and never grown: under a
 // spray of addresses the ones with the fewest requests are forgotten first, so that
 // an address that is at its limit stays there. No locks, no allocation.
 type IPs struct {
@@ -24,6 +24,7 @@ type IPs struct {
 type ipEntry struct {
 	key    atomic.Uint64 // 0 = empty
 	window Window
+	share  atomic.Pointer[Share] // of addresses that several proxies count together
 }
 
 const ipBusy = ^uint64(0) // the entry is changing hands
@@ -37,8 +38,38 @@ func (t *IPs) Allow(ip netip.Addr, limit, now int64) (wait int64, ok bool) {
 	if limit <= 0 {
 		return 0, true
 	}
-	_, wait, ok = t.window(ipKey(ip), now).Take(limit, now)
+	_, wait, ok = t.entry(ipKey(ip), now).window.Take(limit, now)
 	return wait, ok
+}
+
+// Counted is an address's place in the table, for as long as it is looked at.
+type Counted struct {
+	ID    int64 // of the limit
+	entry *ipEntry
+}
+
+// Counted finds an address.
+func (t *IPs) Counted(ip netip.Addr, now int64) Counted {
+	key := ipKey(ip)
+	return Counted{int64(key), t.entry(key, now)}
+}
+
+// Window counts the requests that passed here.
+func (c Counted) Window() *Window { return &c.entry.window }
+
+// Share is the proxy's part of the address's limit; nil if it was never asked for.
+func (c Counted) Share() *atomic.Pointer[Share] { return &c.entry.share }
+
+// Each calls f with every address that has counted anything at now.
+func (t *IPs) Each(now int64, f func(id int64, w *Window)) {
+	for i := range t.sets {
+		for j := range t.sets[i] {
+			e := &t.sets[i][j]
+			if key := e.key.Load(); key != 0 && key != ipBusy && e.window.count(now) > 0 {
+				f(int64(key), &e.window)
+			}
+		}
+	}
 }
 
 // ipKey is an IPv4 address or the first 64 bits of an IPv6 one. IPv4 is put where no
@@ -59,8 +90,8 @@ func ipKey(ip netip.Addr) uint64 {
 	return key
 }
 
-// window finds the address's window or takes the least used one of its set for it.
-func (t *IPs) window(key uint64, now int64) *Window {
+// entry finds the address's entry or takes the least used one of its set for it.
+func (t *IPs) entry(key uint64, now int64) *ipEntry {
 	h := (key ^ t.seed) * 0x9e3779b97f4a7c15
 	h ^= h >> 29
 	h *= 0xbf58476d1ce4e5b9
@@ -69,7 +100,7 @@ func (t *IPs) window(key uint64, now int64) *Window {
 	for {
 		for i := range set {
 			if set[i].key.Load() == key {
-				return &set[i].window
+				return &set[i]
 			}
 		}
 		victim, least := 0, int64(1)<<62
@@ -90,7 +121,8 @@ func (t *IPs) window(key uint64, now int64) *Window {
 		// Two requests of a new address may each get an entry; the first one found
 		// counts from then on.
 		e.window.word.Store(0)
+		e.share.Store(nil)
 		e.key.Store(key)
-		return &e.window
+		return e
 	}
 }

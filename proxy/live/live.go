@@ -47,12 +47,23 @@ type Key struct {
 	kept atomic.Bool
 	Use
 	_ line
+
+	Shared // read much more often than written
+}
+
+// Shared are the parts of limits that all proxies share; nil until they are asked for.
+type Shared struct {
+	RPMShare atomic.Pointer[Share]
+	TPMShare atomic.Pointer[Share]
+	Places   atomic.Pointer[Places]
+	Daily    atomic.Int64 // the day (since 1970) that is exchanged with the other proxies
 }
 
 // Use counts running requests and what was charged per day.
 type Use struct {
 	running atomic.Int64
 	days    [2]daySum // by the day's last bit
+	others  [2]daySum // what others spent, by the day's last bit
 }
 
 // daySum is what was charged on one UTC day.
@@ -137,22 +148,30 @@ func (u *Use) AddSpent(day int64, charge money.Amount) {
 	}
 }
 
-// Spent is what was charged on a day for requests of this proxy, and by
-// what SeedSpent told of the others.
-func (u *Use) Spent(day int64) money.Amount {
-	s := &u.days[day&1]
+// Spent is what was charged on a day, here and by what SetOthers told of the others.
+func (u *Use) Spent(day int64) money.Amount { return u.SpentHere(day) + u.others[day&1].of(day) }
+
+// SpentHere is what was charged on a day for requests of this process.
+func (u *Use) SpentHere(day int64) money.Amount { return u.days[day&1].of(day) }
+
+func (s *daySum) of(day int64) money.Amount {
 	if s.day.Load() != day {
 		return 0
 	}
 	return money.Amount(s.sum.Load())
 }
 
-// SeedSpent tells what had been spent of a day before it was counted here. It does
-// nothing if the day is being counted already.
-func (u *Use) SeedSpent(day int64, spent money.Amount) {
-	if u.days[day&1].day.Load() < day {
-		u.AddSpent(day, spent)
+// SetOthers tells what others have charged on a day: other proxies, and earlier runs
+// of this one. One goroutine calls it.
+func (u *Use) SetOthers(day int64, spent money.Amount) {
+	s := &u.others[day&1]
+	if s.day.Load() != day {
+		s.day.Store(resetting)
+		s.sum.Store(int64(spent))
+		s.day.Store(day)
+		return
 	}
+	s.sum.Store(int64(spent))
 }
 
 // Group is the live side of a tier of customers. Its counters are shared by all
@@ -167,6 +186,7 @@ type Group struct {
 	_   line
 	Use
 	_ line
+	Shared
 }
 
 // Registry finds the live objects. The tables inside are for slow paths (a key is
@@ -215,6 +235,17 @@ func (r *Registry) Group(id int64) *Group {
 	r.groups.Store(&groups)
 	return g
 }
+
+// Groups calls f with every group that was used.
+func (r *Registry) Groups(f func(id int64, g *Group)) {
+	for id, g := range *r.groups.Load() {
+		f(id, g)
+	}
+}
+
+// EachKey calls f with every key that has a live side. f must be quick and must not
+// come back here: it runs under a lock.
+func (r *Registry) EachKey(f func(*Key)) { r.keys.Each(f) }
 
 func (r *Registry) keep(k *Key) {
 	k.kept.Store(true)

@@ -58,9 +58,12 @@ func TestKeySpentToday(t *testing.T) {
 	r := registry()
 	const day = 20000
 	k := r.Key(2, 10)
-	k.SeedSpent(day, 70)
+	k.SetOthers(day, 1000)
 	k.AddSpent(day, 30)
-	k.SeedSpent(day, 1000) // counted already
+	k.SetOthers(day, 70) // replaces
+	if k.SpentHere(day) != 30 || k.Spent(day+2) != 0 || k.Spent(day-2) != 0 {
+		t.Fatalf("days mixed up: %d %d", k.SpentHere(day), k.Spent(day+2))
+	}
 	k.Keep()
 	k = nil
 	r.Sweep(minute, day)
@@ -70,13 +73,13 @@ func TestKeySpentToday(t *testing.T) {
 		t.Fatalf("spent %d, want 100", got)
 	}
 	k.AddSpent(day+1, 5)
-	if k.Spent(day) != 100 || k.Spent(day+1) != 5 || k.Spent(day+2) != 0 {
-		t.Fatalf("days mixed up: %d %d %d", k.Spent(day), k.Spent(day+1), k.Spent(day+2))
+	if k.SpentHere(day) != 30 || k.SpentHere(day+1) != 5 || k.SpentHere(day+2) != 0 {
+		t.Fatalf("days mixed up: %d %d %d", k.SpentHere(day), k.SpentHere(day+1), k.SpentHere(day+2))
 	}
 	k.AddSpent(day+2, 7)
 	k.AddSpent(day, 1) // too late to matter
-	if k.Spent(day+2) != 7 || k.Spent(day) != 0 {
-		t.Fatalf("a late charge moved another day: %d %d", k.Spent(day+2), k.Spent(day))
+	if k.SpentHere(day+2) != 7 || k.SpentHere(day) != 0 {
+		t.Fatalf("a late charge moved another day: %d %d", k.SpentHere(day+2), k.SpentHere(day))
 	}
 	r.Sweep(1000*minute, day+9)
 }

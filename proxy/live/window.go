@@ -107,6 +107,27 @@ func (w *Window) Take(limit, now int64) (began int64, wait int64, ok bool) {
 	}
 }
 
+// Count counts one event at now without asking: somebody else let it through.
+func (w *Window) Count(now int64) (began int64) {
+	for {
+		word := w.word.Load()
+		c := unpack(word)
+		c.roll(now)
+		c.cur = min(c.cur+1, MaxCount)
+		if w.word.CompareAndSwap(word, c.pack()) {
+			return c.start
+		}
+	}
+}
+
+// State is what is counted at now: the time in ns since the window began (negative if
+// it is about to), the count of the window before, and its own.
+func (w *Window) State(now int64) (elapsed, prev, cur int64) {
+	c := unpack(w.word.Load())
+	elapsed = c.roll(now)
+	return elapsed, c.prev, c.cur
+}
+
 // Back takes back an event that Take counted in the window began.
 func (w *Window) Back(began int64) {
 	for {
@@ -189,6 +210,20 @@ func (b *Bucket) Take(n, limit, now int64) (wait int64, ok bool) {
 		}
 	}
 }
+
+// Draw draws n tokens at now without asking: somebody else let them through.
+func (b *Bucket) Draw(n, limit, now int64) {
+	c := cost(n, limit)
+	for {
+		full := b.full.Load()
+		if b.full.CompareAndSwap(full, max(full, now)+c) {
+			return
+		}
+	}
+}
+
+// Missing is the time in ns until the bucket is full.
+func (b *Bucket) Missing(now int64) int64 { return max(0, b.full.Load()-now) }
 
 // Correct draws n more tokens, or gives −n back, without asking: what a request
 // really used, less what it drew.

@@ -107,6 +107,9 @@ func (x *Exchange) record(status usage.Status, http int16, code apierr.Code) {
 	} else {
 		x.ticket.Void()
 	}
+	if r.Cost > 0 && x.choice.Route != nil {
+		x.r.o.Gate.AddCost(x.choice.Route.Provider, r.Cost, x.startedMilli)
+	}
 	if x.flight != nil {
 		x.flight.Release()
 		x.flight = nil

@@ -93,6 +93,20 @@ func (t *Table[K, V]) Sweep(keep func(*V) bool) {
 	}
 }
 
+// Each calls f with every living object, under the table's lock.
+func (t *Table[K, V]) Each(f func(*V)) {
+	for i := range t.shard {
+		s := &t.shard[i]
+		s.mu.Lock()
+		for _, e := range s.m {
+			if v := e.value(); v != nil {
+				f(v)
+			}
+		}
+		s.mu.Unlock()
+	}
+}
+
 // Len is the number of entries, for metrics.
 func (t *Table[K, V]) Len() (n int) {
 	for i := range t.shard {

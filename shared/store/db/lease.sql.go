@@ -511,7 +511,7 @@ func (q *Queries) Recalls(ctx context.Context, slot int16, epoch int64) ([]Recal
 }
 
 const reclaimSlot = `-- name: ReclaimSlot :one
-UPDATE proxy_slot SET epoch = epoch + 1, journal_id = $1, internal_url = $2, state = 'active',
+UPDATE proxy_slot SET epoch = epoch + 1, journal_id = $1, internal_url = $2, state = 'active', lone = false,
        heartbeat = clock_timestamp()
 WHERE id = $3 RETURNING epoch
 `

@@ -183,6 +183,41 @@ type Lease struct {
 	ClosedAt   *time.Time
 }
 
+type LimitCount struct {
+	Kind   int16
+	ID     int64
+	At     int64
+	Prev   int64
+	Cur    int64
+	Called int64
+}
+
+type LimitDay struct {
+	Kind  int16
+	ID    int64
+	Day   int32
+	Slot  int16
+	Epoch int64
+	Spent int64
+}
+
+type LimitEvent struct {
+	Kind  int16
+	ID    int64
+	Day   int32
+	Spent int64
+	Daily int64
+	At    time.Time
+}
+
+type LimitPlace struct {
+	Kind  int16
+	ID    int64
+	Slot  int16
+	Epoch int64
+	Held  int64
+}
+
 type Model struct {
 	ID            int64
 	PublicID      string
@@ -257,6 +292,7 @@ type ProxySlot struct {
 	State       string
 	Heartbeat   time.Time
 	AppliedRev  int64
+	Lone        bool
 }
 
 type Refusal struct {

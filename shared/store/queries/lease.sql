@@ -10,7 +10,7 @@ WHERE NOT EXISTS (SELECT FROM proxy_slot WHERE id = n);
 INSERT INTO proxy_slot (id, name, journal_id, epoch, internal_url) VALUES (sqlc.arg(row_id), @name, @journal_id, 1, @internal_url);
 
 -- name: ReclaimSlot :one
-UPDATE proxy_slot SET epoch = epoch + 1, journal_id = @journal_id, internal_url = @internal_url, state = 'active',
+UPDATE proxy_slot SET epoch = epoch + 1, journal_id = @journal_id, internal_url = @internal_url, state = 'active', lone = false,
        heartbeat = clock_timestamp()
 WHERE id = sqlc.arg(row_id) RETURNING epoch;
 
