@@ -29,7 +29,7 @@ RACE := ./proxy/live/... ./proxy/limit/... ./proxy/lease/... ./proxy/catalog/...
 
 # Packages that run the real programs: one after another, so that none measures
 # another's load, and never from the test cache, which does not see the programs.
-REAL := ./shared/apptest ./shared/apptest/crash ./shared/apptest/fleet ./shared/apptest/sdk ./scripts/run ./admin
+REAL := ./shared/apptest ./shared/apptest/crash ./shared/apptest/fleet ./shared/apptest/limits ./shared/apptest/sdk ./scripts/run ./admin
 
 .PHONY: test
 test: check ## everything that must hold: shape, unit tests, race on the concurrent packages, the real programs

@@ -24,6 +24,9 @@ func schedules(t testing.TB) int {
 	if n, err := strconv.Atoi(os.Getenv("RELAY_TEST_SCHEDULES")); err == nil {
 		return n
 	}
+	if testing.Short() {
+		return 15
+	}
 	return 60
 }
 
