@@ -35,6 +35,7 @@ func (*generous) SweepLimits(context.Context) error                     { return
 func (*generous) DayReached(context.Context, store.DaySubject, money.Amount, money.Amount) (bool, error) {
 	return false, nil
 }
+
 func (g *generous) ExchangeDays(_ context.Context, _ int16, _ int64, mine []store.DaySpent) ([]money.Amount, error) {
 	g.exchanged.Add(1)
 	return make([]money.Amount, len(mine)), nil

@@ -50,8 +50,13 @@ func (o *Options) defaults() {
 		p *time.Duration
 		v time.Duration
 	}{
-		{&o.Tick, 250 * time.Millisecond}, {&o.Days, 500 * time.Millisecond}, {&o.Gap, 20 * time.Millisecond}, {&o.Wait, time.Second},
-		{&o.Remember, 900 * time.Millisecond}, {&o.Idle, 10 * time.Second}, {&o.Valid, store.LiveWindow - 10*time.Second},
+		{&o.Tick, 250 * time.Millisecond},
+		{&o.Days, 500 * time.Millisecond},
+		{&o.Gap, 20 * time.Millisecond},
+		{&o.Wait, time.Second},
+		{&o.Remember, 900 * time.Millisecond},
+		{&o.Idle, 10 * time.Second},
+		{&o.Valid, store.LiveWindow - 10*time.Second},
 	} {
 		if *d.p <= 0 {
 			*d.p = d.v

@@ -72,8 +72,10 @@ func (w *world) join() *node {
 	registry := live.NewRegistry(lease.New(nil, store.ProxySlot{ID: id, Epoch: 1}, lease.Options{}))
 	n := &node{stop: stop, k: registry.Key(5, 1)}
 	w.m.beat(id)
-	n.x = New(Options{DB: w.m, Slot: store.ProxySlot{ID: id, Epoch: 1}, Log: slog.New(slog.NewTextHandler(io.Discard, nil)), now: now,
-		IPs: new(live.IPs), Live: registry, DBTime: func() time.Time { return time.UnixMicro(w.m.now()) }})
+	n.x = New(Options{
+		DB: w.m, Slot: store.ProxySlot{ID: id, Epoch: 1}, Log: slog.New(slog.NewTextHandler(io.Discard, nil)), now: now,
+		IPs: new(live.IPs), Live: registry, DBTime: func() time.Time { return time.UnixMicro(w.m.now()) },
+	})
 	w.nodes = append(w.nodes, n)
 	go n.x.Run(ctx)
 	go func() {

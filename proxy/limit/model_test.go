@@ -163,7 +163,7 @@ func (m *model) take(me int16, a *store.LimitAsk) (g store.LimitGrant) {
 		g.Granted = max(0, min(spare, max(a.Need, min(a.Want, spare/(2*live)))))
 		c.cur += g.Granted
 		if g.Granted < a.Need {
-			wait := int64(1)
+			var wait int64
 			if room := a.Cap - 1 - c.cur; room >= 0 {
 				wait = minuteMicros - (room+1)*minuteMicros/c.prev + 1 - elapsed
 			} else {

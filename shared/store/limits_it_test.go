@@ -264,7 +264,7 @@ func TestLimitLone(t *testing.T) {
 	if lone, _ := b.BeginLone(t.Context(), p.ID, p.Epoch); !lone {
 		t.Fatal("not alone after all")
 	}
-	p = b.proxy("a")
+	b.proxy("a")
 	q = b.proxy("b")
 	q.take()
 }
