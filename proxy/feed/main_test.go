@@ -19,7 +19,7 @@ import (
 
 // The test server outlives the tests: the goroutine that waits for it is not a leak.
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("tokenrelay/shared/embedpg.(*Server).start.func1"))
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("tokenrelay/shared/embedpg.reap"))
 }
 
 // book is a store with a change feed, as Postgres is one.

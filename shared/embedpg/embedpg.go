@@ -319,10 +319,7 @@ func (s *Server) start(ctx context.Context) (again bool, err error) {
 		return false, fmt.Errorf("cannot start postgres: %w", err)
 	}
 	done := make(chan struct{})
-	go func() {
-		_ = cmd.Wait()
-		close(done)
-	}()
+	go reap(cmd, done)
 	s.cmd, s.done = cmd, done
 	if s.watchdog, err = watch(cmd.Process.Pid, s.cluster, s.socket, s.prepare); err != nil {
 		_ = cmd.Process.Kill()
@@ -542,4 +539,10 @@ func lastLine(out []byte) string {
 		}
 	}
 	return lines[len(lines)-1]
+}
+
+// reap waits for a server, so that it does not stay as a zombie, and tells of its end.
+func reap(cmd *exec.Cmd, done chan<- struct{}) {
+	_ = cmd.Wait()
+	close(done)
 }
