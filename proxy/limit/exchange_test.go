@@ -2,7 +2,6 @@ package limit
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"math/rand/v2"
 	"os"
@@ -73,7 +72,7 @@ func (w *world) join() *node {
 	n := &node{stop: stop, k: registry.Key(5, 1)}
 	w.m.beat(id)
 	n.x = New(Options{
-		DB: w.m, Slot: store.ProxySlot{ID: id, Epoch: 1}, Log: slog.New(slog.NewTextHandler(io.Discard, nil)), now: now,
+		DB: w.m, Slot: store.ProxySlot{ID: id, Epoch: 1}, Log: slog.New(slog.DiscardHandler), now: now,
 		IPs: new(live.IPs), Live: registry, DBTime: func() time.Time { return time.UnixMicro(w.m.now()) },
 	})
 	w.nodes = append(w.nodes, n)

@@ -54,8 +54,8 @@ func TestChainOfDaysM13(t *testing.T) {
 
 	// The first two links of one wallet, computed here.
 	type link struct {
-		day              int32
-		prev, head, u, e []byte
+		day        int32
+		prev, head []byte
 	}
 	var links []link
 	rows, err := b.conn.Query(t.Context(), "SELECT day, coalesce(prev, ''), head FROM wallet_day WHERE wallet_id = 1001 ORDER BY day LIMIT 2")

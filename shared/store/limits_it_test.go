@@ -244,8 +244,10 @@ func TestLimitLone(t *testing.T) {
 		t.Fatalf("blocked %v %v", blocked, err)
 	}
 	s := store.LimitSubject{Kind: store.LimitKeyRPM, ID: 7}
-	if err := b.PostLimits(t.Context(), []store.LimitCount{{LimitSubject: s, Elapsed: 20 * time.Second, Prev: 3, Cur: 8},
-		{LimitSubject: store.LimitSubject{Kind: store.LimitKeyTPM, ID: 7}, Elapsed: 30 * time.Second}}); err != nil {
+	if err := b.PostLimits(t.Context(), []store.LimitCount{
+		{LimitSubject: s, Elapsed: 20 * time.Second, Prev: 3, Cur: 8},
+		{LimitSubject: store.LimitSubject{Kind: store.LimitKeyTPM, ID: 7}, Elapsed: 30 * time.Second},
+	}); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.EndLone(t.Context(), p.ID, p.Epoch); err != nil {
