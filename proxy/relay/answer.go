@@ -21,6 +21,7 @@ var (
 	hdrRetryAfter  = []byte("Retry-After")
 	hdrBuffering   = []byte("X-Accel-Buffering")
 	hdrCache       = []byte("Cache-Control")
+	hdrDropped     = []byte("X-Relay-Dropped")
 	hdrReplayed    = []byte("X-Relay-Replayed")
 	hdrClamped     = []byte("X-Relay-Max-Tokens-Clamped")
 	valFalse       = []byte("false")
@@ -52,6 +53,9 @@ func (x *Exchange) commit() {
 	x.streamFields(resp)
 	x.phase = waitStream
 	x.dropRequest()
+	if x.translated {
+		x.trans.form.Release()
+	}
 	if x.claim != nil {
 		x.claim.Begin(x.claimHead(typeEvents))
 	}
@@ -79,6 +83,10 @@ func (x *Exchange) commonFields(resp *fasthttp.Response) {
 	x.limitFields(resp) // none before the gate was asked
 	if x.admitted && x.ticket.Clamped {
 		x.clamped(resp, x.ticket.OutputCap)
+	}
+	if x.translated && len(x.trans.form.Dropped()) > 0 {
+		x.trans.text = x.trans.form.AppendDropped(x.trans.text[:0])
+		resp.Header.SetCanonical(hdrDropped, x.trans.text)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"tokenrelay/proxy/protocol"
 	"tokenrelay/proxy/protocol/openai"
+	"tokenrelay/proxy/protocol/translate"
 	"tokenrelay/proxy/route"
 	"tokenrelay/proxy/sse"
 	"tokenrelay/proxy/upstream"
@@ -25,6 +26,7 @@ const (
 	next                    // nothing was sent to the customer: another upstream may
 	refused                 // the customer gets the upstream's own refusal (x.out, status)
 	stop                    // no other upstream may be asked
+	unfit                   // nothing was sent to the upstream: its protocol cannot express the request
 )
 
 // attempts asks upstreams one after another until one has begun to answer. After
@@ -45,6 +47,10 @@ func (x *Exchange) attempts() *apiError {
 			return nil
 		case refused, stop:
 			return err
+		case unfit:
+			x.unfit = err
+			x.attempt-- // it was none
+			continue
 		}
 		last = err
 		if err.Code != apierr.NoHealthyUpstream {
@@ -73,18 +79,20 @@ const retryPause = 50 * time.Millisecond
 
 // choose picks the upstream of the next attempt.
 func (x *Exchange) choose() *apiError {
-	f := route.Filter{Protocol: x.lane.protocol, Provider: x.pinned}
-	why, after := route.Pick(x.model, &f, &x.tried, false, x.r.o.Catalog, route.Now(), rand.Uint64(), &x.choice)
+	why, after := x.pick(false)
 	if why == route.Exhausted {
 		// Only routes that have just failed are left: they get a moment.
 		x.pause(time.Duration(x.attempt) * retryPause)
-		why, after = route.Pick(x.model, &f, &x.tried, true, x.r.o.Catalog, route.Now(), rand.Uint64(), &x.choice)
+		why, after = x.pick(true)
 	}
 	switch why {
 	case route.Chosen:
 		x.tried.Add(x.choice.Route.ID)
 		return nil
 	case route.NoRoute:
+		if x.unfit != nil {
+			return x.unfit
+		}
 		if x.pinned != nil {
 			return apierr.UnknownModel(strings.Clone(x.asked))
 		}
@@ -95,6 +103,46 @@ func (x *Exchange) choose() *apiError {
 		return apierr.ErrProviderPaused
 	}
 	return apierr.ErrNoHealthyUpstream.WithRetryAfter(max(1, after))
+}
+
+// pick finds a route that speaks the request's protocol, or, where none can answer,
+// one of another protocol: the request is then translated. A pinned path is never
+// translated.
+func (x *Exchange) pick(again bool) (route.Why, int) {
+	f := route.Filter{Protocol: x.lane.protocol, Provider: x.pinned}
+	x.via = x.lane
+	why, after := route.Pick(x.model, &f, &x.tried, again, x.r.o.Catalog, route.Now(), rand.Uint64(), &x.choice)
+	if why == route.Chosen || x.pinned != nil || x.unfit != nil {
+		return why, after
+	}
+	x.via = x.lane.other()
+	f.Protocol = x.via.protocol
+	why2, after2 := route.Pick(x.model, &f, &x.tried, again, x.r.o.Catalog, route.Now(), rand.Uint64(), &x.choice)
+	if why2 == route.Chosen {
+		return why2, 0
+	}
+	return mixed(why, why2), sooner(after, after2)
+}
+
+// mixed is the reason for which neither of two protocols has a route.
+func mixed(a, b route.Why) route.Why {
+	switch {
+	case a == b || b == route.NoRoute:
+		return a
+	case a == route.NoRoute:
+		return b
+	case a == route.Exhausted || b == route.Exhausted:
+		return route.Exhausted
+	}
+	return route.Down
+}
+
+// sooner is the smaller of two waits; 0 is none.
+func sooner(a, b int) int {
+	if a == 0 || b != 0 && b < a {
+		return b
+	}
+	return a
 }
 
 // pause waits a moment between two attempts.
@@ -134,7 +182,9 @@ func (x *Exchange) ask() (verdict, *apiError) {
 		return next, apierr.ErrUpstreamError
 	}
 	x.prepare()
-	x.write(host)
+	if err := x.write(host); err != nil {
+		return unfit, err
+	}
 
 	x.begun = upstream.Now()
 	a := x.note()
@@ -177,7 +227,8 @@ func (x *Exchange) prepare() {
 	x.call.Close()
 	x.ev, x.evDone, x.out = x.ev[:0], 0, x.out[:0]
 	x.scan = sse.Scanner{}
-	x.oversize, x.done, x.kept, x.failedInStream = false, false, 0, false
+	x.oversize, x.done, x.kept, x.failedInStream, x.translated = false, false, 0, false, false
+	x.maxEvent = protocol.MaxEvent
 	x.cfg = protocol.StreamConfig{
 		UpstreamModel: x.choice.Route.UpstreamModel,
 		Dialect:       uint8(openai.ParseDialect(x.choice.Route.Provider.Dialect)),
@@ -187,14 +238,18 @@ func (x *Exchange) prepare() {
 		Family:        x.end.Family,
 		InputEstimate: x.end.InputEstimate,
 	}
+	if x.via != x.lane {
+		return // write sets the answer up with the request
+	}
 	x.answer = x.lane.answer(x)
 	x.answer.Reset(&x.cfg)
 }
 
 // write builds the request in x.req: one head, the customer's body with the few
-// changes of D8.
-func (x *Exchange) write(h *upstream.Host) {
-	b := h.AppendRequestLine(x.req[:0], x.lane.path)
+// changes of D8, or a translation of it. The error is that of a request that cannot
+// be translated.
+func (x *Exchange) write(h *upstream.Host) *apiError {
+	b := h.AppendRequestLine(x.req[:0], x.via.path)
 	b = upstream.AppendField(b, "Content-Type", "application/json")
 	if x.stream {
 		b = upstream.AppendField(b, "Accept", "text/event-stream")
@@ -203,8 +258,15 @@ func (x *Exchange) write(h *upstream.Host) {
 	}
 	b = upstream.AppendField(b, "Accept-Encoding", "identity")
 	b = upstream.AppendField(b, "User-Agent", "token-relay")
-	b = x.lane.fields(b, x)
+	b = x.via.fields(b, x)
 	b, bodyAt := upstream.AppendEnd(b)
+	if x.via != x.lane {
+		var err *apiError
+		b, err = x.translate(b)
+		upstream.PutLength(b, bodyAt)
+		x.req = b
+		return err
+	}
 	x.edit = protocol.Edit{Model: x.choice.Route.UpstreamModel, IncludeUsage: x.lane.needsUsage(x) && !x.peek.IncludeUsage}
 	if n, field := x.ticket.OutputCap, x.lane.capField(x); n > 0 && (x.ticket.Clamped || x.capUnheard(field)) {
 		x.edit.MaxTokens, x.edit.MaxTokensField = n, field
@@ -212,6 +274,7 @@ func (x *Exchange) write(h *upstream.Host) {
 	b = x.lane.request(b, x)
 	upstream.PutLength(b, bodyAt)
 	x.req = b
+	return nil
 }
 
 // capUnheard says that the customer's cap stands under a name that this upstream
@@ -285,7 +348,7 @@ func (x *Exchange) errorStatus(a *usage.Attempt) (verdict, *apiError) {
 	}
 	x.phase = idle
 	h := &x.call.Head
-	class := x.lane.class(x, h.Status, h.RetryAfter, x.ev)
+	class := x.via.class(x, h.Status, h.RetryAfter, x.ev)
 	x.close(a, usage.OutcomeStatus)
 	return x.classified(a, &class, x.ev)
 }
@@ -310,7 +373,11 @@ func (x *Exchange) classified(a *usage.Attempt, class *protocol.Class, body []by
 		c.ModelMissing(now)
 	}
 	if class.PassOn {
-		x.out = x.lane.passError(x.out[:0], x, body)
+		if x.translated {
+			x.out = translate.AppendPassedError(x.out[:0], x.lane.form, body, class.Status, &x.cfg, x.requestID())
+		} else {
+			x.out = x.lane.passError(x.out[:0], x, body)
+		}
 		x.kept = class.Status
 	}
 	x.call.Close()

@@ -50,6 +50,7 @@ type Exchange struct {
 	openai openai.Stream
 	claude anthropic.Stream
 	peek   peek.Request
+	trans  *translation
 	req    []byte // request bytes for the upstream
 	ev     []byte // decoded answer bytes; ev[evDone:] are not yet events
 	out    []byte // answer bytes for the customer, not yet written
@@ -65,7 +66,8 @@ type state struct {
 	head   *Head
 	creds  auth.Credentials
 	match  *protocol.Match
-	lane   *lane
+	lane   *lane // of the request
+	via    *lane // of the attempt's upstream; another one: the request is translated
 	ip     netip.Addr
 
 	id     reqid.ID
@@ -99,17 +101,22 @@ type state struct {
 	kept     int  // status of the upstream's refusal in x.out that is passed on if nobody else answers, 0 = none
 
 	// The attempt under way.
-	tried   route.Tried
-	choice  route.Choice
-	cfg     protocol.StreamConfig
-	edit    protocol.Edit
-	answer  answerStream
-	scan    sse.Scanner
-	evDone  int
-	attempt int
-	busy    bool  // choice counts as in use
-	begun   int64 // monotonic ns
-	sent    bool  // some upstream has got this request
+	tried  route.Tried
+	choice route.Choice
+	cfg    protocol.StreamConfig
+	edit   protocol.Edit
+	answer answerStream
+	scan   sse.Scanner
+	evDone int
+
+	maxEvent   int       // bytes up to which an event is read as a whole
+	decoded    bool      // trans holds this request
+	translated bool      // the attempt's upstream got a translation
+	unfit      *apiError // why no other protocol can express the request, nil if one may
+	attempt    int
+	busy       bool  // choice counts as in use
+	begun      int64 // monotonic ns
+	sent       bool  // some upstream has got this request
 
 	// The wait under way (wait.go).
 	phase       phase
@@ -173,6 +180,9 @@ func (r *Relay) release(x *Exchange) {
 	x.call.Close()
 	x.leaveUpstream()
 	x.leaveClaim()
+	if x.trans != nil {
+		x.trans.release()
+	}
 	x.req, x.ev, x.out = bound(x.req), bound(x.ev), bound(x.out)
 	x.state = state{}
 	r.pool.Put(x)

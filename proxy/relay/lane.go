@@ -5,6 +5,7 @@ import (
 	"tokenrelay/proxy/meter"
 	"tokenrelay/proxy/protocol"
 	"tokenrelay/proxy/protocol/anthropic"
+	"tokenrelay/proxy/protocol/chat"
 	"tokenrelay/proxy/protocol/openai"
 	"tokenrelay/proxy/upstream"
 	"tokenrelay/shared/peek"
@@ -29,6 +30,7 @@ type answerStream interface {
 // lane is one protocol, the same in and out.
 type lane struct {
 	protocol  catalog.Protocol
+	form      chat.Protocol
 	shape     peek.Shape
 	path      string // below the provider's base URL
 	heartbeat []byte
@@ -44,6 +46,7 @@ type lane struct {
 
 var chatLane = lane{
 	protocol:  catalog.ProtocolOpenAI,
+	form:      chat.OpenAI,
 	shape:     peek.OpenAIChat,
 	path:      "/chat/completions",
 	heartbeat: openai.Heartbeat(),
@@ -73,6 +76,7 @@ const anthropicVersion = "2023-06-01"
 
 var messagesLane = lane{
 	protocol:  catalog.ProtocolAnthropic,
+	form:      chat.Messages,
 	shape:     peek.AnthropicMessages,
 	path:      "/messages",
 	heartbeat: anthropic.Heartbeat(),
@@ -82,12 +86,12 @@ var messagesLane = lane{
 	},
 	fields: func(dst []byte, x *Exchange) []byte {
 		dst = upstream.AppendField(dst, "x-api-key", string(x.choice.Key.Secret))
-		if x.head.AnthropicVersion != nil {
+		if x.head.AnthropicVersion != nil && x.lane == x.via {
 			dst = upstream.AppendFieldBytes(dst, "anthropic-version", x.head.AnthropicVersion)
 		} else {
 			dst = upstream.AppendField(dst, "anthropic-version", anthropicVersion)
 		}
-		if x.head.AnthropicBeta != nil {
+		if x.head.AnthropicBeta != nil && x.lane == x.via {
 			dst = upstream.AppendFieldBytes(dst, "anthropic-beta", x.head.AnthropicBeta)
 		}
 		return dst
@@ -100,6 +104,15 @@ var messagesLane = lane{
 	},
 	capField:   func(*Exchange) string { return "max_tokens" },
 	needsUsage: func(*Exchange) bool { return false },
+}
+
+// other is the lane that requests of this one are translated to when no route of
+// their own protocol can answer.
+func (l *lane) other() *lane {
+	if l == &chatLane {
+		return &messagesLane
+	}
+	return &chatLane
 }
 
 // laneOf finds the lane of an endpoint, nil for one that is not inference.

@@ -134,13 +134,21 @@ func (x *Exchange) chooseAuto() *apiError {
 	if x.model.Auto == nil {
 		return nil
 	}
-	f := route.Filter{Protocol: x.lane.protocol, Provider: x.pinned}
 	last := route.NoRoute
 	for _, m := range x.model.Auto.Models {
 		if !x.callable(m) {
 			continue
 		}
+		f := route.Filter{Protocol: x.lane.protocol, Provider: x.pinned}
 		why := route.Look(m, &f, x.r.o.Catalog, route.Now())
+		if why != route.Chosen && x.pinned == nil {
+			f.Protocol = x.lane.other().protocol
+			if why2 := route.Look(m, &f, x.r.o.Catalog, route.Now()); why2 == route.Chosen {
+				why = why2
+			} else {
+				why = mixed(why, why2)
+			}
+		}
 		if why == route.Chosen {
 			x.model = m
 			if x.pinned == nil {

@@ -110,6 +110,7 @@ func (x *Exchange) serve() *apiError {
 		return err
 	}
 	x.lane = laneOf(x.match.Endpoint)
+	x.via = x.lane
 	if x.lane == nil {
 		return x.models()
 	}

@@ -28,7 +28,7 @@ func (x *Exchange) receive() (kinds, error) {
 	if err == nil {
 		x.lastRead = upstream.Now()
 		x.ev = append(x.ev, p...)
-		for err == nil && len(p) > 0 && len(x.ev)-x.evDone < protocol.MaxEvent {
+		for err == nil && len(p) > 0 && len(x.ev)-x.evDone < x.maxEvent {
 			p, err = x.call.Ready()
 			x.ev = append(x.ev, p...)
 		}
@@ -65,7 +65,7 @@ func (x *Exchange) digest(last bool) (k kinds) {
 		case n > 0:
 		case last:
 			n = len(rest) // a last event without its blank line
-		case len(rest) > protocol.MaxEvent:
+		case len(rest) > x.maxEvent:
 			x.scan.Oversize(rest)
 			x.out, kind = x.answer.Partial(x.out, rest, true, false)
 			x.evDone += len(rest)
@@ -220,6 +220,9 @@ func (x *Exchange) flush() error {
 // bytes. The upstream's response is read on to its end, or its connection is lost
 // to the pool.
 func (x *Exchange) complete() error {
+	if x.translated {
+		x.out = x.trans.stream.End(x.out) // what an upstream without a terminator leaves open
+	}
 	if x.failedInStream {
 		x.finish(usage.Failed, 200, apierr.InvalidRequest)
 	} else {

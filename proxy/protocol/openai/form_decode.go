@@ -1,0 +1,532 @@
+package openai
+
+import (
+	"bytes"
+	"strconv"
+
+	"tokenrelay/proxy/protocol/chat"
+	"tokenrelay/proxy/protocol/walk"
+	"tokenrelay/shared/apierr"
+)
+
+// DecodeRequest reads a request body into the common form. The body has passed
+// peek: it is one object of valid JSON. The form points into it.
+func DecodeRequest(body []byte, r *chat.Request) *apierr.Error {
+	r.Reset(chat.OpenAI)
+	d := decoder{r: r}
+	at := walk.Space(body, 0)
+	if at >= len(body) || body[at] != '{' {
+		return chat.Bad("body", "must be a JSON object")
+	}
+	it := walk.Object(body, at)
+	for it.Next() {
+		v := it.Value()
+		if walk.Null(v) {
+			continue
+		}
+		if err := d.member(it.Key, v); err != nil {
+			return err
+		}
+	}
+	if it.Bad {
+		return chat.Bad("body", "is not readable JSON")
+	}
+	d.choose()
+	return nil
+}
+
+type decoder struct {
+	r       *chat.Request
+	allowed []byte // names of tool_choice's allowed_tools
+	legacy  int    // calls of functions so far: they have no ids
+}
+
+func (d *decoder) member(key, v []byte) *apierr.Error {
+	r := d.r
+	switch string(key) {
+	case "model":
+	case "messages":
+		return d.messages(v)
+	case "max_tokens", "max_completion_tokens": // the relay's own affair: the hold knows it
+	case "stream":
+		r.Stream = string(v) == "true"
+	case "stream_options":
+		r.AskedUsage = string(get(v, "include_usage")) == "true"
+	case "temperature":
+		r.Temperature = v
+	case "top_p":
+		r.TopP = v
+	case "top_k":
+		r.TopK = v
+	case "stop":
+		r.Stop = r.Stop[:0]
+		if s, ok := walk.Text(v); ok {
+			r.Stop = append(r.Stop, s)
+			return nil
+		}
+		return each(v, "stop", func(v []byte) *apierr.Error {
+			s, ok := walk.Text(v)
+			if !ok {
+				return chat.Bad("stop", "must hold strings")
+			}
+			r.Stop = append(r.Stop, s)
+			return nil
+		})
+	case "n":
+		if string(v) != "1" {
+			return chat.Bad("n", "must be 1 for this model: it is served by a provider that gives one answer at a time")
+		}
+	case "logprobs":
+		if string(v) == "true" {
+			r.Unmapped("", key)
+		}
+	case "top_logprobs":
+		if string(v) != "0" {
+			r.Unmapped("", key)
+		}
+	case "modalities":
+		return each(v, "modalities", func(v []byte) *apierr.Error {
+			if string(v) != `"text"` {
+				r.Unmapped("", key)
+			}
+			return nil
+		})
+	case "tools":
+		r.Tools = r.Tools[:0]
+		return each(v, "tools", d.tool)
+	case "functions":
+		r.Tools, r.Legacy = r.Tools[:0], true
+		return each(v, "functions", func(v []byte) *apierr.Error { return d.function(v, "functions[]") })
+	case "tool_choice":
+		return d.toolChoice(v)
+	case "function_call":
+		if s, ok := walk.Text(v); ok {
+			return d.mode("function_call", s)
+		}
+		return d.named("function_call", text(v, "name"))
+	case "parallel_tool_calls":
+		r.ParallelOff = string(v) == "false"
+	case "response_format":
+		return d.format(v)
+	case "reasoning_effort":
+		s, _ := walk.Text(v)
+		e, ok := chat.ParseEffort(s)
+		if !ok {
+			return chat.Bad("reasoning_effort", "must be one of none, minimal, low, medium, high, xhigh, max")
+		}
+		r.Effort = e
+	case "user", "safety_identifier":
+		if s, ok := walk.Text(v); ok && (r.User == nil || key[0] == 's') {
+			r.User = s
+		}
+	default:
+		r.Unmapped("", key)
+	}
+	return nil
+}
+
+// each calls f for every element of the array v.
+func each(v []byte, path string, f func(v []byte) *apierr.Error) *apierr.Error {
+	if len(v) == 0 || v[0] != '[' {
+		return chat.Bad(path, "must be a list")
+	}
+	it := walk.Array(v, 0)
+	for it.Next() {
+		if err := f(it.Value()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// get is the value of one member of the object v, nil if it has none.
+func get(v []byte, name string) (found []byte) {
+	if len(v) == 0 || v[0] != '{' {
+		return nil
+	}
+	it := walk.Object(v, 0)
+	for it.Next() {
+		if string(it.Key) == name {
+			if found = it.Value(); walk.Null(found) {
+				found = nil
+			}
+		}
+	}
+	return found
+}
+
+// text is the text of one member, nil if it is none.
+func text(v []byte, name string) []byte {
+	s, _ := walk.Text(get(v, name))
+	return s
+}
+
+func (d *decoder) tool(v []byte) *apierr.Error {
+	switch kind := text(v, "type"); string(kind) {
+	case "function", "":
+		return d.function(get(v, "function"), "tools[].function")
+	case "custom":
+		return d.r.Refuse("tools[].type=custom")
+	}
+	return chat.Bad("tools[].type", "must be function")
+}
+
+func (d *decoder) function(v []byte, path string) *apierr.Error {
+	t := chat.Tool{Name: text(v, "name"), Description: text(v, "description"), Schema: get(v, "parameters")}
+	if len(t.Name) == 0 {
+		return chat.Bad(path+".name", "is missing")
+	}
+	if t.Schema != nil && t.Schema[0] != '{' {
+		return chat.Bad(path+".parameters", "must be an object")
+	}
+	if s := get(v, "strict"); string(s) == "true" || string(s) == "false" {
+		t.Strict = s
+	}
+	d.r.Tools = append(d.r.Tools, t)
+	return nil
+}
+
+func (d *decoder) toolChoice(v []byte) *apierr.Error {
+	if s, ok := walk.Text(v); ok {
+		return d.mode("tool_choice", s)
+	}
+	switch string(text(v, "type")) {
+	case "function":
+		return d.named("tool_choice", text(get(v, "function"), "name"))
+	case "allowed_tools":
+		a := get(v, "allowed_tools")
+		d.allowed = get(a, "tools")
+		if len(d.allowed) == 0 || d.allowed[0] != '[' {
+			return chat.Bad("tool_choice.allowed_tools.tools", "must be a list")
+		}
+		return d.mode("tool_choice.allowed_tools.mode", text(a, "mode"))
+	}
+	return d.r.Refuse("tool_choice")
+}
+
+func (d *decoder) mode(path string, s []byte) *apierr.Error {
+	switch string(s) {
+	case "auto":
+		d.r.Choice = chat.ChoiceAuto
+	case "none":
+		d.r.Choice = chat.ChoiceNone
+	case "required":
+		d.r.Choice = chat.ChoiceRequired
+	default:
+		return chat.Bad(path, "must be auto, none or required, or name a function")
+	}
+	return nil
+}
+
+func (d *decoder) named(path string, name []byte) *apierr.Error {
+	if len(name) == 0 {
+		return chat.Bad(path, "names no function")
+	}
+	d.r.Choice, d.r.ChoiceName = chat.ChoiceNamed, name
+	return nil
+}
+
+// choose leaves the tools out that tool_choice does not allow.
+func (d *decoder) choose() {
+	if d.allowed == nil {
+		return
+	}
+	kept := d.r.Tools[:0]
+	for _, t := range d.r.Tools {
+		it := walk.Array(d.allowed, 0)
+		for it.Next() {
+			v := it.Value()
+			if bytes.Equal(text(get(v, "function"), "name"), t.Name) || bytes.Equal(text(v, "name"), t.Name) {
+				kept = append(kept, t)
+				break
+			}
+		}
+	}
+	d.r.Tools = kept
+}
+
+func (d *decoder) format(v []byte) *apierr.Error {
+	f := &d.r.Format
+	switch string(text(v, "type")) {
+	case "text":
+		*f = chat.Format{}
+	case "json_object":
+		*f = chat.Format{Mode: chat.FormatObject}
+	case "json_schema":
+		s := get(v, "json_schema")
+		*f = chat.Format{Mode: chat.FormatSchema, Name: text(s, "name"), Description: text(s, "description"), Schema: get(s, "schema"), Strict: get(s, "strict")}
+		if len(f.Schema) == 0 || f.Schema[0] != '{' {
+			return chat.Bad("response_format.json_schema.schema", "must be an object")
+		}
+	default:
+		return chat.Bad("response_format.type", "must be text, json_object or json_schema")
+	}
+	return nil
+}
+
+func (d *decoder) messages(v []byte) *apierr.Error {
+	d.r.Turns = d.r.Turns[:0]
+	n := 0
+	return each(v, "messages", func(v []byte) *apierr.Error {
+		err := d.message(n, v)
+		n++
+		return err
+	})
+}
+
+func (d *decoder) message(n int, v []byte) *apierr.Error {
+	if len(v) == 0 || v[0] != '{' {
+		return chat.BadAt(n, "", "must be an object")
+	}
+	r := d.r
+	var t chat.Turn
+	role := text(v, "role")
+	switch string(role) {
+	case "system", "developer":
+		t.Role = chat.System
+	case "user", "tool", "function":
+		t.Role = chat.User
+	case "assistant":
+		t.Role = chat.Assistant
+	default:
+		return chat.BadAt(n, ".role", "must be system, developer, user, assistant or tool")
+	}
+	var err *apierr.Error
+	if details := get(v, "reasoning_details"); len(details) > 0 && details[0] == '[' && t.Role == chat.Assistant {
+		t.Parts = thoughts(t.Parts, details)
+	}
+	signed := len(t.Parts) > 0
+	if c := get(v, "content"); c != nil {
+		if t.Parts, err = d.content(n, t.Parts, c); err != nil {
+			return err
+		}
+	}
+	if s := text(v, "refusal"); len(s) > 0 {
+		t.Parts = append(t.Parts, chat.Part{Kind: chat.PartRefusal, Text: s})
+	}
+	if calls := get(v, "tool_calls"); calls != nil {
+		err = each(calls, "messages[].tool_calls", func(v []byte) *apierr.Error {
+			if kind := text(v, "type"); len(kind) > 0 && string(kind) != "function" {
+				return r.Refuse("messages[].tool_calls[].type")
+			}
+			return d.call(n, &t, text(v, "id"), get(v, "function"))
+		})
+	} else if f := get(v, "function_call"); f != nil {
+		err = d.call(n, &t, []byte("call_function_"+strconv.Itoa(d.legacy)), f)
+	}
+	if err != nil {
+		return err
+	}
+	id, name := text(v, "tool_call_id"), text(v, "name")
+	it := walk.Object(v, 0)
+	for it.Next() {
+		switch string(it.Key) {
+		case "role", "reasoning_details", "content", "refusal", "tool_calls", "function_call", "tool_call_id":
+			continue
+		case "reasoning_content", "reasoning":
+			if signed {
+				continue // the same text stands in the details, with its signature
+			}
+		case "name":
+			if string(role) == "function" {
+				continue
+			}
+		}
+		if walk.Truthy(it.Value()) {
+			r.Unmapped("messages[].", it.Key)
+		}
+	}
+	switch string(role) {
+	case "function":
+		id = []byte("call_function_" + strconv.Itoa(d.legacy))
+		d.legacy++
+		fallthrough
+	case "tool":
+		if len(id) == 0 {
+			return chat.BadAt(n, ".tool_call_id", "is missing")
+		}
+		t.Parts = []chat.Part{{Kind: chat.PartResult, ID: id, Name: name, Parts: t.Parts}}
+	}
+	r.Turns = append(r.Turns, t)
+	return nil
+}
+
+// call adds a tool call of the history.
+func (d *decoder) call(n int, t *chat.Turn, id, f []byte) *apierr.Error {
+	p := chat.Part{Kind: chat.PartCall, ID: id, Name: text(f, "name")}
+	if len(p.ID) == 0 || len(p.Name) == 0 {
+		return chat.BadAt(n, ".tool_calls", "need an id and a function name each")
+	}
+	args, _ := walk.Text(get(f, "arguments"))
+	if p.Args = d.r.Keep(args); chat.Blank(args) {
+		p.Args = emptyArgs
+	}
+	if !object(p.Args) {
+		return chat.BadAt(n, ".tool_calls[].function.arguments", "is no JSON object, and this model's provider takes no other arguments")
+	}
+	t.Parts = append(t.Parts, p)
+	return nil
+}
+
+var emptyArgs = []byte("{}")
+
+// thoughts reads signed thoughts back. Clients put the pieces of a stream together
+// by index, or keep them apart.
+func thoughts(parts []chat.Part, v []byte) []chat.Part {
+	at := -1
+	var index []byte
+	it := walk.Array(v, 0)
+	for it.Next() {
+		x := it.Value()
+		if string(text(x, "format")) != thoughtFormat {
+			continue
+		}
+		switch string(text(x, "type")) {
+		case "reasoning.text":
+			s, sig, i := text(x, "text"), text(x, "signature"), get(x, "index")
+			if at < 0 || !bytes.Equal(i, index) || len(parts[at].Signature) > 0 {
+				parts = append(parts, chat.Part{Kind: chat.PartThinking})
+				at, index = len(parts)-1, i
+			}
+			p := &parts[at]
+			if p.Text = s; len(s) > 0 && len(parts[at].Text) > 0 {
+				p.Text = append(append([]byte(nil), parts[at].Text...), s...)
+			}
+			if len(sig) > 0 {
+				p.Signature = sig
+			}
+		case "reasoning.encrypted":
+			parts = append(parts, chat.Part{Kind: chat.PartRedacted, Text: text(x, "data")})
+			at = -1
+		}
+	}
+	signed := parts[:0]
+	for _, p := range parts {
+		if p.Kind == chat.PartRedacted && len(p.Text) > 0 || len(p.Signature) > 0 {
+			signed = append(signed, p)
+		}
+	}
+	return signed
+}
+
+// thoughtFormat marks thoughts that an Anthropic model signed.
+const thoughtFormat = "anthropic-claude-v1"
+
+// content adds the parts of a message's or a result's content.
+func (d *decoder) content(n int, parts []chat.Part, v []byte) ([]chat.Part, *apierr.Error) {
+	if s, ok := walk.Text(v); ok {
+		if len(s) > 0 {
+			parts = append(parts, chat.Part{Kind: chat.PartText, Text: s})
+		}
+		return parts, nil
+	}
+	if len(v) == 0 || v[0] != '[' {
+		return parts, chat.BadAt(n, ".content", "must be a string or a list of parts")
+	}
+	it := walk.Array(v, 0)
+	for it.Next() {
+		p, err := d.part(n, it.Value())
+		if err != nil {
+			return parts, err
+		}
+		parts = append(parts, p)
+	}
+	return parts, nil
+}
+
+func (d *decoder) part(n int, v []byte) (p chat.Part, err *apierr.Error) {
+	r := d.r
+	const path = "messages[].content[]."
+	switch kind := text(v, "type"); string(kind) {
+	case "text":
+		p = chat.Part{Kind: chat.PartText, Text: text(v, "text")}
+	case "refusal":
+		p = chat.Part{Kind: chat.PartRefusal, Text: text(v, "refusal")}
+	case "image_url":
+		p.Kind = chat.PartImage
+		image := get(v, "image_url")
+		url, ok := walk.Text(image)
+		if !ok {
+			url = text(image, "url")
+			if s := text(image, "detail"); len(s) > 0 && string(s) != "auto" {
+				r.Unmapped(path+"image_url.detail", nil)
+			}
+		}
+		if err = d.link(n, &p, url, ".content[].image_url.url"); err == nil && p.URL == nil && !bytes.HasPrefix(p.Media, []byte("image/")) {
+			err = chat.BadAt(n, ".content[].image_url.url", "is no image")
+		}
+	case "file":
+		p.Kind = chat.PartFile
+		f := get(v, "file")
+		p.Title = text(f, "filename")
+		if get(f, "file_id") != nil {
+			return p, r.Refuse(path + "file.file_id")
+		}
+		if err = d.link(n, &p, text(f, "file_data"), ".content[].file.file_data"); err == nil && p.Data == nil {
+			err = chat.BadAt(n, ".content[].file.file_data", "must be a data URL")
+		}
+	case "input_audio":
+		return p, r.Refuse(path + "type=input_audio")
+	default:
+		return p, chat.BadAt(n, ".content[].type", "is of a kind that this model's provider has no equivalent for")
+	}
+	if err != nil {
+		return p, err
+	}
+	if c := get(v, "cache_control"); len(c) > 0 && c[0] == '{' {
+		p.Cache = c
+	}
+	it := walk.Object(v, 0)
+	for it.Next() {
+		switch string(it.Key) {
+		case "type", "text", "refusal", "image_url", "file", "cache_control":
+		default:
+			r.Unmapped(path, it.Key)
+		}
+	}
+	return p, nil
+}
+
+// link reads a URL: a data URL becomes media type and data.
+func (d *decoder) link(n int, p *chat.Part, url []byte, path string) *apierr.Error {
+	if bytes.IndexByte(url, '\\') >= 0 {
+		url = d.r.Keep(url)
+	}
+	rest, ok := bytes.CutPrefix(url, []byte("data:"))
+	if !ok {
+		if !bytes.HasPrefix(url, []byte("https://")) && !bytes.HasPrefix(url, []byte("http://")) {
+			return chat.BadAt(n, path, "must be an http, https or data URL")
+		}
+		for _, c := range url {
+			if c <= ' ' || c == '"' || c == '\\' || c == 0x7f {
+				return chat.BadAt(n, path, "is no URL")
+			}
+		}
+		p.URL = url
+		return nil
+	}
+	media, data, ok := bytes.Cut(rest, []byte(","))
+	media, is64 := bytes.CutSuffix(media, []byte(";base64"))
+	if media, _, _ = bytes.Cut(media, []byte(";")); !ok || !is64 || len(media) == 0 || !base64(media) || !base64(data) {
+		return chat.BadAt(n, path, "must be a data URL in base64")
+	}
+	p.Media, p.Data = media, data
+	return nil
+}
+
+// base64 reports whether b holds only what base64 and media types are made of.
+func base64(b []byte) bool {
+	for _, c := range b {
+		if c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'z' || c == '+' || c == '/' || c == '=' || c == '-' || c == '_' || c == '.' {
+			continue
+		}
+		return false
+	}
+	return true
+}
+
+// object reports whether b is one JSON object.
+func object(b []byte) bool {
+	i := walk.Space(b, 0)
+	return i < len(b) && b[i] == '{' && chat.Valid(b)
+}

@@ -1,0 +1,300 @@
+// Package translate turns the answer of an upstream of one protocol into an answer
+// of another, event by event. What the upstream's own lane observes of it (usage,
+// errors, its end) is observed here by the same code, so that a request costs the
+// same whatever protocol it was asked in.
+package translate
+
+import (
+	"bytes"
+	"errors"
+
+	"tokenrelay/proxy/meter"
+	"tokenrelay/proxy/protocol"
+	"tokenrelay/proxy/protocol/anthropic"
+	"tokenrelay/proxy/protocol/chat"
+	"tokenrelay/proxy/protocol/openai"
+	"tokenrelay/proxy/protocol/walk"
+	"tokenrelay/proxy/sse"
+	"tokenrelay/shared/apierr"
+	"tokenrelay/shared/peek"
+	"tokenrelay/shared/usage"
+)
+
+// MaxEvent is the size up to which an event of a translated stream is read as a
+// whole. A larger one ends the stream with an error: it cannot pass in pieces.
+const MaxEvent = 4 << 20
+
+// ErrUnreadable means that a whole answer holds no message.
+var ErrUnreadable = errors.New("the answer holds no message")
+
+// observer is what the lane of the upstream's protocol makes of its answer.
+type observer interface {
+	Reset(*protocol.StreamConfig)
+	Event(dst, ev []byte) ([]byte, protocol.Kind)
+	Partial(dst, chunk []byte, first, last bool) ([]byte, protocol.Kind)
+	Buffered(dst, body []byte) ([]byte, protocol.Kind, error)
+	Usage() (usage.Units, usage.Source)
+	Reasoning() int64
+	Progress() usage.Units
+	Terminated() bool
+	Began() bool
+	Fill(*meter.End)
+	ErrorClass() protocol.Class
+}
+
+// Request decodes a request body, peek having accepted it, into the common form.
+func Request(shape peek.Shape, body []byte, r *chat.Request) *apierr.Error {
+	if shape == peek.AnthropicMessages {
+		return anthropic.DecodeRequest(body, r)
+	}
+	return openai.DecodeRequest(body, r)
+}
+
+// AppendRequest appends the request that an upstream gets. dialect is of use for
+// Chat Completions only.
+func AppendRequest(dst []byte, r *chat.Request, to chat.Protocol, model string, dialect openai.Dialect) ([]byte, *apierr.Error) {
+	if to == chat.Messages {
+		return anthropic.AppendForm(dst, r, model)
+	}
+	return openai.AppendForm(dst, r, model, dialect)
+}
+
+// Stream translates the answer of one upstream attempt, streamed or whole. It may
+// be pooled; it keeps no reference to the bytes it is given.
+type Stream struct {
+	cfg    protocol.StreamConfig
+	to     chat.Protocol
+	src    observer
+	dec    chat.Decoder
+	enc    chat.Encoder
+	class  protocol.Class
+	failed bool // an error was written, or must be: nothing follows it
+	broken bool // by this side: class stands here
+	ended  bool
+
+	list            []chat.Event
+	scratch, joined []byte
+
+	openai    openai.Stream
+	claude    anthropic.Stream
+	openaiIn  openai.AnswerDecoder
+	claudeIn  anthropic.AnswerDecoder
+	openaiOut openai.AnswerEncoder
+	claudeOut anthropic.AnswerEncoder
+}
+
+// Begin makes s ready for one attempt: from the upstream's protocol to the
+// customer's. The configurations' strings and bytes must outlive the attempt.
+func (s *Stream) Begin(from, to chat.Protocol, cfg *protocol.StreamConfig, c *chat.Config) {
+	s.cfg, s.to = *cfg, to
+	s.class, s.failed, s.broken, s.ended = protocol.Class{}, false, false, false
+	if from == chat.Messages {
+		s.src, s.dec = &s.claude, &s.claudeIn
+	} else {
+		s.src, s.dec = &s.openai, &s.openaiIn
+	}
+	if to == chat.Messages {
+		s.enc = &s.claudeOut
+	} else {
+		s.enc = &s.openaiOut
+	}
+	s.src.Reset(&s.cfg)
+	s.dec.Reset()
+	s.enc.Reset(c)
+}
+
+// Release lets go of large memory and of the answer's bytes.
+func (s *Stream) Release() {
+	clear(s.list[:cap(s.list)])
+	if cap(s.scratch) > maxKept {
+		s.scratch = nil
+	}
+	if cap(s.joined) > maxKept {
+		s.joined = nil
+	}
+}
+
+const maxKept = 1 << 20
+
+// Reset is for the interface of the lanes: Begin has done it.
+func (s *Stream) Reset(*protocol.StreamConfig) {}
+
+// Event takes one complete upstream event and appends what the customer gets,
+// nothing for one that has no counterpart or must be held.
+func (s *Stream) Event(dst, ev []byte) (out []byte, k protocol.Kind) {
+	s.scratch, k = s.src.Event(s.scratch[:0], ev)
+	switch {
+	case k == protocol.ErrorEvent:
+		if !s.failed {
+			s.failed = true
+			dst = s.appendError(dst, ev)
+		}
+		return dst, k
+	case k == protocol.Comment || s.failed || s.ended:
+		return dst, k
+	}
+	e := sse.Parse(ev)
+	data := e.Data
+	if e.Datas > 1 {
+		s.joined = sse.Join(s.joined[:0], ev)
+		data = s.joined
+	}
+	if e.Datas > 0 && string(data) != "[DONE]" && len(bytes.TrimSpace(data)) > 0 {
+		if !object(data) {
+			return dst, s.breaks()
+		}
+		s.list = s.dec.Event(s.list[:0], data)
+		dst = s.enc.Events(dst, s.list)
+		if s.enc.Overflow() {
+			return dst, s.breaks()
+		}
+	}
+	if k == protocol.Terminator {
+		dst = s.End(dst)
+	}
+	return dst, k
+}
+
+// object reports whether data is one JSON object as far as its brackets tell.
+func object(data []byte) bool {
+	at := walk.Space(data, 0)
+	if data[at] != '{' {
+		return false
+	}
+	end := walk.Skip(data, at)
+	return end >= 0 && walk.Space(data, end) == len(data)
+}
+
+// breaks ends the stream with an error of the upstream's making.
+func (s *Stream) breaks() protocol.Kind {
+	s.failed, s.broken = true, true
+	s.class = protocol.Class{Fault: protocol.FaultServer, Failover: true}
+	return protocol.ErrorEvent
+}
+
+// End appends what ends the customer's stream, once: a stream whose upstream has no
+// terminator of its own is ended by the caller.
+func (s *Stream) End(dst []byte) []byte {
+	if s.ended || s.failed {
+		return dst
+	}
+	s.ended = true
+	t := s.total()
+	return s.enc.End(dst, &t)
+}
+
+// total is the usage as it is known now.
+func (s *Stream) total() chat.Total {
+	u, _ := s.src.Usage()
+	return chat.Total{
+		Input:        u[usage.Input] + u[usage.ImageIn],
+		CacheRead:    u[usage.CacheRead],
+		CacheWrite5m: u[usage.CacheWrite],
+		CacheWrite1h: u[usage.CacheWrite1h],
+		Output:       u[usage.Output] + u[usage.Reasoning] + u[usage.ImageOut],
+		Reasoning:    s.src.Reasoning(),
+		AudioIn:      u[usage.AudioIn],
+		AudioOut:     u[usage.AudioOut],
+		Searches:     u[usage.Searches],
+	}
+}
+
+// Partial takes a piece of an event that is too large: it is counted, and the
+// stream ends.
+func (s *Stream) Partial(dst, chunk []byte, first, last bool) ([]byte, protocol.Kind) {
+	s.scratch, _ = s.src.Partial(s.scratch[:0], chunk, first, last)
+	return dst, s.breaks()
+}
+
+// Buffered takes a whole answer and appends what the customer gets.
+func (s *Stream) Buffered(dst, body []byte) ([]byte, protocol.Kind, error) {
+	var k protocol.Kind
+	var err error
+	s.scratch, k, err = s.src.Buffered(s.scratch[:0], body)
+	if err != nil || k == protocol.ErrorEvent {
+		return dst, k, err
+	}
+	if s.list = s.dec.Whole(s.list[:0], body); len(s.list) == 0 {
+		return dst, protocol.Other, ErrUnreadable
+	}
+	t := s.total()
+	s.ended = true
+	return s.enc.Whole(dst, s.list, &t), k, nil
+}
+
+// Usage, Progress, Terminated, Began and Fill are the observer's.
+func (s *Stream) Usage() (usage.Units, usage.Source) { return s.src.Usage() }
+
+// Progress is a cheap estimate of the units so far.
+func (s *Stream) Progress() usage.Units { return s.src.Progress() }
+
+// Terminated reports whether the upstream's answer reached its own end.
+func (s *Stream) Terminated() bool { return !s.broken && s.src.Terminated() }
+
+// Began reports whether any output has passed.
+func (s *Stream) Began() bool { return s.src.Began() }
+
+// Fill completes what the stream knows for meter.Final.
+func (s *Stream) Fill(e *meter.End) { s.src.Fill(e) }
+
+// ErrorClass classifies the error of the last ErrorEvent.
+func (s *Stream) ErrorClass() protocol.Class {
+	if s.broken {
+		return s.class
+	}
+	return s.src.ErrorClass()
+}
+
+// appendError appends an upstream's in-stream error as the customer's protocol has
+// it. Whether the customer gets to see it is the relay's to decide.
+func (s *Stream) appendError(dst, ev []byte) []byte {
+	s.joined = sse.Join(s.joined[:0], ev)
+	if s.to == chat.Messages {
+		dst = append(dst, "event: error\n"...)
+	}
+	dst = append(dst, "data: "...)
+	dst = AppendPassedError(dst, s.to, s.joined, s.src.ErrorClass().Status, &s.cfg, nil)
+	return append(dst, "\n\n"...)
+}
+
+// AppendPassedError renders an upstream's error that the customer may see in the
+// customer's protocol: the provider's words, the type by the status (protocols
+// 12.9), and no names of the provider's members.
+func AppendPassedError(dst []byte, to chat.Protocol, body []byte, status int, cfg *protocol.StreamConfig, requestID []byte) []byte {
+	p := protocol.ReadProblem(body)
+	kind := "invalid_request_error"
+	if status == 413 && to == chat.Messages {
+		kind = "request_too_large"
+	}
+	message := func() {
+		if len(p.Message) == 0 {
+			dst = append(dst, `"The provider refused the request."`...)
+		} else {
+			dst = protocol.AppendClean(dst, p.Message, cfg.UpstreamModel, cfg.ClientModel)
+		}
+	}
+	if to == chat.Messages {
+		dst = append(dst, `{"type":"error","error":{"type":"`...)
+		dst = append(dst, kind...)
+		dst = append(dst, `","message":`...)
+		message()
+		dst = append(dst, '}')
+		if requestID != nil {
+			dst = append(dst, `,"request_id":"`...)
+			dst = append(dst, requestID...)
+			dst = append(dst, '"')
+		}
+		return append(dst, '}')
+	}
+	dst = append(dst, `{"error":{"message":`...)
+	message()
+	dst = append(dst, `,"type":"`...)
+	dst = append(dst, kind...)
+	dst = append(dst, `","param":null,"code":`...)
+	if p.CodeIs("content_filter", "content_policy_violation") {
+		dst = append(dst, `"content_filter"`...)
+	} else {
+		dst = append(dst, "null"...)
+	}
+	return append(dst, "}}"...)
+}

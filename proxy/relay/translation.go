@@ -1,0 +1,54 @@
+package relay
+
+import (
+	"tokenrelay/proxy/protocol/chat"
+	"tokenrelay/proxy/protocol/openai"
+	"tokenrelay/proxy/protocol/translate"
+)
+
+// translation is what a translated request needs besides an exchange. It is made
+// when an exchange first meets one, and kept with it.
+type translation struct {
+	form   chat.Request
+	stream translate.Stream
+	text   []byte
+}
+
+// defaultCap is the output cap that Messages demands where neither the customer nor
+// the catalogue knows one, in tokens.
+const defaultCap = 4096
+
+func (t *translation) release() {
+	t.form.Release()
+	t.stream.Release()
+}
+
+// translate appends the customer's request in the form of the attempt's upstream,
+// and sets up the reading of its answer. The body is decoded once for all attempts.
+func (x *Exchange) translate(dst []byte) ([]byte, *apiError) {
+	if x.trans == nil {
+		x.trans = new(translation)
+	}
+	t := x.trans
+	if !x.decoded {
+		if err := translate.Request(x.lane.shape, x.body, &t.form); err != nil {
+			return dst, err
+		}
+		x.decoded = true
+	}
+	if t.form.MaxTokens = x.ticket.OutputCap; t.form.MaxTokens <= 0 {
+		t.form.MaxTokens = defaultCap
+	}
+	dst, err := translate.AppendRequest(dst, &t.form, x.via.form, x.choice.Route.UpstreamModel, openai.Dialect(x.cfg.Dialect))
+	if err != nil {
+		return dst, err
+	}
+	c := chat.Config{
+		ID: x.idText[len("req_"):], Model: x.showName, Created: x.startedMilli / 1000,
+		AskedUsage: x.peek.IncludeUsage, InputEstimate: x.end.InputEstimate,
+		Legacy: t.form.Legacy,
+	}
+	t.stream.Begin(x.via.form, x.lane.form, &x.cfg, &c)
+	x.answer, x.maxEvent, x.translated = &t.stream, translate.MaxEvent, true
+	return dst, nil
+}
