@@ -134,30 +134,28 @@ func (x *Exchange) chooseAuto() *apiError {
 	if x.model.Auto == nil {
 		return nil
 	}
+	// First one that speaks the request's protocol, then one that is translated for.
 	last := route.NoRoute
-	for _, m := range x.model.Auto.Models {
-		if !x.callable(m) {
-			continue
-		}
-		f := route.Filter{Protocol: x.lane.protocol, Provider: x.pinned}
-		why := route.Look(m, &f, x.r.o.Catalog, route.Now())
-		if why != route.Chosen && x.pinned == nil {
-			f.Protocol = x.lane.other().protocol
-			if why2 := route.Look(m, &f, x.r.o.Catalog, route.Now()); why2 == route.Chosen {
-				why = why2
-			} else {
-				why = mixed(why, why2)
+	for _, l := range [...]*lane{x.lane, x.lane.other()} {
+		f := route.Filter{Protocol: l.protocol, Provider: x.pinned}
+		for _, m := range x.model.Auto.Models {
+			if !x.callable(m) {
+				continue
+			}
+			why := route.Look(m, &f, x.r.o.Catalog, route.Now())
+			if why == route.Chosen {
+				x.model = m
+				if x.pinned == nil {
+					x.showName = m.ID
+				}
+				return nil
+			}
+			if last == route.NoRoute {
+				last = why
 			}
 		}
-		if why == route.Chosen {
-			x.model = m
-			if x.pinned == nil {
-				x.showName = m.ID
-			}
-			return nil
-		}
-		if last == route.NoRoute {
-			last = why
+		if x.pinned != nil {
+			break
 		}
 	}
 	switch last {

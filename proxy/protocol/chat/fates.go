@@ -48,6 +48,8 @@ func Find(from Protocol, path string) *Row {
 	return nil
 }
 
+//go:generate go run ./translationdoc ../../../docs/translation.md
+
 // Table is what becomes of every member of a request on its way to an upstream of
 // the other format: a Chat Completions request to Messages, and the other way. The
 // code that translates asks it (Request.Cannot), docs/translation.md is made from

@@ -389,8 +389,11 @@ func thoughts(parts []chat.Part, v []byte) []chat.Part {
 				at, index = len(parts)-1, i
 			}
 			p := &parts[at]
-			if p.Text = s; len(s) > 0 && len(parts[at].Text) > 0 {
-				p.Text = append(append([]byte(nil), parts[at].Text...), s...)
+			switch {
+			case len(p.Text) == 0:
+				p.Text = s
+			case len(s) > 0:
+				p.Text = append(append([]byte(nil), p.Text...), s...)
 			}
 			if len(sig) > 0 {
 				p.Signature = sig

@@ -1,0 +1,54 @@
+//go:build !race
+
+package translate
+
+import (
+	"testing"
+
+	"tokenrelay/proxy/protocol"
+	"tokenrelay/proxy/protocol/chat"
+)
+
+var deltas = map[chat.Protocol][2]string{
+	chat.OpenAI: {
+		"data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"up\",\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"\"},\"finish_reason\":null}]}\n\n",
+		"data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"up\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\" the words\"},\"finish_reason\":null}]}\n\n",
+	},
+	chat.Messages: {
+		"event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"m\",\"model\":\"up\",\"usage\":{\"input_tokens\":3,\"output_tokens\":1}}}\n\n",
+		"event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\" the words\"}}\n\n",
+	},
+}
+
+// A translated stream allocates nothing per event.
+func TestEventAllocations(t *testing.T) {
+	for from, d := range deltas {
+		s := start(from, 1-from)
+		out := make([]byte, 0, 64<<10)
+		out, _ = s.Event(out, []byte(d[0]))
+		ev := []byte(d[1])
+		if n := testing.AllocsPerRun(1000, func() {
+			var k protocol.Kind
+			if out, k = s.Event(out[:0], ev); k != protocol.Output || len(out) == 0 {
+				t.Fatalf("%v %q", k, out)
+			}
+		}); n != 0 {
+			t.Errorf("from %v: %v allocations an event", from, n)
+		}
+	}
+}
+
+func BenchmarkEvent(b *testing.B) {
+	for from, d := range deltas {
+		b.Run(from.String(), func(b *testing.B) {
+			s := start(from, 1-from)
+			out := make([]byte, 0, 64<<10)
+			out, _ = s.Event(out, []byte(d[0]))
+			ev := []byte(d[1])
+			b.ReportAllocs()
+			for b.Loop() {
+				out, _ = s.Event(out[:0], ev)
+			}
+		})
+	}
+}

@@ -1,0 +1,94 @@
+package translate
+
+import (
+	"encoding/json"
+	"testing"
+	"unicode/utf8"
+
+	"tokenrelay/proxy/protocol/chat"
+	"tokenrelay/proxy/protocol/openai"
+	"tokenrelay/shared/peek"
+)
+
+// Requests: whatever peek accepts becomes valid JSON or a 400 that names a member;
+// what peek refuses makes nothing panic.
+func FuzzRequest(f *testing.F) {
+	for from, list := range samples {
+		for _, s := range list {
+			f.Add(overlay(f, bases[from], s), from == chat.Messages)
+		}
+	}
+	f.Fuzz(func(t *testing.T, body []byte, messages bool) {
+		from := chat.OpenAI
+		if messages {
+			from = chat.Messages
+		}
+		var p peek.Request
+		accepted := peek.Scan(body, shapes[from], &p) == nil
+		var r chat.Request
+		err := Request(shapes[from], body, &r)
+		if err == nil {
+			r.MaxTokens = 5000
+			var out []byte
+			out, err = AppendRequest(nil, &r, 1-from, "claude-gpt-5", openai.OpenAI)
+			if err == nil && accepted && !json.Valid(out) {
+				t.Fatalf("no JSON: %s", out)
+			}
+		}
+		if err != nil && (err.Status != 400 || err.Param == "") {
+			t.Fatalf("%+v", err)
+		}
+		for _, c := range r.AppendDropped(nil) {
+			if c <= ' ' || c >= 0x7f {
+				t.Fatalf("the header would hold %q", r.AppendDropped(nil))
+			}
+		}
+	})
+}
+
+// Streams: whatever an upstream sends, the client's stream is made of events that
+// are valid JSON each, and does not depend on how the bytes arrive.
+func FuzzStream(f *testing.F) {
+	for from, pattern := range []string{"testdata/*.chat.sse", "testdata/*.messages.sse"} {
+		for _, b := range seeds(f, pattern) {
+			f.Add(b, from == 1)
+		}
+	}
+	f.Fuzz(func(t *testing.T, body []byte, messages bool) {
+		from := chat.OpenAI
+		if messages {
+			from = chat.Messages
+		}
+		out, _, _ := run(t, from, 1-from, openai.Custom, body, true, true, 0)
+		again, _, _ := run(t, from, 1-from, openai.Custom, body, true, true, 7)
+		if string(out) != string(again) {
+			t.Fatalf("%q\nor\n%q", out, again)
+		}
+		_, datas := events(t, out)
+		for _, d := range datas {
+			if string(d) != "[DONE]" && (!json.Valid(d) || !utf8.Valid(d)) {
+				t.Fatalf("no JSON: %q", d)
+			}
+		}
+	})
+}
+
+// Whole answers.
+func FuzzAnswer(f *testing.F) {
+	for from, pattern := range []string{"testdata/*.chat.answer.json", "testdata/*.messages.answer.json"} {
+		for _, b := range seeds(f, pattern) {
+			f.Add(b, from == 1)
+		}
+	}
+	f.Fuzz(func(t *testing.T, body []byte, messages bool) {
+		from := chat.OpenAI
+		if messages {
+			from = chat.Messages
+		}
+		s := start(from, 1-from)
+		out, _, err := s.Buffered(nil, body)
+		if err == nil && len(out) > 0 && !json.Valid(out) {
+			t.Fatalf("no JSON: %q", out)
+		}
+	})
+}

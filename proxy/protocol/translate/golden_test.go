@@ -1,0 +1,114 @@
+package translate
+
+import (
+	"bytes"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"tokenrelay/proxy/protocol/chat"
+	"tokenrelay/proxy/protocol/openai"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	path := filepath.Join("testdata", name+".golden")
+	if *update {
+		if err := os.WriteFile(path, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Errorf("%s: got\n%s\nwant\n%s", name, got, want)
+	}
+}
+
+func inputs(t *testing.T, pattern string) (names []string, bodies [][]byte) {
+	t.Helper()
+	list, err := filepath.Glob(filepath.Join("testdata", pattern))
+	if err != nil || len(list) == 0 {
+		t.Fatal("no inputs", err)
+	}
+	for _, p := range list {
+		b, err := os.ReadFile(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		names, bodies = append(names, filepath.Base(p)), append(bodies, b)
+	}
+	return names, bodies
+}
+
+// One request of each kind, as every upstream gets it, and what was dropped.
+func TestGoldenRequests(t *testing.T) {
+	targets := map[chat.Protocol][]struct {
+		name, model string
+		dialect     openai.Dialect
+	}{
+		chat.Messages: {{"claude-4.5", "claude-sonnet-4-5-20250929", 0}, {"claude-4.7", "claude-opus-4-7", 0}},
+		chat.OpenAI:   {{"openai", "gpt-5.2", openai.OpenAI}, {"gpt-4o", "gpt-4o", openai.OpenAI}, {"deepseek", "deepseek-chat", openai.DeepSeek}, {"mistral", "mistral-large", openai.Mistral}, {"qwen", "qwen3-max", openai.Qwen}},
+	}
+	for _, from := range []chat.Protocol{chat.OpenAI, chat.Messages} {
+		pattern := map[chat.Protocol]string{chat.OpenAI: "*.chat.json", chat.Messages: "*.messages.json"}[from]
+		names, bodies := inputs(t, pattern)
+		for i, body := range bodies {
+			var r chat.Request
+			shape := shapes[from]
+			if err := Request(shape, body, &r); err != nil {
+				t.Fatalf("%s: %v", names[i], err)
+			}
+			for _, to := range targets[1-from] {
+				r.MaxTokens = 12_000
+				out, err := AppendRequest(nil, &r, 1-from, to.model, to.dialect)
+				if err != nil {
+					t.Fatalf("%s: %v", names[i], err)
+				}
+				text := indent(out) + "\nx-relay-dropped: " + string(r.AppendDropped(nil)) + "\n"
+				golden(t, strings.TrimSuffix(names[i], ".json")+"."+to.name, []byte(text))
+			}
+		}
+	}
+}
+
+// One stream of each kind, whole, byte by byte, and cut once at every byte boundary:
+// the same output always.
+func TestGoldenStreams(t *testing.T) {
+	for from, pattern := range []string{"*.chat.sse", "*.messages.sse"} {
+		names, bodies := inputs(t, pattern)
+		for i, body := range bodies {
+			from := chat.Protocol(from)
+			out, _, _ := run(t, from, 1-from, openai.OpenAI, body, true, true, 0)
+			for cut := 1; cut < len(body); cut++ {
+				again, _, _ := run(t, from, 1-from, openai.OpenAI, body, true, true, cut)
+				if !bytes.Equal(out, again) {
+					t.Fatalf("%s: writes of %d bytes give\n%s\nwant\n%s", names[i], cut, again, out)
+				}
+				if cut == 64 && testing.Short() {
+					break
+				}
+			}
+			golden(t, names[i], out)
+		}
+	}
+}
+
+// Whole answers.
+func TestGoldenAnswers(t *testing.T) {
+	for from, pattern := range []string{"*.chat.answer.json", "*.messages.answer.json"} {
+		names, bodies := inputs(t, pattern)
+		for i, body := range bodies {
+			from := chat.Protocol(from)
+			out, _, _ := run(t, from, 1-from, openai.OpenAI, body, false, true, 0)
+			golden(t, names[i], []byte(indent(out)+"\n"))
+		}
+	}
+}

@@ -1,0 +1,186 @@
+package translate
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"testing"
+
+	"tokenrelay/proxy/protocol/chat"
+	"tokenrelay/proxy/protocol/openai"
+	"tokenrelay/shared/apptest/fixtures"
+	"tokenrelay/shared/peek"
+)
+
+// Every case of the two protocols, translated to the other, tells the client what
+// the case expects: text, thoughts, tool calls, the reason of the end, and usage in
+// the client's own terms; streams in one write and byte by byte alike.
+func TestFixtures(t *testing.T) {
+	list, err := fixtures.Own()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cases(t, list)
+}
+
+func TestRecordings(t *testing.T) {
+	dir, ok := fixtures.Recordings()
+	if !ok {
+		fmt.Println("no recordings folder: set RECORDINGS=DIR to translate recorded traffic")
+		return
+	}
+	list, err := fixtures.Load(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cases(t, list)
+}
+
+type expected struct {
+	Text, Reasoning, Finish string
+	ToolCalls               []toolCall `json:"tool_calls"`
+}
+
+func cases(t *testing.T, list []*fixtures.Case) {
+	answers, usages, asked, translated := 0, 0, 0, 0
+	refused := map[string]int{}
+	for _, c := range list {
+		var from chat.Protocol
+		switch c.Protocol {
+		case "openai.chat":
+			from = chat.OpenAI
+		case "anthropic.messages":
+			from = chat.Messages
+		default:
+			continue
+		}
+		t.Run(c.ID, func(t *testing.T) {
+			if c.Request != nil {
+				asked++
+				var r chat.Request
+				var p peek.Request
+				shape := peek.OpenAIChat
+				if from == chat.Messages {
+					shape = peek.AnthropicMessages
+				}
+				if err := peek.Scan(c.Request, shape, &p); err == nil {
+					err := Request(shape, c.Request, &r)
+					if err == nil {
+						r.MaxTokens = 4096
+						var out []byte
+						out, err = AppendRequest(nil, &r, 1-from, "up", openai.OpenAI)
+						if err == nil {
+							translated++
+							if !json.Valid(out) {
+								t.Errorf("the request became no JSON: %s", out)
+							}
+						}
+					}
+					if err != nil {
+						if err.Status != 400 || err.Param == "" {
+							t.Errorf("refused with %+v", err)
+						}
+						refused[err.Param]++
+					}
+				}
+			}
+			if c.Status != 200 {
+				return
+			}
+			d := openai.ParseDialect(c.Provider)
+			to := 1 - from
+			out, s, failed := run(t, from, to, d, c.Body, c.IsStream(), true, 0)
+			if c.IsStream() {
+				for _, size := range []int{1, 13} {
+					again, _, _ := run(t, from, to, d, c.Body, true, true, size)
+					if !bytes.Equal(out, again) {
+						t.Fatalf("writes of %d bytes give another answer", size)
+					}
+				}
+			}
+			if failed || !s.Terminated() {
+				return // an error of the upstream: the relay's own stream tests have it
+			}
+			a := read(t, to, out, c.IsStream())
+			if !a.ended {
+				t.Fatalf("the answer does not end: %s", out)
+			}
+			var e expected
+			if err := json.Unmarshal(c.Expect, &e); err != nil {
+				t.Fatal(err)
+			}
+			compare(t, from, c, &e, &a)
+			answers++
+			if c.HasUsage {
+				usages++
+				compareUsage(t, to, c, &a)
+			}
+		})
+	}
+	fmt.Printf("translated: %d answers as expected, %d with equal usage; %d of %d requests, refused by name %v\n", answers, usages, translated, asked, refused)
+}
+
+func compare(t *testing.T, from chat.Protocol, c *fixtures.Case, e *expected, a *answer) {
+	t.Helper()
+	if a.text+a.refusal != e.Text {
+		t.Errorf("text %q\nwant %q", a.text, e.Text)
+	}
+	if a.reasoning != e.Reasoning {
+		t.Errorf("reasoning %q\nwant %q", a.reasoning, e.Reasoning)
+	}
+	var want []toolCall
+	want = append(want, e.ToolCalls...)
+	if len(a.calls) != len(want) {
+		t.Fatalf("%d calls %+v; want %+v", len(a.calls), a.calls, want)
+	}
+	for i, w := range want {
+		g := a.calls[i]
+		if g.ID != w.ID || g.Name != w.Name || g.Arguments != w.Arguments && !sameJSON(g.Arguments, w.Arguments) {
+			t.Errorf("call %+v; want %+v", g, w)
+		}
+	}
+	finish := map[string]string{
+		"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal",
+	}
+	if from == chat.Messages {
+		finish = map[string]string{
+			"end_turn": "stop", "stop_sequence": "stop", "pause_turn": "stop", "max_tokens": "length", "tool_use": "tool_calls", "refusal": "content_filter",
+		}
+	} else if len(want) > 0 && e.Finish == "stop" {
+		e.Finish = "tool_calls"
+	}
+	if a.finish != finish[e.Finish] {
+		t.Errorf("finish %q for %q", a.finish, e.Finish)
+	}
+}
+
+func compareUsage(t *testing.T, to chat.Protocol, c *fixtures.Case, a *answer) {
+	t.Helper()
+	u := c.Expected
+	read, write, fresh, out := u.CacheRead, u.CacheWrite, u.InputUncached, u.OutputTotal
+	for _, x := range u.Iterations {
+		read, write, fresh, out = read+x.CacheRead, write+x.CacheWrite, fresh+x.InputUncached, out+x.Output
+	}
+	check := func(what string, got, want int64) {
+		t.Helper()
+		if what == "output" && c.Has("hidden_output_tokens") && got > want {
+			return // what the provider bills beside its own count
+		}
+		if got != want {
+			t.Errorf("%s %d; want %d in %v", what, got, want, a.usage)
+		}
+	}
+	if to == chat.Messages {
+		check("input", count(a.usage, "input_tokens"), fresh)
+		check("cache read", count(a.usage, "cache_read_input_tokens"), read)
+		check("cache write", count(a.usage, "cache_creation_input_tokens"), write)
+		check("1h", count(a.usage, "cache_creation", "ephemeral_1h_input_tokens"), u.CacheWrite1h)
+		check("output", count(a.usage, "output_tokens"), out)
+		return
+	}
+	check("prompt", count(a.usage, "prompt_tokens"), fresh+read+write)
+	check("cached", count(a.usage, "prompt_tokens_details", "cached_tokens"), read)
+	check("cache write", count(a.usage, "prompt_tokens_details", "cache_write_tokens"), write)
+	check("completion", count(a.usage, "completion_tokens"), out)
+	check("reasoning", count(a.usage, "completion_tokens_details", "reasoning_tokens"), u.Reasoning)
+}
