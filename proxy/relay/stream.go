@@ -220,9 +220,7 @@ func (x *Exchange) flush() error {
 // bytes. The upstream's response is read on to its end, or its connection is lost
 // to the pool.
 func (x *Exchange) complete() error {
-	if x.translated {
-		x.out = x.trans.stream.End(x.out) // what an upstream without a terminator leaves open
-	}
+	x.endTranslation()
 	if x.failedInStream {
 		x.finish(usage.Failed, 200, apierr.InvalidRequest)
 	} else {
@@ -316,6 +314,7 @@ func (x *Exchange) readOn() {
 // finishUnseen settles a stream that reached its end without its customer, and gives
 // the end to those who follow.
 func (x *Exchange) finishUnseen(a *usage.Attempt) {
+	x.endTranslation()
 	if x.claim.Followed() { // somebody has it
 		x.close(a, usage.OutcomeOK)
 		x.finish(usage.Success, 200, "")

@@ -52,3 +52,11 @@ func (x *Exchange) translate(dst []byte) ([]byte, *apiError) {
 	x.answer, x.maxEvent, x.translated = &t.stream, translate.MaxEvent, true
 	return dst, nil
 }
+
+// endTranslation appends the end of a translated stream whose upstream has no
+// terminator; the others have theirs.
+func (x *Exchange) endTranslation() {
+	if x.translated {
+		x.out = x.trans.stream.End(x.out)
+	}
+}

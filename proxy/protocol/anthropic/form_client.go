@@ -354,7 +354,7 @@ func (e *AnswerEncoder) Whole(dst []byte, list []chat.Event, t *chat.Total) []by
 			e.blocks = append(e.blocks, `,"name":`...)
 			e.blocks = chat.AppendText(e.blocks, v.Name)
 			e.blocks = append(e.blocks, `,"input":`...)
-			e.blocks = e.input(e.blocks, list[i+1:], v.Call)
+			e.blocks = e.input(e.blocks, list[i+1:])
 			e.blocks = append(e.blocks, '}')
 		case chat.Finish:
 			e.reason = v.Reason
@@ -372,14 +372,15 @@ func (e *AnswerEncoder) Whole(dst []byte, list []chat.Event, t *chat.Total) []by
 	return append(dst, '}')
 }
 
-// input appends the arguments of a call as an object. Arguments that are none, cut
-// short by the output cap for instance, stand in one member as they came.
-func (e *AnswerEncoder) input(dst []byte, list []chat.Event, call int) []byte {
+// input appends the arguments that list begins with as an object. Arguments that are
+// none, cut short by the output cap for instance, stand in one member as they came.
+func (e *AnswerEncoder) input(dst []byte, list []chat.Event) []byte {
 	raw := e.plain[:0]
 	for i := range list {
-		if v := &list[i]; v.Kind == chat.CallArgs && v.Call == call {
-			raw = append(raw, v.Text...)
+		if list[i].Kind != chat.CallArgs {
+			break
 		}
+		raw = append(raw, list[i].Text...)
 	}
 	if chat.Blank(raw) {
 		return append(dst, "{}"...)

@@ -2,6 +2,7 @@ package anthropic
 
 import (
 	"bytes"
+	"slices"
 	"strconv"
 
 	"tokenrelay/proxy/protocol/chat"
@@ -79,6 +80,7 @@ func (d *decoder) member(key, v []byte) *apierr.Error {
 		})
 	case "metadata":
 		r.User = text(v, "user_id")
+		d.others("metadata.", v, "user_id")
 	case "thinking":
 		return d.thinking(v)
 	case "output_config":
@@ -151,7 +153,21 @@ func (d *decoder) thinking(v []byte) *apierr.Error {
 	default:
 		return chat.Bad("thinking.type", "must be enabled, adaptive or disabled")
 	}
+	d.others("thinking.", v, "type", "budget_tokens")
 	return nil
+}
+
+// others notes the members of the object v that are not among the known ones.
+func (d *decoder) others(path string, v []byte, known ...string) {
+	if len(v) == 0 || v[0] != '{' {
+		return
+	}
+	it := walk.Object(v, 0)
+	for it.Next() {
+		if !slices.Contains(known, string(it.Key)) && walk.Truthy(it.Value()) {
+			d.r.Unmapped(path, it.Key)
+		}
+	}
 }
 
 func (d *decoder) output(v []byte) *apierr.Error {
@@ -224,16 +240,7 @@ func (d *decoder) tool(v []byte) *apierr.Error {
 	if s := get(v, "strict"); string(s) == "true" || string(s) == "false" {
 		t.Strict = s
 	}
-	it := walk.Object(v, 0)
-	for it.Next() {
-		switch string(it.Key) {
-		case "type", "name", "description", "input_schema", "strict":
-		default:
-			if walk.Truthy(it.Value()) {
-				r.Unmapped("tools[].", it.Key)
-			}
-		}
-	}
+	d.others("tools[].", v, "type", "name", "description", "input_schema", "strict")
 	r.Tools = append(r.Tools, t)
 	return nil
 }
@@ -248,16 +255,7 @@ func (d *decoder) texts(parts []chat.Part, v []byte) ([]chat.Part, *apierr.Error
 			return chat.Bad("system[].type", "must be text")
 		}
 		parts = append(parts, chat.Part{Kind: chat.PartText, Text: text(v, "text")})
-		it := walk.Object(v, 0)
-		for it.Next() {
-			switch string(it.Key) {
-			case "type", "text":
-			default:
-				if walk.Truthy(it.Value()) {
-					d.r.Unmapped("system[].", it.Key)
-				}
-			}
-		}
+		d.others("system[].", v, "type", "text")
 		return nil
 	})
 	return parts, err
@@ -282,16 +280,7 @@ func (d *decoder) message(n int, v []byte) *apierr.Error {
 	if t.Parts, err = d.content(n, nil, get(v, "content"), false); err != nil {
 		return err
 	}
-	it := walk.Object(v, 0)
-	for it.Next() {
-		switch string(it.Key) {
-		case "role", "content":
-		default:
-			if walk.Truthy(it.Value()) {
-				d.r.Unmapped("messages[].", it.Key)
-			}
-		}
-	}
+	d.others("messages[].", v, "role", "content")
 	d.r.Turns = append(d.r.Turns, t)
 	return nil
 }
@@ -387,16 +376,7 @@ func (d *decoder) block(n int, v []byte, result bool) (p chat.Part, ok bool, err
 	default:
 		return p, false, chat.BadAt(n, ".content[].type", "is of a kind that this model's provider has no equivalent for")
 	}
-	it := walk.Object(v, 0)
-	for it.Next() {
-		switch string(it.Key) {
-		case "type", "text", "source", "id", "name", "input", "tool_use_id", "content", "is_error", "title":
-		default:
-			if walk.Truthy(it.Value()) {
-				r.Unmapped(path, it.Key)
-			}
-		}
-	}
+	d.others(path, v, "type", "text", "source", "id", "name", "input", "tool_use_id", "content", "is_error", "title")
 	return p, true, nil
 }
 

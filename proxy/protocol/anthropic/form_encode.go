@@ -323,7 +323,7 @@ func appendID(dst, id []byte) []byte {
 func (e *encoder) tools(dst []byte) []byte {
 	r := e.r
 	if len(r.Tools) == 0 {
-		return dst
+		return e.called(dst)
 	}
 	dst = append(dst, `,"tools":[`...)
 	for i := range r.Tools {
@@ -371,6 +371,33 @@ func (e *encoder) tools(dst []byte) []byte {
 		dst = append(dst, `,"disable_parallel_tool_use":true`...)
 	}
 	return append(dst, '}')
+}
+
+// called defines the tools that the history calls though the request has none any
+// more: Messages wants their names. They are not to be called again.
+func (e *encoder) called(dst []byte) []byte {
+	seen := map[string]bool{}
+	for i := range e.r.Turns {
+		for j := range e.r.Turns[i].Parts {
+			p := &e.r.Turns[i].Parts[j]
+			if p.Kind != chat.PartCall || seen[string(p.Name)] {
+				continue
+			}
+			if len(seen) == 0 {
+				dst = append(dst, `,"tools":[`...)
+			} else {
+				dst = append(dst, ',')
+			}
+			seen[string(p.Name)] = true
+			dst = append(dst, `{"name":`...)
+			dst = chat.AppendText(dst, p.Name)
+			dst = append(dst, `,"input_schema":{"type":"object"}}`...)
+		}
+	}
+	if len(seen) == 0 {
+		return dst
+	}
+	return append(dst, `],"tool_choice":{"type":"none"}`...)
 }
 
 // schema appends a tool's schema: Messages wants an object at its top.
@@ -470,7 +497,7 @@ func (e *encoder) unsigned() bool {
 				signed = true
 			}
 		}
-		return call && !signed && e.r.InLoop(i)
+		return call && !signed && i >= e.r.Loop()
 	}
 	return false
 }

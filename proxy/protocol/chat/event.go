@@ -36,7 +36,7 @@ const (
 type Event struct {
 	Kind       EventKind
 	Reason     Reason
-	Call       int // which tool call, from 0; -1 = the one that ID begins or the last
+	Call       int // which tool call, from 0
 	Text       []byte
 	ID, Name   []byte
 	URL, Title []byte

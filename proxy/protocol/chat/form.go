@@ -70,7 +70,7 @@ type Part struct {
 	Data      []byte // base64
 	URL       []byte
 	Title     []byte
-	Signature []byte // proof of a thinking part, of the provider that Signed names
+	Signature []byte // proof of a thinking part, by an Anthropic model
 	Cache     []byte // JSON object: cache_control
 	IsError   bool
 	Parts     []Part // of a tool's result
@@ -185,7 +185,6 @@ type Request struct {
 	Budget      int64 // of thinking tokens, 0 = none given
 	Adaptive    bool  // the model decides how much it thinks
 	Stream      bool
-	AskedUsage  bool
 
 	Rest []string // paths of members that the form has no place for
 
@@ -323,20 +322,18 @@ func (r *Request) Keep(raw []byte) []byte {
 	return r.arena[at:len(r.arena):len(r.arena)]
 }
 
-// InLoop reports whether turn n belongs to the tool loop that the request goes on
-// with: no turn of the user's own stands behind it.
-func (r *Request) InLoop(n int) bool {
-	for _, t := range r.Turns[n+1:] {
-		if t.Role != User {
-			continue
-		}
-		result := false
+// Loop is the first turn of the tool loop that the request goes on with: no turn of
+// the user's own stands behind it.
+func (r *Request) Loop() int {
+	for n := len(r.Turns) - 1; n >= 0; n-- {
+		t := &r.Turns[n]
+		own := t.Role == User
 		for i := range t.Parts {
-			result = result || t.Parts[i].Kind == PartResult
+			own = own && t.Parts[i].Kind != PartResult
 		}
-		if !result {
-			return false
+		if own {
+			return n + 1
 		}
 	}
-	return true
+	return 0
 }

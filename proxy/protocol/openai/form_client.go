@@ -324,10 +324,8 @@ func (e *AnswerEncoder) Whole(dst []byte, list []chat.Event, t *chat.Total) []by
 			e.list = chat.AppendText(e.list, v.Name)
 			e.list = append(e.list, `,"arguments":"`...)
 			n := len(e.list)
-			for j := i + 1; j < len(list); j++ {
-				if a := &list[j]; a.Kind == chat.CallArgs && a.Call == v.Call {
-					e.list = chat.AppendInner(e.list, a.Text)
-				}
+			for j := i + 1; j < len(list) && list[j].Kind == chat.CallArgs; j++ {
+				e.list = chat.AppendInner(e.list, list[j].Text)
 			}
 			if len(e.list) == n {
 				e.list = append(e.list, "{}"...)

@@ -51,7 +51,7 @@ func (d *decoder) member(key, v []byte) *apierr.Error {
 	case "stream":
 		r.Stream = string(v) == "true"
 	case "stream_options":
-		r.AskedUsage = string(get(v, "include_usage")) == "true"
+		// include_usage is the relay's own affair: peek has found it.
 	case "temperature":
 		r.Temperature = v
 	case "top_p":
@@ -231,15 +231,17 @@ func (d *decoder) choose() {
 	if d.allowed == nil {
 		return
 	}
+	allowed := map[string]bool{}
+	it := walk.Array(d.allowed, 0)
+	for it.Next() {
+		v := it.Value()
+		allowed[string(text(get(v, "function"), "name"))] = true
+		allowed[string(text(v, "name"))] = true
+	}
 	kept := d.r.Tools[:0]
 	for _, t := range d.r.Tools {
-		it := walk.Array(d.allowed, 0)
-		for it.Next() {
-			v := it.Value()
-			if bytes.Equal(text(get(v, "function"), "name"), t.Name) || bytes.Equal(text(v, "name"), t.Name) {
-				kept = append(kept, t)
-				break
-			}
+		if allowed[string(t.Name)] {
+			kept = append(kept, t)
 		}
 	}
 	d.r.Tools = kept
@@ -374,7 +376,7 @@ var emptyArgs = []byte("{}")
 // by index, or keep them apart.
 func thoughts(parts []chat.Part, v []byte) []chat.Part {
 	at := -1
-	var index []byte
+	var index, joined []byte
 	it := walk.Array(v, 0)
 	for it.Next() {
 		x := it.Value()
@@ -386,14 +388,18 @@ func thoughts(parts []chat.Part, v []byte) []chat.Part {
 			s, sig, i := text(x, "text"), text(x, "signature"), get(x, "index")
 			if at < 0 || !bytes.Equal(i, index) || len(parts[at].Signature) > 0 {
 				parts = append(parts, chat.Part{Kind: chat.PartThinking})
-				at, index = len(parts)-1, i
+				at, index, joined = len(parts)-1, i, nil
 			}
 			p := &parts[at]
 			switch {
 			case len(p.Text) == 0:
 				p.Text = s
 			case len(s) > 0:
-				p.Text = append(append([]byte(nil), p.Text...), s...)
+				if joined == nil {
+					joined = append(joined, p.Text...)
+				}
+				joined = append(joined, s...)
+				p.Text = joined
 			}
 			if len(sig) > 0 {
 				p.Signature = sig

@@ -22,7 +22,7 @@ func AppendForm(dst []byte, r *chat.Request, model string, d Dialect) ([]byte, *
 	if err := r.Settle(chat.OpenAI); err != nil {
 		return dst, err
 	}
-	e := encoder{r: r, d: d}
+	e := encoder{r: r, d: d, loop: r.Loop()}
 	start := len(dst)
 	dst = append(dst, `{"model":`...)
 	dst = protocol.AppendString(dst, model)
@@ -82,6 +82,8 @@ type encoder struct {
 	r *chat.Request
 	d Dialect
 	n int // messages so far
+
+	loop int // first turn of the tool loop under way
 }
 
 // open begins a message.
@@ -248,7 +250,7 @@ func (e *encoder) assistant(dst []byte, turn int, t *chat.Turn) []byte {
 		dst = append(dst, `,"content":""`...)
 	}
 	if thoughts > 0 {
-		if calls > 0 && e.replays() && e.r.InLoop(turn) {
+		if calls > 0 && e.replays() && turn >= e.loop {
 			dst = append(dst, `,"reasoning_content":"`...)
 			for i := range t.Parts {
 				if p := &t.Parts[i]; p.Kind == chat.PartThinking {

@@ -89,7 +89,8 @@ var samples = map[chat.Protocol]map[string]string{
 		"metadata": `{"metadata":{"user_id":"u"}}`, "output_config": `{"output_config":{"effort":"low"}}`, "service_tier": `{"service_tier":"auto"}`,
 		"speed": `{"speed":"fast"}`, "stop_sequences": `{"stop_sequences":["x"]}`, "stream": `{"stream":true}`, "system": `{"system":"s"}`,
 		"system[].cache_control": `{"system":[{"type":"text","text":"s","cache_control":{"type":"ephemeral"}}]}`, "temperature": `{"temperature":0.5}`,
-		"thinking": `{"thinking":{"type":"enabled","budget_tokens":2048}}`, "tool_choice": `{"tool_choice":{"type":"any"},"tools":[{"name":"f","input_schema":{}}]}`,
+		"thinking.display": `{"thinking":{"type":"adaptive","display":"omitted"}}`,
+		"thinking":         `{"thinking":{"type":"enabled","budget_tokens":2048}}`, "tool_choice": `{"tool_choice":{"type":"any"},"tools":[{"name":"f","input_schema":{}}]}`,
 		"tools": `{"tools":[{"name":"f","input_schema":{}}]}`, "tools[].type": `{"tools":[{"type":"web_search_20250305","name":"web_search"}]}`,
 		"tools[].cache_control":         `{"tools":[{"name":"f","input_schema":{},"cache_control":{"type":"ephemeral"}}]}`,
 		"tools[].defer_loading":         `{"tools":[{"name":"f","input_schema":{},"defer_loading":true}]}`,
@@ -193,7 +194,7 @@ func TestNoSilentDrops(t *testing.T) {
 	for from, list := range samples {
 		var paths []string
 		for p := range list {
-			if !strings.Contains(p, "[") {
+			if !strings.ContainsAny(p, "[.") {
 				paths = append(paths, p)
 			}
 		}

@@ -54,6 +54,7 @@ func TestRoundTrip(t *testing.T) {
 		args := func() string {
 			return fmt.Sprintf(`{"z":%d,"a":%s,"b":[1.50,{"c":null}]}`, rapid.Int64().Draw(t, "n"), quote(text.Draw(t, "arg")))
 		}
+		tools := rapid.Bool().Draw(t, "tools")
 		var b strings.Builder
 		b.WriteString(`{"model":"m","messages":[`)
 		if rapid.Bool().Draw(t, "system") {
@@ -65,7 +66,7 @@ func TestRoundTrip(t *testing.T) {
 				b.WriteString(`,{"type":"image_url","image_url":{"url":"data:image/png;base64,QUJD"}}`)
 			}
 			b.WriteString(`]},{"role":"assistant","content":` + quote(text.Draw(t, "said")))
-			if rapid.Bool().Draw(t, "calls") {
+			if tools && rapid.Bool().Draw(t, "calls") {
 				b.WriteString(fmt.Sprintf(`,"tool_calls":[{"id":"call_%d","type":"function","function":{"name":"f","arguments":%s}},{"id":"call_%db","type":"function","function":{"name":"g","arguments":"{}"}}]}`, i, quote(args()), i))
 				b.WriteString(fmt.Sprintf(`,{"role":"tool","tool_call_id":"call_%d","content":%s},{"role":"tool","tool_call_id":"call_%db","content":%s}`, i, quote(text.Draw(t, "result")), i, quote(text.Draw(t, "result"))))
 			} else {
@@ -74,7 +75,7 @@ func TestRoundTrip(t *testing.T) {
 			b.WriteString(`,`)
 		}
 		b.WriteString(`{"role":"user","content":` + quote(text.Draw(t, "last")) + `}]`)
-		if rapid.Bool().Draw(t, "tools") {
+		if tools {
 			b.WriteString(`,"tools":[{"type":"function","function":{"name":` + quote(name.Draw(t, "tool")) + `,"description":` + quote(text.Draw(t, "d")) + `,"parameters":{"type":"object","z":1,"a":2},"strict":true}}]`)
 			b.WriteString(`,"tool_choice":` + rapid.SampledFrom([]string{`"auto"`, `"none"`, `"required"`, `{"type":"function","function":{"name":"f"}}`}).Draw(t, "choice"))
 		}

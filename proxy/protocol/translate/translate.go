@@ -71,6 +71,7 @@ type Stream struct {
 	failed bool // an error was written, or must be: nothing follows it
 	broken bool // by this side: class stands here
 	ended  bool
+	large  bool // much memory was needed: it is not kept
 
 	list            []chat.Event
 	scratch, joined []byte
@@ -105,15 +106,14 @@ func (s *Stream) Begin(from, to chat.Protocol, cfg *protocol.StreamConfig, c *ch
 
 // Release lets go of large memory and of the answer's bytes.
 func (s *Stream) Release() {
+	if s.large {
+		*s = Stream{}
+		return
+	}
 	clear(s.list[:cap(s.list)])
-	if cap(s.scratch) > maxKept {
-		s.scratch = nil
-	}
-	if cap(s.joined) > maxKept {
-		s.joined = nil
-	}
 }
 
+// maxKept is how much memory a pooled translation keeps of an answer, in bytes.
 const maxKept = 1 << 20
 
 // Reset is for the interface of the lanes: Begin has done it.
@@ -122,6 +122,7 @@ func (s *Stream) Reset(*protocol.StreamConfig) {}
 // Event takes one complete upstream event and appends what the customer gets,
 // nothing for one that has no counterpart or must be held.
 func (s *Stream) Event(dst, ev []byte) (out []byte, k protocol.Kind) {
+	s.large = s.large || len(ev) > maxKept
 	s.scratch, k = s.src.Event(s.scratch[:0], ev)
 	switch {
 	case k == protocol.ErrorEvent:
@@ -146,6 +147,7 @@ func (s *Stream) Event(dst, ev []byte) (out []byte, k protocol.Kind) {
 		s.list = s.dec.Event(s.list[:0], data)
 		dst = s.enc.Events(dst, s.list)
 		if s.enc.Overflow() {
+			s.large = true
 			return dst, s.breaks()
 		}
 	}
@@ -210,6 +212,7 @@ func (s *Stream) Partial(dst, chunk []byte, first, last bool) ([]byte, protocol.
 func (s *Stream) Buffered(dst, body []byte) ([]byte, protocol.Kind, error) {
 	var k protocol.Kind
 	var err error
+	s.large = s.large || len(body) > maxKept
 	s.scratch, k, err = s.src.Buffered(s.scratch[:0], body)
 	if err != nil || k == protocol.ErrorEvent {
 		return dst, k, err
