@@ -3,7 +3,6 @@ package translate
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -311,7 +310,7 @@ func count(u map[string]any, path ...string) int64 {
 func indent(b []byte) string {
 	var o bytes.Buffer
 	if json.Indent(&o, b, "", "  ") != nil {
-		return fmt.Sprintf("%s", b)
+		return string(b)
 	}
 	return o.String()
 }

@@ -67,8 +67,8 @@ func TestRoundTrip(t *testing.T) {
 			}
 			b.WriteString(`]},{"role":"assistant","content":` + quote(text.Draw(t, "said")))
 			if tools && rapid.Bool().Draw(t, "calls") {
-				b.WriteString(fmt.Sprintf(`,"tool_calls":[{"id":"call_%d","type":"function","function":{"name":"f","arguments":%s}},{"id":"call_%db","type":"function","function":{"name":"g","arguments":"{}"}}]}`, i, quote(args()), i))
-				b.WriteString(fmt.Sprintf(`,{"role":"tool","tool_call_id":"call_%d","content":%s},{"role":"tool","tool_call_id":"call_%db","content":%s}`, i, quote(text.Draw(t, "result")), i, quote(text.Draw(t, "result"))))
+				fmt.Fprintf(&b, `,"tool_calls":[{"id":"call_%d","type":"function","function":{"name":"f","arguments":%s}},{"id":"call_%db","type":"function","function":{"name":"g","arguments":"{}"}}]}`, i, quote(args()), i)
+				fmt.Fprintf(&b, `,{"role":"tool","tool_call_id":"call_%d","content":%s},{"role":"tool","tool_call_id":"call_%db","content":%s}`, i, quote(text.Draw(t, "result")), i, quote(text.Draw(t, "result")))
 			} else {
 				b.WriteString(`}`)
 			}
@@ -79,8 +79,10 @@ func TestRoundTrip(t *testing.T) {
 			b.WriteString(`,"tools":[{"type":"function","function":{"name":` + quote(name.Draw(t, "tool")) + `,"description":` + quote(text.Draw(t, "d")) + `,"parameters":{"type":"object","z":1,"a":2},"strict":true}}]`)
 			b.WriteString(`,"tool_choice":` + rapid.SampledFrom([]string{`"auto"`, `"none"`, `"required"`, `{"type":"function","function":{"name":"f"}}`}).Draw(t, "choice"))
 		}
-		for _, m := range []string{`"temperature":0.25`, `"top_p":0.5`, `"stop":["a\n","b"]`, `"user":"u\"1"`, `"stream":true`,
-			`"response_format":{"type":"json_schema","json_schema":{"name":"answer","schema":{"type":"object"},"strict":true}}`} {
+		for _, m := range []string{
+			`"temperature":0.25`, `"top_p":0.5`, `"stop":["a\n","b"]`, `"user":"u\"1"`, `"stream":true`,
+			`"response_format":{"type":"json_schema","json_schema":{"name":"answer","schema":{"type":"object"},"strict":true}}`,
+		} {
 			if rapid.Bool().Draw(t, m) {
 				b.WriteString("," + m)
 			}
