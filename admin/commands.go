@@ -71,9 +71,11 @@ func init() {
 				"generated and printed this once.",
 		},
 		{
-			name: "audit", args: "[--client NAME] [--since DATE] [--strict]", run: audit,
+			name: "audit", args: "[--deep] [--client NAME] [--since DATE] [--journals WHERE] [--statement MONTH --csv FILE] [--strict]", run: audit,
 			summary: "Re-derive every balance and charge; exit 1 and the rows if anything disagrees.",
-			detail:  "Exit codes: 0 the books are right, 1 they are broken, 2 they could not be checked.",
+			detail: "Closed hours are taken from the roll-ups and the chain of days; --deep adds every row\n" +
+				"again. Nothing is locked, traffic goes on.\n" +
+				"Exit codes: 0 the books are right, 1 they are broken, 2 they could not be checked.",
 		},
 		{
 			name: "journal verify", args: "DIR", run: journalVerify,

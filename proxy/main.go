@@ -79,6 +79,7 @@ type process struct {
 	relay    *relay.Relay
 	server   *server.Server
 
+	wired      atomic.Bool
 	started    *obs.Condition
 	fenced     chan struct{}
 	fencedOnce sync.Once
@@ -90,6 +91,7 @@ func (p *process) run(ctx context.Context, stop func()) error {
 	p.started = p.ready.Condition("started")
 	inside := obs.Handler(p.metrics, p.ready)
 	inside.HandleFunc("POST "+claim.Path, p.answers)
+	p.debug(inside)
 	internal, err := obs.ListenInternal(p.c.InternalListen, inside)
 	if err != nil {
 		return err
@@ -102,6 +104,7 @@ func (p *process) run(ctx context.Context, stop func()) error {
 	defer p.db.Close()
 	defer func() { _ = p.journal.Close() }()
 	defer p.claims.Load().Close()
+	p.wired.Store(true)
 
 	// What an earlier process left goes first: its records into Postgres, then its
 	// leases back (crash points K6 … K12).

@@ -39,7 +39,8 @@ type operatorClient struct {
 type creditRequest struct {
 	Amount money.Amount `json:"amount"`
 	Note   string       `json:"note"`
-	Ref    string       `json:"ref"` // makes the booking idempotent
+	Ref    string       `json:"ref"`  // makes the booking idempotent
+	Kind   string       `json:"kind"` // recharge, correction or refund; left out: by the sign
 }
 
 type creditResult struct {
@@ -163,7 +164,7 @@ func (a *api) credit(c *Call, in *creditRequest) (*creditResult, error) {
 	if err != nil {
 		return nil, err
 	}
-	e, err := a.Manage.Credit(c.Context, c.actor(), client, manage.Credit{Amount: in.Amount, Note: in.Note, Ref: in.Ref})
+	e, err := a.Manage.Credit(c.Context, c.actor(), client, manage.Credit{Amount: in.Amount, Note: in.Note, Ref: in.Ref, Kind: in.Kind})
 	if err != nil {
 		return nil, err
 	}

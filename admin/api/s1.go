@@ -34,8 +34,6 @@ var pending = []Route{
 	todo(fiber.MethodPost, "/openapi/v1/api-keys/:api_key_id/rotate", "S1-41"),
 	todo(fiber.MethodGet, "/openapi/v1/usage/breakdown", "S1-42"),
 	todo(fiber.MethodGet, "/openapi/v1/billing/cost-breakdown", "S1-43"),
-	todo(fiber.MethodGet, "/openapi/v1/billing/monthly-statement", "S1-46"),
-	todo(fiber.MethodGet, "/openapi/v1/billing/monthly-statement.csv", "S1-47"),
 	todo(fiber.MethodGet, "/openapi/v1/billing/rules", "S1-48"),
 	todo(fiber.MethodGet, "/openapi/v1/billing/rules/:model", "S1-49"),
 	todo(fiber.MethodGet, "/openapi/v1/cost/overview", "S1-50"),

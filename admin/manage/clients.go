@@ -32,6 +32,7 @@ func (s *Service) CreateClient(ctx context.Context, actor store.Actor, c store.N
 // Credit is money that an operator books on a wallet.
 type Credit struct {
 	Amount money.Amount // > 0 a recharge, < 0 a correction
+	Kind   string       // recharge, correction or refund; "" = by the sign
 	Note   string
 	Ref    string // makes the booking idempotent, "" = a new one
 }
@@ -51,6 +52,18 @@ func (s *Service) Credit(ctx context.Context, actor store.Actor, c *store.Client
 	kind := ledger.Recharge
 	if in.Amount < 0 {
 		kind = ledger.Correction
+	}
+	switch ledger.Kind(in.Kind) {
+	case "":
+	case ledger.Recharge, ledger.Refund:
+		if in.Amount < 0 {
+			return store.Entry{}, apierr.Invalid("amount", "a "+in.Kind+" must be above 0; a correction may be below")
+		}
+		kind = ledger.Kind(in.Kind)
+	case ledger.Correction:
+		kind = ledger.Correction
+	default:
+		return store.Entry{}, apierr.Invalid("kind", "kind must be recharge, correction or refund")
 	}
 	entry, err := s.db.AddEntry(ctx, actor, store.NewEntry{
 		WalletID: c.WalletID, Kind: kind, Amount: in.Amount, Ref: in.Ref, Note: in.Note,

@@ -115,7 +115,6 @@ func TestLateRowsOfClosedDaysM13(t *testing.T) {
 	p := b.party(money.USD)
 	x := b.proxy("p1")
 	lease, _ := x.grant(p.wallet(), money.USD/2, 0)
-	exec(t, b.conn, "UPDATE lease SET opened_at = now() - interval '4 days'") // a lease is older than its calls
 	old := b.record(p, lease, 100, 10)
 	old.ID = reqid.New(time.Now().AddDate(0, 0, -3))
 	b.settle(x.ID, old)

@@ -1,0 +1,167 @@
+package report
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"strconv"
+	"time"
+
+	"tokenrelay/shared/money"
+	"tokenrelay/shared/store"
+	"tokenrelay/shared/usage"
+)
+
+// Statement is a customer's month (UTC): what was called, what it cost, what was paid.
+type Statement struct {
+	Month        string          `json:"month"` // YYYY-MM
+	From         time.Time       `json:"from"`
+	To           time.Time       `json:"to"`
+	Currency     string          `json:"currency"`
+	Lines        []StatementLine `json:"lines"`        // by model and key
+	Transactions []Transaction   `json:"transactions"` // everything but calls, oldest first
+	Calls        int64           `json:"calls"`
+	InputTokens  int64           `json:"input_tokens"`
+	OutputTokens int64           `json:"output_tokens"`
+	Charges      money.Amount    `json:"charges"` // Σ lines
+	Credits      money.Amount    `json:"credits"` // Σ transactions
+	Net          money.Amount    `json:"net"`     // credits − charges: by how much the month moved the balance
+}
+
+// StatementLine is the month of one model and key.
+type StatementLine struct {
+	Model        string           `json:"model"`
+	KeyID        string           `json:"key_id"`
+	KeyName      string           `json:"key_name"`
+	Calls        int64            `json:"calls"`
+	Success      int64            `json:"success"`
+	InputTokens  int64            `json:"input_tokens"`
+	OutputTokens int64            `json:"output_tokens"`
+	Usage        map[string]int64 `json:"usage"`
+	Charge       money.Amount     `json:"charge"`
+}
+
+// Transaction is a booking on the wallet that is no call.
+type Transaction struct {
+	ID     string       `json:"id"`
+	Time   time.Time    `json:"time"`
+	Kind   string       `json:"kind"`
+	Amount money.Amount `json:"amount"`
+	Note   string       `json:"note"`
+}
+
+// Statement adds up the month that begins at month, from the roll-ups: the audit proves
+// that they are the rows (M10).
+func (s *Service) Statement(ctx context.Context, clientID, walletID int64, month time.Time) (*Statement, error) {
+	from := time.Date(month.Year(), month.Month(), 1, 0, 0, 0, 0, time.UTC)
+	st := &Statement{Month: from.Format("2006-01"), From: from, To: from.AddDate(0, 1, 0), Currency: "USD", Lines: []StatementLine{}, Transactions: []Transaction{}}
+	hours, err := s.db.Hourly(ctx, store.HourlyFilter{ClientID: clientID, From: st.From, To: st.To})
+	if err != nil {
+		return nil, err
+	}
+	keys, err := s.db.ListKeys(ctx, clientID, 0, 10_000)
+	if err != nil {
+		return nil, err
+	}
+	names := make(map[int64]*store.Key, len(keys))
+	for i := range keys {
+		names[keys[i].ID] = &keys[i]
+	}
+	type id struct {
+		model string
+		key   int64
+	}
+	lines := map[id]*StatementLine{}
+	units := map[id]*usage.Units{}
+	for i := range hours {
+		h := &hours[i]
+		k := id{h.Model, h.KeyID}
+		l := lines[k]
+		if l == nil {
+			l = &StatementLine{Model: h.Model, Usage: map[string]int64{}}
+			if key := names[h.KeyID]; key != nil {
+				l.KeyID, l.KeyName = key.PublicID, key.Name
+			}
+			lines[k], units[k] = l, &usage.Units{}
+		}
+		l.Calls += h.Success + h.Failed + h.Timeout + h.Cancelled + h.Interrupt
+		l.Success += h.Success
+		units[k].Add(&h.Units)
+		if l.Charge, err = l.Charge.Add(h.Charge); err != nil {
+			return nil, err
+		}
+	}
+	for k, l := range lines {
+		u := units[k]
+		l.InputTokens, l.OutputTokens = u.TotalInput(), u.TotalOutput()
+		for class, n := range u {
+			if n != 0 {
+				l.Usage[usage.Class(class).String()] = n
+			}
+		}
+		st.Calls += l.Calls
+		st.InputTokens += l.InputTokens
+		st.OutputTokens += l.OutputTokens
+		if st.Charges, err = st.Charges.Add(l.Charge); err != nil {
+			return nil, err
+		}
+		st.Lines = append(st.Lines, *l)
+	}
+	slices.SortFunc(st.Lines, func(a, b StatementLine) int {
+		return cmp.Or(cmp.Compare(a.Model, b.Model), cmp.Compare(a.KeyID, b.KeyID))
+	})
+	if err := s.transactions(ctx, walletID, st); err != nil {
+		return nil, err
+	}
+	st.Net, err = st.Credits.Sub(st.Charges)
+	return st, err
+}
+
+func (s *Service) transactions(ctx context.Context, walletID int64, st *Statement) error {
+	const page = 500
+	for before := int64(0); ; {
+		entries, err := s.db.ListEntries(ctx, walletID, before, page)
+		if err != nil {
+			return err
+		}
+		for i := range entries {
+			e := &entries[i]
+			before = e.ID
+			if e.CreatedAt.Before(st.From) || !e.CreatedAt.Before(st.To) {
+				continue
+			}
+			st.Transactions = append(st.Transactions, Transaction{
+				ID: "entry_" + strconv.FormatInt(e.ID, 10), Time: e.CreatedAt.UTC(), Kind: string(e.Kind), Amount: e.Amount, Note: e.Note,
+			})
+			if st.Credits, err = st.Credits.Add(e.Amount); err != nil {
+				return err
+			}
+		}
+		if len(entries) < page || entries[len(entries)-1].CreatedAt.Before(st.From) {
+			slices.Reverse(st.Transactions)
+			return nil
+		}
+	}
+}
+
+// StatementHeader names the columns of Records.
+var StatementHeader = []string{"type", "model", "key_id", "key_name", "calls", "success", "input_tokens", "output_tokens", "amount_usd", "time", "note"}
+
+// Records is the statement as CSV: a line for each model and key, one for each
+// transaction, and the totals. Charges are positive.
+func (st *Statement) Records() [][]string {
+	n := func(v int64) string { return strconv.FormatInt(v, 10) }
+	var out [][]string
+	for i := range st.Lines {
+		l := &st.Lines[i]
+		out = append(out, []string{"usage", CSVText(l.Model), l.KeyID, CSVText(l.KeyName), n(l.Calls), n(l.Success), n(l.InputTokens), n(l.OutputTokens), l.Charge.String(), "", ""})
+	}
+	for i := range st.Transactions {
+		t := &st.Transactions[i]
+		out = append(out, []string{t.Kind, "", "", "", "", "", "", "", t.Amount.String(), t.Time.Format("2006-01-02T15:04:05.000Z"), CSVText(t.Note)})
+	}
+	return append(out,
+		[]string{"total_charges", "", "", "", n(st.Calls), "", n(st.InputTokens), n(st.OutputTokens), st.Charges.String(), "", ""},
+		[]string{"total_credits", "", "", "", "", "", "", "", st.Credits.String(), "", ""},
+		[]string{"net", "", "", "", "", "", "", "", st.Net.String(), "", ""})
+}
