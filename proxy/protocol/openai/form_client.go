@@ -22,6 +22,7 @@ type AnswerEncoder struct {
 	finished bool
 	runes    int64 // characters of text so far
 	cited    int64 // where the text that is cited began
+	noted    int   // citations so far
 
 	text, thought, refusal, details, list, notes []byte // of a whole answer
 }
@@ -141,9 +142,13 @@ func (e *AnswerEncoder) event(dst []byte, v *chat.Event) []byte {
 		return e.arguments(dst, v.Call, v.Text)
 	case chat.Citation:
 		dst = e.open(dst)
+		// OpenAI's SDKs join the lists of two chunks by an index, and break without one.
 		dst = append(dst, `"annotations":[`...)
 		dst = e.annotation(dst, v)
-		dst = append(dst, ']')
+		dst = append(dst[:len(dst)-1], `,"index":`...)
+		dst = strconv.AppendInt(dst, int64(e.noted), 10)
+		dst = append(dst, "}]"...)
+		e.noted++
 	case chat.Finish:
 		return e.finish(dst, v.Reason)
 	default:
@@ -194,17 +199,22 @@ func (e *AnswerEncoder) thoughtText(dst, s, signature []byte) []byte {
 		dst = append(dst, `,"signature":`...)
 		dst = chat.AppendText(dst, signature)
 	}
-	return e.thoughtEnd(dst)
+	return e.thoughtEnd(dst, signature != nil)
 }
 
 func (e *AnswerEncoder) encrypted(dst, data []byte) []byte {
 	dst = append(dst, `{"type":"reasoning.encrypted","data":`...)
 	dst = chat.AppendText(dst, data)
-	return e.thoughtEnd(dst)
+	return e.thoughtEnd(dst, true)
 }
 
-func (e *AnswerEncoder) thoughtEnd(dst []byte) []byte {
-	dst = append(dst, `,"format":"`+thoughtFormat+`","index":`...)
+// thoughtEnd closes a detail. The format stands in one piece of a thought only:
+// clients join the texts of all pieces of an index, whatever they are.
+func (e *AnswerEncoder) thoughtEnd(dst []byte, format bool) []byte {
+	if format {
+		dst = append(dst, `,"format":"`+thoughtFormat+`"`...)
+	}
+	dst = append(dst, `,"index":`...)
 	dst = strconv.AppendInt(dst, int64(e.thoughts), 10)
 	return append(dst, '}')
 }

@@ -373,14 +373,14 @@ func (d *decoder) call(n int, t *chat.Turn, id, f []byte) *apierr.Error {
 var emptyArgs = []byte("{}")
 
 // thoughts reads signed thoughts back. Clients put the pieces of a stream together
-// by index, or keep them apart.
+// by index, or keep them apart. Only a piece of our format can be signed.
 func thoughts(parts []chat.Part, v []byte) []chat.Part {
 	at := -1
 	var index, joined []byte
 	it := walk.Array(v, 0)
 	for it.Next() {
 		x := it.Value()
-		if string(text(x, "format")) != thoughtFormat {
+		if format := text(x, "format"); len(format) > 0 && string(format) != thoughtFormat {
 			continue
 		}
 		switch string(text(x, "type")) {
@@ -401,10 +401,13 @@ func thoughts(parts []chat.Part, v []byte) []chat.Part {
 				joined = append(joined, s...)
 				p.Text = joined
 			}
-			if len(sig) > 0 {
+			if len(sig) > 0 && len(text(x, "format")) > 0 {
 				p.Signature = sig
 			}
 		case "reasoning.encrypted":
+			if len(text(x, "format")) == 0 {
+				continue
+			}
 			parts = append(parts, chat.Part{Kind: chat.PartRedacted, Text: text(x, "data")})
 			at = -1
 		}
