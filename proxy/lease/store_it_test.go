@@ -134,7 +134,9 @@ func (p *teller) record(hold money.Amount, tokens int64, wallet, month *lease.Le
 		RequestedModel: "small", Status: usage.Success, HTTPStatus: 200, Source: usage.SourceReported, PriceID: p.b.price.Version.ID,
 		ModelPPM: price.PPM, GroupPPM: price.PPM, ClientPPM: price.PPM, WalletLease: wallet.IDOrZero(), MonthLease: month.IDOrZero(),
 		AdmittedMicros: now.UnixMicro(), EndMicros: now.UnixMicro() + 10, Hold: hold, Charge: money.Amount(tokens) * unit,
+		Cost: money.Amount(tokens) * unit, NumAttempts: 1,
 	}
+	r.Attempts[0] = usage.Attempt{Outcome: usage.OutcomeOK, HTTPStatus: 200}
 	r.Units[usage.Input] = tokens
 	p.mu.Lock()
 	p.recs = append(p.recs, r)
