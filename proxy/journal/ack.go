@@ -1,7 +1,6 @@
 package journal
 
 import (
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -48,15 +47,8 @@ func openAck(path string) (a *ackFile, last, before Position, known bool, err er
 
 // write makes p durable.
 func (a *ackFile) write(p Position) error {
-	le := binary.LittleEndian
-	b := make([]byte, 0, journalfile.AckSlot)
 	a.gen++
-	b = append(b, journalfile.AckMagic...)
-	b = le.AppendUint64(b, a.gen)
-	b = le.AppendUint64(b, p.Segment)
-	b = le.AppendUint64(b, uint64(p.Offset))
-	b = le.AppendUint64(b, p.Seq)
-	b = le.AppendUint32(b, journalfile.CRC(b))
+	b := journalfile.AppendAck(make([]byte, 0, journalfile.AckSlot), p, a.gen)
 	if err := pwriteAll(int(a.f.Fd()), b, int64(a.gen%2)*journalfile.AckStride); err != nil {
 		return fmt.Errorf("cannot write ack file: %w", err)
 	}

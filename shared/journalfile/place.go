@@ -73,3 +73,15 @@ func newerAck(b []byte) (last, before Position, known bool) {
 	}
 	return p0, p1, gen0 > 0
 }
+
+// AppendAck appends one place of the ack file; gen counts them.
+func AppendAck(dst []byte, p Position, gen uint64) []byte {
+	le := binary.LittleEndian
+	start := len(dst)
+	dst = append(dst, AckMagic...)
+	dst = le.AppendUint64(dst, gen)
+	dst = le.AppendUint64(dst, p.Segment)
+	dst = le.AppendUint64(dst, uint64(p.Offset))
+	dst = le.AppendUint64(dst, p.Seq)
+	return le.AppendUint32(dst, CRC(dst[start:]))
+}

@@ -162,10 +162,11 @@ func headCheck(b []byte) uint16 {
 // AppendSeal appends the end of a segment: hash of everything before it, records in
 // it, number of the last one.
 func AppendSeal(dst []byte, hash uint64, count int64, seq uint64) []byte {
+	start := len(dst)
 	dst = append(dst, make([]byte, FrameHead)...)
 	dst = binary.LittleEndian.AppendUint64(dst, hash)
 	dst = binary.LittleEndian.AppendUint64(dst, uint64(count))
-	return FinishFrame(dst, TypeSeal, seq, 0)
+	return append(dst[:start], FinishFrame(dst[start:], TypeSeal, seq, 0)...)
 }
 
 // FrameState says what ParseFrame found.

@@ -48,7 +48,12 @@ groups:
 
 func newBooks(t testing.TB) *books {
 	t.Helper()
-	url := pgtest.New(t)
+	return booksOn(t, pgtest.New(t))
+}
+
+// booksOn is newBooks on a migrated database.
+func booksOn(t testing.TB, url string) *books {
+	t.Helper()
 	b := &books{DB: open(t, url), t: t, url: url, conn: raw(t, url)}
 	var err error
 	if b.box, err = seal.New(make([]byte, seal.KeySize)); err != nil {

@@ -1,11 +1,15 @@
 package store_test
 
 import (
+	"context"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"tokenrelay/shared/money"
 	"tokenrelay/shared/store"
 	"tokenrelay/shared/usage"
 )
@@ -79,6 +83,37 @@ func TestAuditOfACrowdG13(t *testing.T) {
 	start := time.Now()
 	b.crowd(wallets, rows, 40)
 	t.Logf("%d calls of %d customers made in %s", rows, wallets, time.Since(start))
+	start = time.Now()
+	links := b.chain()
+	t.Logf("%d links chained in %s", links, time.Since(start))
+
+	p := b.party(1000 * money.USD)
+	x := b.proxy("traffic")
+	lease, _ := x.grant(p.wallet(), 500*money.USD, 0)
+	stop, done := make(chan struct{}), make(chan time.Duration)
+	go func() { // 2,000 rows a second, in batches of 100
+		var worst time.Duration
+		defer func() { done <- worst }()
+		tick := time.NewTicker(50 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-stop:
+				return
+			case <-tick.C:
+			}
+			recs := make([]usage.Record, 100)
+			for i := range recs {
+				recs[i] = b.record(p, lease, int64(50+i), 5)
+			}
+			begin := time.Now()
+			if _, err := b.SettleBatch(context.WithoutCancel(t.Context()), x.ID, recs); err != nil {
+				t.Errorf("settle: %v", err)
+				return
+			}
+			worst = max(worst, time.Since(begin))
+		}
+	}()
 	for _, o := range []store.AuditOptions{{}, {Deep: true}} {
 		start = time.Now()
 		r, err := b.Audit(t.Context(), o)
@@ -86,12 +121,106 @@ func TestAuditOfACrowdG13(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		var checked int64
 		for _, l := range r.Lines {
 			if l.Broken > 0 {
 				t.Errorf("%+v", l)
 			}
-			t.Logf("%-4s %d checked", l.ID, l.Checked)
+			checked += l.Checked
 		}
-		t.Logf("deep %v: audited in %s", o.Deep, took)
+		t.Logf("deep %v: %d things of %d wallets checked in %s", o.Deep, checked, r.Wallets, took)
+		if long() && !o.Deep && took > 10*time.Second {
+			t.Errorf("took %s, want at most 10 s", took)
+		}
 	}
+	close(stop)
+	t.Logf("slowest batch of the traffic: %s", <-done)
+	b.cleanDeep()
 }
+
+// G-13: thirty corruptions of closed, chained days, planted past every trigger and check.
+// Each is named by the default audit or, where only the rows themselves can tell, by
+// --deep.
+func TestThirtyCorruptionsOfClosedDaysG13(t *testing.T) {
+	b := newBooks(t)
+	b.crowd(10, 800, 10)
+	b.chain()
+	b.cleanDeep()
+	exec(t, b.conn, "SET session_replication_role = replica")
+	for _, c := range [][2]string{{"usage", "usage_month"}, {"usage", "usage_charge"}, {"wallet", "wallet_floor"}, {"wallet", "wallet_floor_sign"}, {"lease", "lease_sum"}, {"lease", "lease_closed"}} {
+		exec(t, b.conn, "ALTER TABLE "+c[0]+" DROP CONSTRAINT "+c[1])
+	}
+	const one = "(SELECT request_id FROM usage WHERE wallet_id = 1003 ORDER BY 1 LIMIT 1)"
+	planted := []struct {
+		mode, lines, table, name, sql string
+	}{
+		{"default", "M1 M12", "wallet", "a balance one nano higher", "UPDATE wallet SET balance = balance + 1 WHERE id = 1003"},
+		{"default", "M1", "wallet", "a nano moved to another customer", "UPDATE wallet SET balance = balance + CASE id WHEN 1003 THEN 1 ELSE -1 END WHERE id IN (1003, 1004)"},
+		{"default", "M2", "wallet", "a nano leased to nobody", "UPDATE wallet SET leased = leased + 1 WHERE id = 1003"},
+		{"default", "M4", "wallet", "a floor above the balance", "UPDATE wallet SET floor = balance + 1 WHERE id = 1003"},
+		{"default", "M1 M12", "wallet", "a wallet gone", "DELETE FROM wallet WHERE id = 1003"},
+		{"default", "M1 M12", "entry", "a recharge one nano higher", "UPDATE entry SET amount = amount + 1 WHERE wallet_id = 1003"},
+		{"default", "M1 M12", "entry", "a recharge gone", "DELETE FROM entry WHERE wallet_id = 1003"},
+		{"default", "M1 M12", "entry", "a recharge twice", "INSERT INTO entry (wallet_id, kind, amount, ref, actor) SELECT wallet_id, kind, amount, 'again', actor FROM entry WHERE wallet_id = 1003"},
+		{"default", "M1", "entry", "a recharge of another wallet", "UPDATE entry SET wallet_id = 1004 WHERE wallet_id = 1003"},
+		{"deep", "M13", "entry", "another note", "UPDATE entry SET note = 'x' WHERE wallet_id = 1003"},
+		{"deep", "M1 M5 M9 M10 M13", "usage", "a charge one nano higher", "UPDATE usage SET charge = charge + 1 WHERE request_id = " + one},
+		{"deep", "M1 M5 M10 M13", "usage", "a row gone", "DELETE FROM usage WHERE request_id = " + one},
+		{"deep", "M1 M5 M10 M13", "usage", "a row added", "INSERT INTO usage SELECT month, (substr(request_id::text, 1, 24) || '000000000001')::uuid, " + rest + " FROM usage WHERE request_id = " + one},
+		{"deep", "M1 M7 M13", "usage", "a row on another wallet", "UPDATE usage SET wallet_id = 1004 WHERE request_id = " + one},
+		{"deep", "M7 M10 M13", "usage", "a row of another client", "UPDATE usage SET client_id = 1004 WHERE request_id = " + one},
+		{"deep", "M10 M11 M13", "usage", "a row of another key", "UPDATE usage SET key_id = 1004 WHERE request_id = " + one},
+		{"deep", "M7 M11", "usage", "a row in another month", "UPDATE usage SET month = 202001 WHERE request_id = " + one},
+		{"deep", "M9 M10 M13", "usage", "one token more", "UPDATE usage SET units[1] = units[1] + 1 WHERE request_id = " + one},
+		{"deep", "M9 M13", "usage", "another multiplier", "UPDATE usage SET client_ppm = 900000 WHERE request_id = " + one},
+		{"deep", "M9 M13", "usage", "another price row", "UPDATE usage SET price_id = 0 WHERE request_id = " + one},
+		{"deep", "M15 M13", "usage", "no attempt", "UPDATE usage SET attempts = '{}' WHERE request_id = " + one},
+		{"deep", "M10 M13", "usage", "one nano more cost", "UPDATE usage SET cost = cost + 1 WHERE request_id = " + one},
+		{"deep", "M5 M13", "usage", "another lease", "UPDATE usage SET wallet_lease = 1000004 WHERE request_id = " + one},
+		{"deep", "M13", "usage", "an earlier end", "UPDATE usage SET end_us = end_us - 1 WHERE request_id = " + one},
+		{"deep", "M8", "usage", "a hold below the charge", "UPDATE usage SET hold = charge - 1 WHERE request_id = " + one},
+		{"default", "M5", "lease", "a closed lease that does not add up", "UPDATE lease SET returned = returned + 1 WHERE id = 1000003"},
+		{"deep", "M5", "lease", "a nano more granted and settled", "UPDATE lease SET settled = settled + 1, granted = granted + 1 WHERE id = 1000003"},
+		{"default", "M1 M10 M11", "usage_hourly", "a roll-up one nano higher", "UPDATE usage_hourly SET charge = charge + 1 WHERE (hour, client_id) = (SELECT min(hour), 1003 FROM usage_hourly WHERE client_id = 1003)"},
+		{"default", "M1 M10", "usage_hourly", "a roll-up gone", "DELETE FROM usage_hourly WHERE (hour, client_id) = (SELECT min(hour), 1003 FROM usage_hourly WHERE client_id = 1003)"},
+		{"default", "M11", "budget", "a budget one nano lower", "UPDATE budget SET posted = posted - 1 WHERE key_id = 1003 AND period = 0"},
+		{"default", "M13", "wallet_day", "a link of the chain gone", "DELETE FROM wallet_day WHERE (wallet_id, day) = (SELECT 1003, min(day) + 2 FROM wallet_day WHERE wallet_id = 1003)"},
+		{"default", "M13", "wallet_day", "a head replaced", "UPDATE wallet_day SET head = sha256('x') WHERE (wallet_id, day) = (SELECT 1003, min(day) FROM wallet_day WHERE wallet_id = 1003)"},
+		{"default", "M10", "wallet_day", "a day's sum one nano higher", "UPDATE wallet_day SET charge = charge + 1 WHERE (wallet_id, day) = (SELECT 1003, max(day) FROM wallet_day WHERE wallet_id = 1003)"},
+	}
+	found := map[string]int{}
+	for _, m := range planted {
+		exec(t, b.conn, "CREATE TEMP TABLE kept AS TABLE "+m.table)
+		tag, err := b.conn.Exec(t.Context(), m.sql)
+		if err != nil || tag.RowsAffected() == 0 {
+			t.Fatalf("%s: %v, %v", m.name, tag, err)
+		}
+		quick, deep := findings(t, b, store.AuditOptions{}), findings(t, b, store.AuditOptions{Deep: true})
+		got := deep
+		if m.mode == "default" {
+			got = quick
+		}
+		for want := range strings.FieldsSeq(m.lines) {
+			if !slices.Contains(got, want) {
+				t.Errorf("%s: %s finds nothing; default %v, deep %v", m.name, want, quick, deep)
+			}
+		}
+		if m.mode == "deep" && len(quick) > 0 {
+			t.Errorf("%s: the default audit finds it too, by %v", m.name, quick)
+		}
+		if len(deep) == 0 {
+			t.Errorf("%s: a deep audit does not find it", m.name)
+		}
+		found[m.mode]++
+		exec(t, b.conn, "DELETE FROM "+m.table)
+		exec(t, b.conn, "INSERT INTO "+m.table+" OVERRIDING SYSTEM VALUE SELECT * FROM kept")
+		exec(t, b.conn, "DROP TABLE kept")
+	}
+	t.Logf("%d planted: %d named by default, %d by --deep", len(planted), found["default"], found["deep"])
+	b.cleanDeep()
+}
+
+// rest is every column of usage but month and request id.
+const rest = `slot, client_id, wallet_id, key_id, endpoint, model, requested_model, client_request_id, status, http_status, code, flags, source, units, hold,
+	charge, cost, overrun, price_id, cost_price_id, model_ppm, group_ppm, client_ppm, wallet_lease, month_lease, total_lease, late, admitted_us, first_token_us,
+	end_us, bytes_in, bytes_out, attempts`
