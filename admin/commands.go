@@ -45,6 +45,10 @@ func init() {
 				"With --ref the booking is made once, however often the command runs.",
 		},
 		{
+			name: "voucher create", args: "USD [--count N] [--note TEXT] [--expires TIME]", run: voucherCreate,
+			summary: "Make codes that customers redeem for money, each once; they are printed this once.",
+		},
+		{
 			name: "key create", args: "--client NAME --name TEXT", run: keyCreate,
 			summary: "Make a customer key; its token is printed this once and never again.",
 		},

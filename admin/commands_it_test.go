@@ -121,6 +121,12 @@ func TestCommandsFromAnEmptyDatabase(t *testing.T) {
 	s.refused(1, "", "key", "enable", key["id"])
 	s.refused(1, "", "key", "disable", "nokey")
 
+	var codes []madeVoucher
+	if s.ok(&codes, "voucher", "create", "2.5", "--count", "3"); len(codes) != 3 || codes[0].Code == codes[1].Code || codes[2].Amount != money.USD*5/2 {
+		t.Errorf("voucher create: %+v", codes)
+	}
+	s.refused(1, "above 0", "voucher", "create", "0")
+	s.refused(2, "not an amount", "voucher", "create", "much")
 	var clients []clientResult
 	if s.ok(&clients, "client", "list"); len(clients) != 1 || clients[0].Balance != 12*money.USD {
 		t.Errorf("client list: %+v", clients)
