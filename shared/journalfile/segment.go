@@ -254,7 +254,11 @@ func Scan(data []byte, path string, last bool, each func(payload []byte) error) 
 		// nothing of it can have been synced.
 		s.Blank = true
 		if end := LastByte(data, 0); end > 0 {
-			s.Torn = &Tear{To: end, Whole: wholeFrames(data, 0, nil)}
+			var synced int64
+			s.Torn = &Tear{To: end, Whole: wholeFrames(data, 0, func(_ int64, f *Frame) { synced = max(synced, f.Synced) })}
+			if synced > 0 {
+				return s, damage(0, "segment header is gone, and later records prove that it was on the disk")
+			}
 		}
 		return s, nil
 	}
