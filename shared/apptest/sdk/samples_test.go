@@ -15,11 +15,8 @@ import (
 
 // The documented samples, as they are printed, with the relay in the place of
 // https://relay.example (or http://127.0.0.1:8000, where the sample prints that) and
-// a real key where YOUR_API_KEY stands or in the variable that the sample reads.
-//
-// S2 asks for Claude on the Chat path in three of its samples and names gpt-4o in
-// the same breath; those three run with gpt-4o as long as that path has no translation
-// to Anthropic's protocol.
+// a real key where YOUR_API_KEY stands or in the variable that the sample reads. S2
+// asks for Claude on the Chat path: those answers are translated.
 //
 // A sample must end well and print what want matches; every variable that a document
 // uses for the key is set.

@@ -6,7 +6,7 @@ client = OpenAI(
 )
 
 resp = client.chat.completions.create(
-    model="gpt-4o",  # or claude-sonnet-4-5, gemini-2.5-pro, deepseek-reasoner…
+    model="claude-sonnet-4-5",  # or gpt-4o, gemini-2.5-pro, deepseek-reasoner…
     messages=[{"role": "user", "content": "Prove there are infinitely many primes."}],
 )
 print(resp.choices[0].message.content)

@@ -2,6 +2,6 @@ curl https://relay.example/v1/chat/completions \
   -H "Authorization: Bearer $TOKENROUTE_API_KEY" \
   -H "Content-Type: application/json" \
   -d '{
-    "model": "gpt-4o",
+    "model": "claude-sonnet-4-5",
     "messages": [{"role": "user", "content": "Write a haiku about routing."}]
   }'

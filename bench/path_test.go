@@ -1,6 +1,6 @@
 //go:build !race
 
-package relay_test
+package bench
 
 import (
 	"bytes"
