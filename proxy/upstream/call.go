@@ -50,6 +50,7 @@ func (c *Call) Do(h *Host, req []byte, w Waiter) error {
 	if c.buf == nil {
 		c.buf = make([]byte, readBuffer)
 	}
+	c.got = false // also for a dial that fails: the call may have served before
 	for try := 0; ; try++ {
 		conn, reused, err := h.acquire(w)
 		if err != nil {
