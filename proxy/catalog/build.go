@@ -126,7 +126,7 @@ func (b *builder) provider(r *store.ProviderRow) error {
 		return fmt.Errorf("cannot build the catalogue: provider %q twice", r.Slug)
 	}
 	p := &Provider{
-		ID: r.ID, Slug: r.Slug, Protocol: protocol, Dialect: r.Dialect, BaseURL: strings.TrimRight(r.BaseURL, "/"),
+		ID: r.ID, Slug: r.Slug, Protocol: protocol, Wires: WiresOf(protocol, r.Dialect), Dialect: r.Dialect, BaseURL: strings.TrimRight(r.BaseURL, "/"),
 		Paused: r.Paused, Options: r.Options, DailyStop: r.DailyStop, Native: make(map[string]*Model),
 	}
 	b.s.Providers[r.Slug], b.providers[r.ID] = p, p

@@ -79,6 +79,7 @@ type Provider struct {
 	ID       int64
 	Slug     string
 	Protocol Protocol
+	Wires    Wires             // what it serves without translation
 	Dialect  string            // openai, azure, deepseek, mistral, qwen, moonshot, zai, xai, groq, openrouter, …
 	BaseURL  string            // without a trailing slash
 	Keys     []*ProviderKey    // enabled ones

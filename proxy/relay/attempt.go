@@ -49,6 +49,7 @@ func (x *Exchange) attempts() *apiError {
 			return err
 		case unfit:
 			x.unfit = err
+			x.unfitWires |= x.via.wire
 			x.attempt-- // it was none
 			continue
 		}
@@ -109,16 +110,18 @@ func (x *Exchange) choose() *apiError {
 // one of another protocol: the request is then translated. A pinned path is never
 // translated.
 func (x *Exchange) pick(again bool) (route.Why, int) {
-	f := route.Filter{Protocol: x.lane.protocol, Provider: x.pinned}
+	f := route.Filter{Wires: x.lane.wire, Provider: x.pinned}
 	x.via = x.lane
 	why, after := route.Pick(x.model, &f, &x.tried, again, x.r.o.Catalog, route.Now(), rand.Uint64(), &x.choice)
-	if why == route.Chosen || x.pinned != nil || x.unfit != nil {
+	if why == route.Chosen || x.pinned != nil {
 		return why, after
 	}
-	x.via = x.lane.other()
-	f.Protocol = x.via.protocol
+	if f.Wires = x.lane.others() &^ x.unfitWires; f.Wires == 0 {
+		return why, after
+	}
 	why2, after2 := route.Pick(x.model, &f, &x.tried, again, x.r.o.Catalog, route.Now(), rand.Uint64(), &x.choice)
 	if why2 == route.Chosen {
+		x.via = upstreamLane(x.choice.Route.Provider.Wires & f.Wires)
 		return why2, 0
 	}
 	return mixed(why, why2), sooner(after, after2)
@@ -249,7 +252,9 @@ func (x *Exchange) prepare() {
 // changes of D8, or a translation of it. The error is that of a request that cannot
 // be translated.
 func (x *Exchange) write(h *upstream.Host) *apiError {
-	b := h.AppendRequestLine(x.req[:0], x.via.path)
+	b := h.AppendLineStart(x.req[:0])
+	b = x.via.path(b, x)
+	b = h.AppendLineEnd(b)
 	b = upstream.AppendField(b, "Content-Type", "application/json")
 	if x.stream {
 		b = upstream.AppendField(b, "Accept", "text/event-stream")

@@ -112,7 +112,8 @@ type state struct {
 	maxEvent   int       // bytes up to which an event is read as a whole
 	decoded    bool      // trans holds this request
 	translated bool      // the attempt's upstream got a translation
-	unfit      *apiError // why no other protocol can express the request, nil if one may
+	unfit      *apiError // why an upstream of another protocol could not express the request, nil if none was met
+	unfitWires catalog.Wires
 	attempt    int
 	busy       bool  // choice counts as in use
 	begun      int64 // monotonic ns

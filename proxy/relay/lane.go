@@ -27,14 +27,17 @@ type answerStream interface {
 	ErrorClass() protocol.Class
 }
 
-// lane is one protocol, the same in and out.
+// lane is one operation in one wire format, the same in and out. A lane of
+// conversations has a form besides: its requests can be translated for upstreams of
+// the others, and those of the others for its own.
 type lane struct {
-	protocol  catalog.Protocol
-	form      chat.Protocol
+	wire      catalog.Wires
+	form      chat.Protocol // where wire is one of conversations
 	shape     peek.Shape
-	path      string // below the provider's base URL
 	heartbeat []byte
 
+	scan       func(x *Exchange) *apiError          // finds in the customer's body what x.peek tells
+	path       func(dst []byte, x *Exchange) []byte // below the provider's base URL
 	answer     func(x *Exchange) answerStream
 	request    func(dst []byte, x *Exchange) []byte // the customer's body with x.edit
 	fields     func(dst []byte, x *Exchange) []byte // header fields: credentials and the protocol's own
@@ -45,10 +48,11 @@ type lane struct {
 }
 
 var chatLane = lane{
-	protocol:  catalog.ProtocolOpenAI,
+	wire:      catalog.WireChat,
 	form:      chat.OpenAI,
 	shape:     peek.OpenAIChat,
-	path:      "/chat/completions",
+	scan:      scanJSON,
+	path:      func(dst []byte, _ *Exchange) []byte { return append(dst, "/chat/completions"...) },
 	heartbeat: openai.Heartbeat(),
 	answer:    func(x *Exchange) answerStream { return &x.openai },
 	request: func(dst []byte, x *Exchange) []byte {
@@ -75,10 +79,11 @@ var chatLane = lane{
 const anthropicVersion = "2023-06-01"
 
 var messagesLane = lane{
-	protocol:  catalog.ProtocolAnthropic,
+	wire:      catalog.WireMessages,
 	form:      chat.Messages,
 	shape:     peek.AnthropicMessages,
-	path:      "/messages",
+	scan:      scanJSON,
+	path:      func(dst []byte, _ *Exchange) []byte { return append(dst, "/messages"...) },
 	heartbeat: anthropic.Heartbeat(),
 	answer:    func(x *Exchange) answerStream { return &x.claude },
 	request: func(dst []byte, x *Exchange) []byte {
@@ -106,13 +111,28 @@ var messagesLane = lane{
 	needsUsage: func(*Exchange) bool { return false },
 }
 
-// other is the lane that requests of this one are translated to when no route of
-// their own protocol can answer.
-func (l *lane) other() *lane {
-	if l == &chatLane {
-		return &messagesLane
+// scanJSON reads a body that is one JSON object with the model in it.
+func scanJSON(x *Exchange) *apiError { return peek.Scan(x.body, x.lane.shape, &x.peek) }
+
+// conversations are the wires between which requests are translated.
+const conversations = catalog.WireChat | catalog.WireMessages
+
+// others are the wires that requests of this lane can be translated for, once no
+// route of its own can answer.
+func (l *lane) others() catalog.Wires {
+	if l.wire&conversations == 0 {
+		return 0
 	}
-	return &chatLane
+	return conversations &^ l.wire
+}
+
+// upstreamLane is the lane of an upstream that has several of the wires: the first
+// of them.
+func upstreamLane(w catalog.Wires) *lane {
+	if w&catalog.WireChat != 0 {
+		return &chatLane
+	}
+	return &messagesLane
 }
 
 // laneOf finds the lane of an endpoint, nil for one that is not inference.

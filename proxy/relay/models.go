@@ -136,8 +136,8 @@ func (x *Exchange) chooseAuto() *apiError {
 	}
 	// First one that speaks the request's protocol, then one that is translated for.
 	last := route.NoRoute
-	for _, l := range [...]*lane{x.lane, x.lane.other()} {
-		f := route.Filter{Protocol: l.protocol, Provider: x.pinned}
+	for _, wires := range [...]catalog.Wires{x.lane.wire, x.lane.others()} {
+		f := route.Filter{Wires: wires, Provider: x.pinned}
 		for _, m := range x.model.Auto.Models {
 			if !x.callable(m) {
 				continue

@@ -23,7 +23,6 @@ import (
 	"tokenrelay/proxy/upstream"
 	"tokenrelay/shared/apierr"
 	"tokenrelay/shared/apikey"
-	"tokenrelay/shared/peek"
 	"tokenrelay/shared/reqid"
 	"tokenrelay/shared/usage"
 )
@@ -157,7 +156,7 @@ func (x *Exchange) read() *apiError {
 		return apierr.ErrUnsupportedEncoding
 	}
 	x.body = x.ctx.Request.Body()
-	if err := peek.Scan(x.body, x.lane.shape, &x.peek); err != nil {
+	if err := x.lane.scan(x); err != nil {
 		return err
 	}
 	x.stream = x.peek.Stream

@@ -31,7 +31,7 @@ func (x *Exchange) translate(dst []byte) ([]byte, *apiError) {
 	}
 	t := x.trans
 	if !x.decoded {
-		if err := translate.Request(x.lane.shape, x.body, &t.form); err != nil {
+		if err := translate.Request(x.lane.form, x.body, &t.form); err != nil {
 			return dst, err
 		}
 		x.decoded = true

@@ -30,7 +30,7 @@ type Why uint8
 // The reasons. When several hold for different routes, the mixed case is Down.
 const (
 	Chosen    Why = iota
-	NoRoute       // the model has no route for this protocol and provider
+	NoRoute       // the model has no route for these wires and this provider
 	NoKeys        // every provider lacks a usable key row
 	Paused        // every provider is paused by the operator or its daily stop
 	Down          // open, cooling or parked
@@ -47,7 +47,7 @@ type Choice struct {
 
 // Filter narrows the candidates.
 type Filter struct {
-	Protocol catalog.Protocol
+	Wires    catalog.Wires     // the provider has one of these
 	Provider *catalog.Provider // pinned provider, or nil
 	Region   string            // "" = any
 }
@@ -109,7 +109,7 @@ func pick(m *catalog.Model, f *Filter, t *Tried, again bool, hs Health, now int6
 		n, weight := 0, int64(0)
 		for ; i < len(m.Routes) && m.Routes[i].Priority == prio; i++ {
 			r := m.Routes[i]
-			if r.Provider.Protocol != f.Protocol || (f.Provider != nil && r.Provider != f.Provider) || (f.Region != "" && r.Region != f.Region) {
+			if r.Provider.Wires&f.Wires == 0 || (f.Provider != nil && r.Provider != f.Provider) || (f.Region != "" && r.Region != f.Region) {
 				continue
 			}
 			seen++

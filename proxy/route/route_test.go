@@ -12,7 +12,7 @@ type direct struct{}
 func (direct) Health(r *catalog.Route) *catalog.Health { return r.Health }
 
 func provider(slug string, keys int) *catalog.Provider {
-	p := &catalog.Provider{Slug: slug, Protocol: catalog.ProtocolOpenAI}
+	p := &catalog.Provider{Slug: slug, Wires: catalog.WireChat}
 	for i := range keys {
 		p.Keys = append(p.Keys, &catalog.ProviderKey{ID: int64(i + 1), Health: new(catalog.Health)})
 	}
@@ -28,7 +28,7 @@ func add(m *catalog.Model, p *catalog.Provider, priority, weight int32) *catalog
 	return r
 }
 
-var openai = Filter{Protocol: catalog.ProtocolOpenAI}
+var openai = Filter{Wires: catalog.WireChat}
 
 // rng is a small deterministic source.
 type rng uint64
@@ -108,7 +108,7 @@ func TestWhyNothingWasChosen(t *testing.T) {
 	f(NoRoute, func(*catalog.Model) {})
 	f(NoRoute, func(m *catalog.Model) {
 		p := provider("x", 1)
-		p.Protocol = catalog.ProtocolAnthropic
+		p.Wires = catalog.WireMessages
 		add(m, p, 0, 1)
 	})
 	f(NoKeys, func(m *catalog.Model) { add(m, provider("x", 0), 0, 1); add(m, provider("y", 0), 1, 1) })

@@ -5,9 +5,17 @@ import "strconv"
 // AppendRequestLine begins a POST to path below the host's base path, with the
 // Host field.
 func (h *Host) AppendRequestLine(dst []byte, path string) []byte {
-	dst = append(dst, "POST "...)
-	dst = append(dst, h.path...)
-	dst = append(dst, path...)
+	return h.AppendLineEnd(append(h.AppendLineStart(dst), path...))
+}
+
+// AppendLineStart begins a POST to a path below the host's base path; the caller
+// appends the path and then AppendLineEnd.
+func (h *Host) AppendLineStart(dst []byte) []byte {
+	return append(append(dst, "POST "...), h.path...)
+}
+
+// AppendLineEnd ends the request line and adds the Host field.
+func (h *Host) AppendLineEnd(dst []byte) []byte {
 	dst = append(dst, " HTTP/1.1\r\nHost: "...)
 	dst = append(dst, h.name...)
 	return append(dst, "\r\n"...)

@@ -19,9 +19,14 @@ type Protocol uint8
 
 // The formats.
 const (
-	OpenAI   Protocol = iota // Chat Completions
-	Messages                 // Anthropic Messages
-	numProtocols
+	OpenAI    Protocol = iota // Chat Completions
+	Messages                  // Anthropic Messages
+	Responses                 // OpenAI Responses
+	Gemini                    // Gemini generateContent
+	DashScope                 // DashScope text generation
+	Converse                  // Bedrock Converse
+	Cohere                    // Cohere Chat, version 2
+	NumProtocols
 )
 
 // String names the format as documents do.
@@ -31,6 +36,16 @@ func (p Protocol) String() string {
 		return "Chat Completions"
 	case Messages:
 		return "Messages"
+	case Responses:
+		return "Responses"
+	case Gemini:
+		return "Gemini"
+	case DashScope:
+		return "DashScope"
+	case Converse:
+		return "Converse"
+	case Cohere:
+		return "Cohere Chat"
 	}
 	return "?"
 }
@@ -293,7 +308,7 @@ func (r *Request) Settle(to Protocol) *apierr.Error {
 // Cannot is called for a member that the upstream's format cannot express: the
 // table of fates decides whether it is dropped or refused.
 func (r *Request) Cannot(path string, to Protocol) *apierr.Error {
-	if row := Find(r.From, path); row != nil && row.Fate == Refused {
+	if row := Find(r.From, to, path); row != nil && row.Fate == Refused {
 		return r.Refuse(path)
 	}
 	r.Drop(path)

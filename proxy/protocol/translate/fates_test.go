@@ -125,7 +125,7 @@ func overlay(t testing.TB, base string, over ...string) []byte {
 
 func translated(from chat.Protocol, body []byte) (out []byte, dropped []string, param string) {
 	var r chat.Request
-	err := Request(shapes[from], body, &r)
+	err := Request(from, body, &r)
 	if err == nil {
 		r.MaxTokens = 9000
 		model := "claude-sonnet-4-5"
@@ -180,7 +180,7 @@ func TestFates(t *testing.T) {
 	}
 	for from, list := range samples {
 		for path := range list {
-			if chat.Find(from, path) == nil {
+			if chat.Find(from, 1-from, path) == nil {
 				t.Errorf("%s: a sample for %s, which the table does not have", from, path)
 			}
 		}
@@ -222,7 +222,7 @@ func TestNoSilentDrops(t *testing.T) {
 				t.Fatalf("no JSON: %s", out)
 			}
 			for key := range m {
-				row := chat.Find(from, key)
+				row := chat.Find(from, 1-from, key)
 				if row != nil && (row.Fate == chat.Mapped || row.Fate == chat.Emulated) || slices.Contains(dropped, key) {
 					continue
 				}

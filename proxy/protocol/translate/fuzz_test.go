@@ -26,7 +26,7 @@ func FuzzRequest(f *testing.F) {
 		var p peek.Request
 		accepted := peek.Scan(body, shapes[from], &p) == nil
 		var r chat.Request
-		err := Request(shapes[from], body, &r)
+		err := Request(from, body, &r)
 		if err == nil {
 			r.MaxTokens = 5000
 			var out []byte

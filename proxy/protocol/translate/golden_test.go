@@ -62,8 +62,7 @@ func TestGoldenRequests(t *testing.T) {
 		names, bodies := inputs(t, pattern)
 		for i, body := range bodies {
 			var r chat.Request
-			shape := shapes[from]
-			if err := Request(shape, body, &r); err != nil {
+			if err := Request(from, body, &r); err != nil {
 				t.Fatalf("%s: %v", names[i], err)
 			}
 			for _, to := range targets[1-from] {

@@ -64,7 +64,7 @@ func cases(t *testing.T, list []*fixtures.Case) {
 					shape = peek.AnthropicMessages
 				}
 				if err := peek.Scan(c.Request, shape, &p); err == nil {
-					err := Request(shape, c.Request, &r)
+					err := Request(from, c.Request, &r)
 					if err == nil {
 						r.MaxTokens = 4096
 						var out []byte

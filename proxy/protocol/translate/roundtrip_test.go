@@ -97,7 +97,7 @@ func TestRoundTrip(t *testing.T) {
 			}
 		}
 		step := func(from chat.Protocol, body []byte, r *chat.Request) {
-			if e := Request(shapes[from], body, r); e != nil {
+			if e := Request(from, body, r); e != nil {
 				must(e)
 			}
 			r.MaxTokens = 99

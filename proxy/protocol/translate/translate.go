@@ -16,7 +16,6 @@ import (
 	"tokenrelay/proxy/protocol/walk"
 	"tokenrelay/proxy/sse"
 	"tokenrelay/shared/apierr"
-	"tokenrelay/shared/peek"
 	"tokenrelay/shared/usage"
 )
 
@@ -42,21 +41,45 @@ type observer interface {
 	ErrorClass() protocol.Class
 }
 
+// format is one wire format as this package needs it. A format that is only spoken
+// by customers has no observer, decoder and request; one that is only spoken by
+// upstreams has no encoder and decode.
+type format struct {
+	decode    func(body []byte, r *chat.Request) *apierr.Error // a customer's request
+	encoder   func() chat.Encoder                              // of the customer's answer
+	passError func(dst []byte, p *passed) []byte               // an upstream's error, for the customer
+	event     string                                           // stands before "data: " of an error in a stream
+
+	request  func(dst []byte, r *chat.Request, model string, dialect openai.Dialect) ([]byte, *apierr.Error)
+	observer func() observer
+	decoder  func() chat.Decoder // of the upstream's answer
+}
+
+var formats = [chat.NumProtocols]format{
+	chat.OpenAI: {
+		decode: openai.DecodeRequest, encoder: func() chat.Encoder { return new(openai.AnswerEncoder) }, passError: passOpenAI,
+		request:  openai.AppendForm,
+		observer: func() observer { return new(openai.Stream) }, decoder: func() chat.Decoder { return new(openai.AnswerDecoder) },
+	},
+	chat.Messages: {
+		decode: anthropic.DecodeRequest, encoder: func() chat.Encoder { return new(anthropic.AnswerEncoder) }, passError: passMessages,
+		event: "event: error\n",
+		request: func(dst []byte, r *chat.Request, model string, _ openai.Dialect) ([]byte, *apierr.Error) {
+			return anthropic.AppendForm(dst, r, model)
+		},
+		observer: func() observer { return new(anthropic.Stream) }, decoder: func() chat.Decoder { return new(anthropic.AnswerDecoder) },
+	},
+}
+
 // Request decodes a request body, peek having accepted it, into the common form.
-func Request(shape peek.Shape, body []byte, r *chat.Request) *apierr.Error {
-	if shape == peek.AnthropicMessages {
-		return anthropic.DecodeRequest(body, r)
-	}
-	return openai.DecodeRequest(body, r)
+func Request(from chat.Protocol, body []byte, r *chat.Request) *apierr.Error {
+	return formats[from].decode(body, r)
 }
 
 // AppendRequest appends the request that an upstream gets. dialect is of use for
 // Chat Completions only.
 func AppendRequest(dst []byte, r *chat.Request, to chat.Protocol, model string, dialect openai.Dialect) ([]byte, *apierr.Error) {
-	if to == chat.Messages {
-		return anthropic.AppendForm(dst, r, model)
-	}
-	return openai.AppendForm(dst, r, model, dialect)
+	return formats[to].request(dst, r, model, dialect)
 }
 
 // Stream translates the answer of one upstream attempt, streamed or whole. It may
@@ -76,12 +99,10 @@ type Stream struct {
 	list            []chat.Event
 	scratch, joined []byte
 
-	openai    openai.Stream
-	claude    anthropic.Stream
-	openaiIn  openai.AnswerDecoder
-	claudeIn  anthropic.AnswerDecoder
-	openaiOut openai.AnswerEncoder
-	claudeOut anthropic.AnswerEncoder
+	// Made when a format is first met, and kept.
+	observers [chat.NumProtocols]observer
+	decoders  [chat.NumProtocols]chat.Decoder
+	encoders  [chat.NumProtocols]chat.Encoder
 }
 
 // Begin makes s ready for one attempt: from the upstream's protocol to the
@@ -89,16 +110,13 @@ type Stream struct {
 func (s *Stream) Begin(from, to chat.Protocol, cfg *protocol.StreamConfig, c *chat.Config) {
 	s.cfg, s.to = *cfg, to
 	s.class, s.failed, s.broken, s.ended = protocol.Class{}, false, false, false
-	if from == chat.Messages {
-		s.src, s.dec = &s.claude, &s.claudeIn
-	} else {
-		s.src, s.dec = &s.openai, &s.openaiIn
+	if s.observers[from] == nil {
+		s.observers[from], s.decoders[from] = formats[from].observer(), formats[from].decoder()
 	}
-	if to == chat.Messages {
-		s.enc = &s.claudeOut
-	} else {
-		s.enc = &s.openaiOut
+	if s.encoders[to] == nil {
+		s.encoders[to] = formats[to].encoder()
 	}
+	s.src, s.dec, s.enc = s.observers[from], s.decoders[from], s.encoders[to]
 	s.src.Reset(&s.cfg)
 	s.dec.Reset()
 	s.enc.Reset(c)
@@ -252,48 +270,58 @@ func (s *Stream) ErrorClass() protocol.Class {
 // it. Whether the customer gets to see it is the relay's to decide.
 func (s *Stream) appendError(dst, ev []byte) []byte {
 	s.joined = sse.Join(s.joined[:0], ev)
-	if s.to == chat.Messages {
-		dst = append(dst, "event: error\n"...)
-	}
+	dst = append(dst, formats[s.to].event...)
 	dst = append(dst, "data: "...)
 	dst = AppendPassedError(dst, s.to, s.joined, s.src.ErrorClass().Status, &s.cfg, nil)
 	return append(dst, "\n\n"...)
+}
+
+// passed is an upstream's error on its way to a customer of another protocol.
+type passed struct {
+	protocol.Problem
+	status    int
+	cfg       *protocol.StreamConfig
+	requestID []byte // nil = not said
+}
+
+// message appends the provider's words as a JSON string, free of what is not the
+// customer's to know.
+func (p *passed) message(dst []byte) []byte {
+	if len(p.Message) == 0 {
+		return append(dst, `"The provider refused the request."`...)
+	}
+	return protocol.AppendClean(dst, p.Message, p.cfg.UpstreamModel, p.cfg.ClientModel)
 }
 
 // AppendPassedError renders an upstream's error that the customer may see in the
 // customer's protocol: the provider's words, the type by the status (protocols
 // 12.9), and no names of the provider's members.
 func AppendPassedError(dst []byte, to chat.Protocol, body []byte, status int, cfg *protocol.StreamConfig, requestID []byte) []byte {
-	p := protocol.ReadProblem(body)
+	return formats[to].passError(dst, &passed{protocol.ReadProblem(body), status, cfg, requestID})
+}
+
+func passMessages(dst []byte, p *passed) []byte {
 	kind := "invalid_request_error"
-	if status == 413 && to == chat.Messages {
+	if p.status == 413 {
 		kind = "request_too_large"
 	}
-	message := func() {
-		if len(p.Message) == 0 {
-			dst = append(dst, `"The provider refused the request."`...)
-		} else {
-			dst = protocol.AppendClean(dst, p.Message, cfg.UpstreamModel, cfg.ClientModel)
-		}
-	}
-	if to == chat.Messages {
-		dst = append(dst, `{"type":"error","error":{"type":"`...)
-		dst = append(dst, kind...)
-		dst = append(dst, `","message":`...)
-		message()
-		dst = append(dst, '}')
-		if requestID != nil {
-			dst = append(dst, `,"request_id":"`...)
-			dst = append(dst, requestID...)
-			dst = append(dst, '"')
-		}
-		return append(dst, '}')
-	}
-	dst = append(dst, `{"error":{"message":`...)
-	message()
-	dst = append(dst, `,"type":"`...)
+	dst = append(dst, `{"type":"error","error":{"type":"`...)
 	dst = append(dst, kind...)
-	dst = append(dst, `","param":null,"code":`...)
+	dst = append(dst, `","message":`...)
+	dst = p.message(dst)
+	dst = append(dst, '}')
+	if p.requestID != nil {
+		dst = append(dst, `,"request_id":"`...)
+		dst = append(dst, p.requestID...)
+		dst = append(dst, '"')
+	}
+	return append(dst, '}')
+}
+
+func passOpenAI(dst []byte, p *passed) []byte {
+	dst = append(dst, `{"error":{"message":`...)
+	dst = p.message(dst)
+	dst = append(dst, `,"type":"invalid_request_error","param":null,"code":`...)
 	if p.CodeIs("content_filter", "content_policy_violation") {
 		dst = append(dst, `"content_filter"`...)
 	} else {

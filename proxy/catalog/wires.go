@@ -1,0 +1,28 @@
+package catalog
+
+// Wires is a set of operations in the wire format that an upstream speaks. A
+// request is served without translation by a provider that has its wire.
+type Wires uint32
+
+// The wires. Those of conversations come first: between them requests are
+// translated.
+const (
+	WireChat      Wires = 1 << iota // OpenAI Chat Completions
+	WireMessages                    // Anthropic Messages
+	WireResponses                   // OpenAI Responses
+	WireGemini                      // Gemini generateContent and streamGenerateContent
+	WireDashScope                   // DashScope text generation
+	WireConverse                    // Bedrock Converse and ConverseStream
+	WireCohere                      // Cohere Chat, version 2
+)
+
+// WiresOf is what a provider of a protocol and dialect serves.
+func WiresOf(p Protocol, dialect string) Wires {
+	switch p {
+	case ProtocolOpenAI:
+		return WireChat
+	case ProtocolAnthropic:
+		return WireMessages
+	}
+	return 0
+}
