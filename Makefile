@@ -34,9 +34,7 @@ REAL := ./shared/apptest ./shared/apptest/crash ./shared/apptest/fleet ./shared/
 .PHONY: test
 test: check ## everything that must hold: shape, unit tests, race on the concurrent packages, the real programs
 	$(GO) test -timeout 10m $$($(GO) list ./... | grep -vxF "$$($(GO) list $(REAL))")
-	@# TestPlaces runs above without the race detector; with it, it fails in about one run of
-	@# six, by one request too many: an open fault, see docs/decisions/0014-shared-limits.md.
-	$(GO) test -race -short -skip 'Kill|Flip|Torn|Crash|Disk|^TestPlaces$$' -timeout 10m $(RACE)
+	$(GO) test -race -short -skip 'Kill|Flip|Torn|Crash|Disk' -timeout 10m $(RACE)
 	$(GO) test -count=1 -p 1 -timeout 15m $(REAL)
 
 .PHONY: check

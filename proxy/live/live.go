@@ -117,13 +117,22 @@ func (k *Key) idle(now, day int64) bool {
 // Running is the number of requests that run here.
 func (u *Use) Running() int64 { return u.running.Load() }
 
-// Enter counts a request that starts, unless limit (> 0) of them are running.
+// Enter counts a request that starts, unless limit (> 0) of them are running. One
+// that is refused is at no time counted.
 func (u *Use) Enter(limit int64) bool {
-	if n := u.running.Add(1); limit > 0 && n > limit {
-		u.running.Add(-1)
-		return false
+	if limit <= 0 {
+		u.running.Add(1)
+		return true
 	}
-	return true
+	for {
+		n := u.running.Load()
+		if n >= limit {
+			return false
+		}
+		if u.running.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
 }
 
 // Leave counts a request that ends.

@@ -156,15 +156,26 @@ type Places struct {
 	refused atomic.Int64 // remembered until
 }
 
-// Enter counts a request that starts unless all places of this proxy are taken.
+// Enter counts a request that starts unless all places of this proxy are taken. A
+// request that is refused is at no time counted: Running is told to Postgres as a
+// fact, and what is told is granted.
 func (p *Places) Enter(u *Use, limit int64) bool {
-	// Counted first, compared with what is held afterwards: whoever lowers held
-	// and then reads the count meets every request that saw it higher.
-	if n := u.running.Add(1); n > min(limit, p.held.Load()) {
-		u.running.Add(-1)
-		return false
+	for {
+		n := u.running.Load()
+		if n >= min(limit, p.held.Load()) {
+			return false
+		}
+		if !u.running.CompareAndSwap(n, n+1) {
+			continue
+		}
+		// Compared again after it is counted: whoever lowers held and then reads the
+		// count meets every request that saw it higher.
+		if n+1 > min(limit, p.held.Load()) {
+			u.running.Add(-1)
+			return false
+		}
+		return true
 	}
-	return true
 }
 
 // Held is the number of places.
