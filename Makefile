@@ -29,13 +29,16 @@ RACE := ./proxy/live/... ./proxy/limit/... ./proxy/lease/... ./proxy/catalog/...
 
 # Packages that run the real programs: one after another, so that none measures
 # another's load, and never from the test cache, which does not see the programs.
-REAL := ./shared/apptest ./shared/apptest/crash ./shared/apptest/fleet ./shared/apptest/limits ./shared/apptest/sdk ./scripts/run ./admin
+REAL := ./shared/apptest ./shared/apptest/crash ./shared/apptest/fleet ./scripts/run ./admin
+# These mostly wait, for whole minutes and for package registries: side by side.
+WAIT := ./shared/apptest/limits ./shared/apptest/sdk
 
 .PHONY: test
 test: check ## everything that must hold: shape, unit tests, race on the concurrent packages, the real programs
-	$(GO) test -timeout 10m $$($(GO) list ./... | grep -vxF "$$($(GO) list $(REAL))")
+	$(GO) test -timeout 10m $$($(GO) list ./... | grep -vxF "$$($(GO) list $(REAL) $(WAIT))")
 	$(GO) test -race -short -skip 'Kill|Flip|Torn|Crash|Disk' -timeout 10m $(RACE)
 	$(GO) test -count=1 -p 1 -timeout 15m $(REAL)
+	$(GO) test -count=1 -p 2 -timeout 15m $(WAIT)
 
 .PHONY: check
 check: ## formatting, vet and the shape of the repository (seconds)
@@ -69,6 +72,19 @@ gen-check: ## generated files are what make gen writes (the pages are in make te
 	before=$$(sum); $(MAKE) --no-print-directory gen; after=$$(sum); \
 	if [ "$$before" != "$$after" ]; then echo "generated files were stale, make gen has written them:"; \
 	diff <(echo "$$before") <(echo "$$after") || true; exit 1; fi
+
+# What make prove does: 300 kills of proxies, 5 of Postgres, a minute without it. The
+# longer proofs use the same program: make prove KILLS=1000, PGKILLS=100, OUTAGE=10m RATE=1000.
+KILLS   ?= 300
+PGKILLS ?= 5
+OUTAGE  ?= 60s
+RATE    ?= 0
+SEED    ?= 1
+
+.PHONY: prove
+prove: ## kill, starve, revoke, reprice, upgrade under load; compare every request; PROOF.txt (minutes)
+	$(GO) test -count=1 -timeout 60m -v -run '^TestProve$$' ./shared/apptest/crash -args -prove.kills=$(KILLS) \
+	  -prove.pgkills=$(PGKILLS) -prove.outage=$(OUTAGE) -prove.rate=$(RATE) -prove.seed=$(SEED) -prove.out=$(CURDIR)/PROOF.txt
 
 .PHONY: bench
 bench: ## Go benchmarks with allocation counts (BENCH=regexp)

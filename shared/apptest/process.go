@@ -187,6 +187,20 @@ func (p *Process) Restart() {
 	p.WaitReady()
 }
 
+// Use makes another program stand in the place of this one from its next start on.
+func (p *Process) Use(path string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.path = path
+}
+
+// Path is the program's file.
+func (p *Process) Path() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.path
+}
+
 // Log is everything that the process has written, over all its starts.
 func (p *Process) Log() string {
 	b, _ := os.ReadFile(p.logFile)

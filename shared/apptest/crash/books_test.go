@@ -2,6 +2,7 @@ package crash
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"tokenrelay/shared/apptest"
@@ -23,6 +24,7 @@ type tally struct {
 	refused     int // answered with an error, nothing sent upstream
 
 	lost, doubled, wrong int
+	overspent            int // wallets that paid more than they had
 
 	charged  money.Amount
 	produced money.Amount // at the price list, by the meter
@@ -43,28 +45,34 @@ const faults = 20
 
 // compare checks every request of the load by its marker and by its request id, and
 // fails the test where meter and books differ. The proxies are at rest.
-func (l *load) compare() *tally {
-	w := l.w
+func (l *load) compare() *tally { return l.w.compare(l) }
+
+// compare checks all that the loads did.
+func (w *world) compare(loads ...*load) *tally {
 	w.t.Helper()
 	apptest.Eventually(w.t, 20*time.Second, "the provider has ended everything", func() bool {
 		s, err := w.Meter.Summary()
 		return err == nil && s.Total.Open == 0
 	})
-	records, err := w.Meter.Requests(mockllm.Filter{MarkerPrefix: l.name + "-"})
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	c := &tally{}
 	metered := map[string][]mockllm.Record{}
-	for _, r := range records {
-		metered[r.Marker] = append(metered[r.Marker], r)
+	known := map[string]bool{}
+	for _, l := range loads {
+		records, err := w.Meter.Requests(mockllm.Filter{MarkerPrefix: l.name + "-"})
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		for _, r := range records {
+			metered[r.Marker] = append(metered[r.Marker], r)
+		}
+		c.upstream += len(records)
+		c.requests += len(l.answers)
+		for _, a := range l.answers {
+			known[a.marker] = true
+		}
 	}
 	booked := map[string][]store.UsageRow{}
 	ids := map[string]int{}
-	known := map[string]bool{}
-	for _, a := range l.answers {
-		known[a.marker] = true
-	}
-	c := &tally{requests: len(l.answers), upstream: len(records)}
 	fault := func(n *int, format string, args ...any) {
 		if *n++; c.lost+c.doubled+c.wrong <= faults {
 			w.t.Errorf(format, args...)
@@ -88,13 +96,18 @@ func (l *load) compare() *tally {
 		if err != nil {
 			w.t.Fatal(err)
 		}
+		if b.Balance < 0 || charged > a.credit {
+			c.overspent++
+		}
 		if b.Balance != a.credit-charged || b.Balance < 0 {
 			fault(&c.wrong, "%s: balance %s after a credit of %s and charges of %s", a.name, b.Balance, a.credit, charged)
 		}
 	}
-	for _, a := range l.answers {
-		l.judge(c, a, metered[a.marker], booked[a.marker], fault)
-		delete(metered, a.marker)
+	for _, l := range loads {
+		for _, a := range l.answers {
+			l.judge(c, a, metered[a.marker], booked[a.marker], fault)
+			delete(metered, a.marker)
+		}
 	}
 	for marker := range metered {
 		fault(&c.wrong, "the provider got %s, which no client sent", marker)
@@ -129,6 +142,9 @@ func (l *load) judge(c *tally, a *answer, recs []mockllm.Record, rows []store.Us
 	}
 	rec := &recs[0]
 	produced := cost(&rec.Produced)
+	if l.price != nil && len(rows) > 0 && rows[0].Status == usage.Success {
+		produced = rows[0].Charge // at which of its prices is judged below
+	}
 	c.produced += produced
 	if a.whole && a.status == 200 {
 		c.whole++
@@ -147,13 +163,17 @@ func (l *load) judge(c *tally, a *answer, recs []mockllm.Record, rows []store.Us
 	if a.id != "" && a.id != row.ID.String() {
 		fault(&c.wrong, "%v: its row is of request %s", a, row.ID)
 	}
-	if row.Model != map[bool]string{false: "crash-chat", true: "crash-messages"}[rec.Lane == "anthropic"] || row.Charge > row.Hold || row.Late {
+	model := map[bool]string{false: "crash-chat", true: "crash-messages"}[rec.Lane == "anthropic"]
+	if l.model != "" {
+		model = l.model
+	}
+	if row.Model != model || row.Charge > row.Hold || row.Late {
 		fault(&c.wrong, "%v: %+v", a, row.Record)
 	}
 	switch {
 	case row.Status == usage.Success:
 		// Exactly what the provider's meter says, also if the client did not live to see it.
-		if rec.Usage == nil || row.Units != units(rec.Usage) || row.Charge != cost(rec.Usage) || row.Source != usage.SourceReported {
+		if rec.Usage == nil || row.Units != units(rec.Usage) || !slices.Contains(l.prices(a, rec.Usage), row.Charge) || row.Source != usage.SourceReported {
 			fault(&c.wrong, "%v: charged %s for %v (%s), the meter says %+v", a, row.Charge, row.Units, row.Source, *rec)
 		}
 		if !a.whole {
@@ -169,6 +189,14 @@ func (l *load) judge(c *tally, a *answer, recs []mockllm.Record, rows []store.Us
 	default:
 		fault(&c.wrong, "%v: status %s %s: %+v", a, row.Status, row.Code, row.Record)
 	}
+}
+
+// prices are what a request may cost.
+func (l *load) prices(a *answer, u *mockllm.Units) []money.Amount {
+	if l.price != nil {
+		return l.price(a, u)
+	}
+	return []money.Amount{cost(u)}
 }
 
 func cost(u *mockllm.Units) money.Amount { return money.Amount(apptest.Cost(*u)) }

@@ -28,7 +28,7 @@ func TestDrain(t *testing.T) {
 			if i%2 == 1 {
 				r = apptest.Messages(token, "crash-messages", text, `"stream":true`)
 			}
-			l.readStream(a, r.With("X-Request-Id", a.marker))
+			l.readStream(a, l.url, r.With("X-Request-Id", a.marker))
 			l.mu.Lock()
 			l.answers = append(l.answers, a)
 			l.mu.Unlock()

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"tokenrelay/shared/apptest"
+	"tokenrelay/shared/apptest/mockllm"
+	"tokenrelay/shared/money"
 )
 
 // answer is what the client knows of one request.
@@ -40,12 +42,20 @@ type load struct {
 	w    *world
 	name string
 	url  string
+	pick func(*rand.Rand) string // in place of url: a balancer between several proxies
+
+	token string                                           // in place of the accounts' keys
+	model string                                           // in place of the lanes' models; Chat only
+	price func(a *answer, u *mockllm.Units) []money.Amount // what may be charged, in place of the one price list
 
 	streams  int // workers that stream, half of them Messages
 	buffered int // workers that do not
-	poor     int // every so manieth worker uses the last account; 0: all alike
+	poor     int // every so manieth worker uses one of the poorest accounts; 0: all alike
+	poorest  int // accounts that are poor, the last ones; 0: one
 	chunks   int // of the longest stream
 	gap      time.Duration
+
+	due func() time.Duration // until a worker may begin its next request, nil = at once
 
 	open atomic.Int64 // streams of which some output has arrived
 	busy atomic.Int64 // buffered requests under way
@@ -56,6 +66,14 @@ type load struct {
 	mu      sync.Mutex
 	answers []*answer
 	refused int // connections that nobody took
+}
+
+// pace makes the workers begin no more than rate requests a second together.
+func (l *load) pace(rate int) {
+	began, n := time.Now(), atomic.Int64{}
+	l.due = func() time.Duration {
+		return time.Until(began.Add(time.Duration(n.Add(1)) * time.Second / time.Duration(rate)))
+	}
 }
 
 // begin starts the workers.
@@ -75,6 +93,9 @@ func (l *load) end() {
 func (l *load) work(worker int) {
 	rnd := rand.New(rand.NewPCG(1, uint64(worker)))
 	for i := 0; l.ctx.Err() == nil; i++ {
+		if l.due != nil {
+			time.Sleep(l.due())
+		}
 		a := l.request(worker, i, rnd)
 		l.mu.Lock()
 		if errors.Is(a.err, syscall.ECONNREFUSED) {
@@ -83,7 +104,7 @@ func (l *load) work(worker int) {
 			l.answers = append(l.answers, a)
 		}
 		l.mu.Unlock()
-		if a.status != 200 {
+		if a.status != 200 && (l.pick == nil || a.status != 0) { // the next one may be alive
 			select {
 			case <-l.ctx.Done():
 			case <-time.After(time.Duration(50+rnd.IntN(100)) * time.Millisecond):
@@ -97,14 +118,18 @@ func (l *load) request(worker, i int, rnd *rand.Rand) *answer {
 	a := &answer{marker: fmt.Sprintf("%s-%d-%d", l.name, worker, i), stream: worker < l.streams, began: time.Now()}
 	defer func() { a.ended = time.Now() }()
 	a.account = worker % len(l.w.accounts)
-	if l.poor > 0 { // the last account is poor: few share it
-		a.account = worker % (len(l.w.accounts) - 1)
+	if l.poor > 0 { // few share the poor accounts
+		poorest := max(1, l.poorest)
+		a.account = worker % (len(l.w.accounts) - poorest)
 		if worker%l.poor == 0 {
-			a.account = len(l.w.accounts) - 1
+			a.account = len(l.w.accounts) - 1 - rnd.IntN(poorest)
 		}
 	}
 	token := l.w.accounts[a.account].token
-	messages := worker%2 == 1
+	if l.token != "" {
+		token = l.token
+	}
+	messages := worker%2 == 1 && l.model == ""
 	chunks := 2 + rnd.IntN(l.chunks-1)
 	out := chunks * (1 + rnd.IntN(20))
 	gap := l.gap/4 + time.Duration(rnd.Int64N(int64(l.gap)))
@@ -121,25 +146,33 @@ func (l *load) request(worker, i int, rnd *rand.Rand) *answer {
 	if i%3 == 0 && (messages || !a.stream) {
 		text += ";cached=8"
 	}
-	r := apptest.Chat(token, "crash-chat", text, more...)
+	model := "crash-chat"
+	if l.model != "" {
+		model = l.model
+	}
+	base := l.url
+	if l.pick != nil {
+		base = l.pick(rnd)
+	}
+	r := apptest.Chat(token, model, text, more...)
 	if messages {
 		r = apptest.Messages(token, "crash-messages", text, more...)
 	}
 	r = r.With("X-Request-Id", a.marker)
 	if a.stream {
-		l.readStream(a, r)
+		l.readStream(a, base, r)
 	} else {
 		l.busy.Add(1)
-		l.readWhole(a, r)
+		l.readWhole(a, base, r)
 		l.busy.Add(-1)
 	}
 	return a
 }
 
-func (l *load) readWhole(a *answer, r apptest.Request) {
+func (l *load) readWhole(a *answer, base string, r apptest.Request) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	resp, err := apptest.Fetch(ctx, l.url, r)
+	resp, err := apptest.Fetch(ctx, base, r)
 	if err != nil {
 		a.err = err
 		return
@@ -151,8 +184,8 @@ func (l *load) readWhole(a *answer, r apptest.Request) {
 	}
 }
 
-func (l *load) readStream(a *answer, r apptest.Request) {
-	st, err := apptest.OpenStream(l.url, r)
+func (l *load) readStream(a *answer, base string, r apptest.Request) {
+	st, err := apptest.OpenStream(base, r)
 	if err != nil {
 		a.err = err
 		return

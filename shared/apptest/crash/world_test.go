@@ -20,6 +20,7 @@ providers:
   - {name: anthropic, protocol: anthropic, base_url: MOCK/anthropic/v1, keys: [{name: main, secret: sk-ant-provider-2222}]}
 models:
   - {id: crash-chat, context_tokens: 200000, max_output_tokens: 16384, routes: [{provider: openai, model: upstream-chat}], price: PRICE}
+  - {id: crash-priced, context_tokens: 200000, max_output_tokens: 16384, routes: [{provider: openai, model: upstream-priced}], price: PRICE}
   - {id: crash-messages, context_tokens: 200000, max_output_tokens: 16384, routes: [{provider: anthropic, model: upstream-messages}], price: PRICE}
 groups:
   - {name: default, models: ["*"], multiplier: "1"}
