@@ -23,6 +23,10 @@ import (
 	"tokenrelay/shared/store"
 )
 
+// statementTimeout ends a statement of the control plane (H3). A report that needs
+// longer asks for too much.
+const statementTimeout = 2 * time.Second
+
 // serve runs the control plane until ctx ends.
 func serve(ctx context.Context, p *process, usage string, args []string) error {
 	var c config.Admin
@@ -86,7 +90,7 @@ func newServer(ctx context.Context, c *config.Admin, log *slog.Logger) (s *serve
 	if s.listener, err = net.Listen("tcp", c.Listen); err != nil {
 		return s, fmt.Errorf("cannot listen on RELAY_ADMIN_LISTEN: %w", err)
 	}
-	if s.db, err = store.Open(ctx, c.DatabaseURL, store.Options{ApplicationName: "tokenrelay admin"}); err != nil {
+	if s.db, err = store.Open(ctx, c.DatabaseURL, store.Options{ApplicationName: "tokenrelay admin", Timeout: statementTimeout}); err != nil {
 		return s, err
 	}
 	box, err := seal.New(c.SecretKey)

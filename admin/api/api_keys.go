@@ -3,7 +3,6 @@ package api
 import (
 	"fmt"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -18,33 +17,29 @@ import (
 // keyCreate is the body of POST /openapi/v1/api-keys. Limits left out or null are
 // none.
 type keyCreate struct {
-	Name            string            `json:"name" required:"true"`
-	AllowedModelIDs []string          `json:"allowed_model_ids"` // empty = automatic
-	MonthlyCap      Opt[money.Amount] `json:"monthly_cap"`
-	TotalQuota      Opt[money.Amount] `json:"total_quota"`
-	DailyUSD        Opt[money.Amount] `json:"daily_usd"`
-	RPM             int64             `json:"rpm"`
-	TPM             int64             `json:"tpm"`
-	MaxConcurrency  int64             `json:"max_concurrency"`
-	IPAllow         []string          `json:"ip_allow"`
-	DrainTokens     int64             `json:"drain_tokens"`
-	ExpiresAt       Opt[string]       `json:"expires_at"`
+	Name string `json:"name" required:"true" minlen:"1" maxlen:"128" example:"production"`
+	keyLimits
 }
 
 // keyPatch is the body of PATCH: what is left out stays, null clears a limit, and
 // an empty list of models is automatic (S1-B3).
 type keyPatch struct {
-	Name            Opt[string]       `json:"name"`
-	AllowedModelIDs Opt[[]string]     `json:"allowed_model_ids"`
-	MonthlyCap      Opt[money.Amount] `json:"monthly_cap"`
-	TotalQuota      Opt[money.Amount] `json:"total_quota"`
-	DailyUSD        Opt[money.Amount] `json:"daily_usd"`
-	RPM             Opt[int64]        `json:"rpm"`
-	TPM             Opt[int64]        `json:"tpm"`
-	MaxConcurrency  Opt[int64]        `json:"max_concurrency"`
-	IPAllow         Opt[[]string]     `json:"ip_allow"`
-	DrainTokens     Opt[int64]        `json:"drain_tokens"`
-	ExpiresAt       Opt[string]       `json:"expires_at"`
+	Name Opt[string] `json:"name" minlen:"1" maxlen:"128" example:"production"`
+	keyLimits
+}
+
+// keyLimits is what a key may do (C18).
+type keyLimits struct {
+	AllowedModelIDs Opt[[]string]     `json:"allowed_model_ids" maxlen:"500" doc:"models that the key may call; empty: all that the customer may (automatic)" example:"[]"`
+	MonthlyCap      Opt[money.Amount] `json:"monthly_cap" min:"0" doc:"USD a calendar month (UTC)" example:"25.00"`
+	TotalQuota      Opt[money.Amount] `json:"total_quota" min:"0" doc:"USD in all" example:"100"`
+	DailyUSD        Opt[money.Amount] `json:"daily_usd" min:"0" doc:"USD a day (UTC)" example:"5"`
+	RPM             Opt[int64]        `json:"rpm" min:"0" max:"1000000000000" doc:"requests a minute, 0 = no limit" example:"60"`
+	TPM             Opt[int64]        `json:"tpm" min:"0" max:"1000000000000" doc:"tokens a minute, 0 = no limit" example:"100000"`
+	MaxConcurrency  Opt[int64]        `json:"max_concurrency" min:"0" max:"1000000000000" doc:"running requests, 0 = no limit" example:"10"`
+	IPAllow         Opt[[]string]     `json:"ip_allow" maxlen:"256" doc:"addresses or CIDRs that the key may be used from; empty: any" example:"[\"192.0.2.0/24\"]"`
+	DrainTokens     Opt[int64]        `json:"drain_tokens" min:"0" max:"1000000000000" doc:"when a client leaves a stream: 0 cancels it, else it is read on for up to so many output tokens" example:"0"`
+	ExpiresAt       Opt[time.Time]    `json:"expires_at" doc:"from when on the key is refused" example:"2099-12-31T00:00:00Z"`
 }
 
 // createdKey is the only response that ever holds a token (S1-B8).
@@ -60,13 +55,12 @@ type keyList struct {
 
 func (a *api) keyRoutes() []Route {
 	return []Route{
-		read(fiber.MethodGet, "/openapi/v1/api-keys", "S1-33", "The customer's keys, without their tokens", a.listKeys).
-			query(Param{"cursor", "next_cursor of the page before"}, Param{"limit", "keys of a page, 1 to 200, default 100"}),
-		write(fiber.MethodPost, "/openapi/v1/api-keys", "S1-34", "Make a key; its token is shown this once", a.createKey).status(fiber.StatusCreated),
+		find("/openapi/v1/api-keys", "S1-33", "The customer's keys, without their tokens", a.listKeys),
+		write(fiber.MethodPost, "/openapi/v1/api-keys", "S1-34", "Make a key; its token is shown this once", a.createKey).status(fiber.StatusCreated).refuses(apierr.ModelNotAllowed),
 		read(fiber.MethodGet, "/openapi/v1/api-keys/:api_key_id", "S1-35", "One key", func(c *Call) (*report.APIKey, error) {
 			return a.Report.Key(c.Context, c.Caller.ClientID, c.Param("api_key_id"))
 		}),
-		write(fiber.MethodPatch, "/openapi/v1/api-keys/:api_key_id", "S1-37", "Change a key's name, limits and models", a.patchKey),
+		write(fiber.MethodPatch, "/openapi/v1/api-keys/:api_key_id", "S1-37", "Change a key's name, limits and models", a.patchKey).refuses(apierr.ModelNotAllowed),
 		read(fiber.MethodDelete, "/openapi/v1/api-keys/:api_key_id", "S1-38", "Revoke a key for good; its row is kept", func(c *Call) (*report.APIKey, error) {
 			return a.setKeyStatus(c, store.KeyRevoked)
 		}),
@@ -76,48 +70,27 @@ func (a *api) keyRoutes() []Route {
 	}
 }
 
-func (a *api) listKeys(c *Call) (*keyList, error) {
-	limit, err := limitParam(c.c, 100, 200)
+func (a *api) listKeys(c *Call, q *page) (*keyList, error) {
+	after, err := q.row()
 	if err != nil {
 		return nil, err
 	}
-	var after int64
-	if text := c.c.Query("cursor"); text != "" {
-		if after, err = strconv.ParseInt(text, 10, 64); err != nil || after < 0 {
-			return nil, badRequest("cursor", "cursor is not one that this endpoint gave")
-		}
-	}
-	items, next, err := a.Report.Keys(c.Context, c.Caller.ClientID, after, limit)
+	items, next, err := a.Report.Keys(c.Context, c.Caller.ClientID, after, q.Limit)
 	if err != nil {
 		return nil, err
 	}
-	list := &keyList{Items: items}
-	if next != 0 {
-		cursor := strconv.FormatInt(next, 10)
-		list.NextCursor = &cursor
-	}
-	return list, nil
+	return &keyList{Items: items, NextCursor: rowCursor(next)}, nil
 }
 
 func (a *api) createKey(c *Call, in *keyCreate) (*createdKey, error) {
-	limits := store.KeyLimits{
-		Models: in.AllowedModelIDs, RPM: in.RPM, TPM: in.TPM, MaxConcurrency: in.MaxConcurrency, DrainTokens: in.DrainTokens,
-		MonthlyCap: amount(in.MonthlyCap), TotalQuota: amount(in.TotalQuota), DailyUSD: amount(in.DailyUSD),
-	}
-	var err error
-	if limits.Models, err = a.Manage.ResolveModels(c.Context, "allowed_model_ids", in.AllowedModelIDs); err != nil {
+	p, err := a.limitsOf(c, &in.keyLimits)
+	if err != nil {
 		return nil, err
 	}
-	if err := a.checkScope(c, limits.Models); err != nil {
+	limits := store.Unlimited()
+	p.Apply(&limits)
+	if err := a.checkScope(c, limits.Models); err != nil { // left out means automatic
 		return nil, err
-	}
-	if limits.IPAllow, err = manage.ParsePrefixes("ip_allow", in.IPAllow); err != nil {
-		return nil, err
-	}
-	if in.ExpiresAt.Set && !in.ExpiresAt.Null {
-		if limits.ExpiresAt, err = manage.ParseTime("expires_at", in.ExpiresAt.V); err != nil {
-			return nil, err
-		}
 	}
 	key, token, err := a.Manage.CreateKey(c.Context, c.actor(), manage.NewKey{ClientID: c.Caller.ClientID, Name: in.Name, KeyLimits: limits})
 	if err != nil {
@@ -127,19 +100,35 @@ func (a *api) createKey(c *Call, in *keyCreate) (*createdKey, error) {
 }
 
 func (a *api) patchKey(c *Call, in *keyPatch) (*report.APIKey, error) {
-	p := store.KeyPatch{
-		RPM: count(in.RPM), TPM: count(in.TPM), MaxConcurrency: count(in.MaxConcurrency), DrainTokens: count(in.DrainTokens),
-		MonthlyCap: amountPatch(in.MonthlyCap), TotalQuota: amountPatch(in.TotalQuota), DailyUSD: amountPatch(in.DailyUSD),
+	p, err := a.limitsOf(c, &in.keyLimits)
+	if err != nil {
+		return nil, err
 	}
 	if in.Name.Set {
 		p.Name = &in.Name.V
 	}
+	if p.Models != nil {
+		if err := a.checkScope(c, *p.Models); err != nil {
+			return nil, err
+		}
+	}
+	key, err := a.Manage.PatchKey(c.Context, c.actor(), c.Caller.ClientID, c.Param("api_key_id"), *p)
+	if err != nil {
+		return nil, err
+	}
+	view := a.Report.ViewKey(&key)
+	return &view, nil
+}
+
+// limitsOf is what a body says of a key's limits; null clears one.
+func (a *api) limitsOf(c *Call, in *keyLimits) (*store.KeyPatch, error) {
+	p := &store.KeyPatch{
+		RPM: count(in.RPM), TPM: count(in.TPM), MaxConcurrency: count(in.MaxConcurrency), DrainTokens: count(in.DrainTokens),
+		MonthlyCap: amountPatch(in.MonthlyCap), TotalQuota: amountPatch(in.TotalQuota), DailyUSD: amountPatch(in.DailyUSD),
+	}
 	if in.AllowedModelIDs.Set {
 		models, err := a.Manage.ResolveModels(c.Context, "allowed_model_ids", in.AllowedModelIDs.V)
 		if err != nil {
-			return nil, err
-		}
-		if err := a.checkScope(c, models); err != nil {
 			return nil, err
 		}
 		p.Models = &models
@@ -152,21 +141,9 @@ func (a *api) patchKey(c *Call, in *keyPatch) (*report.APIKey, error) {
 		p.IPAllow = &list
 	}
 	if in.ExpiresAt.Set {
-		var expires time.Time // null: never
-		if !in.ExpiresAt.Null {
-			var err error
-			if expires, err = manage.ParseTime("expires_at", in.ExpiresAt.V); err != nil {
-				return nil, err
-			}
-		}
-		p.ExpiresAt = &expires
+		p.ExpiresAt = &in.ExpiresAt.V // null is the zero time: never
 	}
-	key, err := a.Manage.PatchKey(c.Context, c.actor(), c.Caller.ClientID, c.Param("api_key_id"), p)
-	if err != nil {
-		return nil, err
-	}
-	view := a.Report.ViewKey(&key)
-	return &view, nil
+	return p, nil
 }
 
 func (a *api) setKeyStatus(c *Call, to store.KeyStatus) (*report.APIKey, error) {

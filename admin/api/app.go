@@ -12,9 +12,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"runtime/debug"
-	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -56,7 +54,7 @@ const (
 // api is the handlers with what they need.
 type api struct {
 	Deps
-	openAPI []byte
+	openAPI map[audience][]byte
 }
 
 // New returns the app with every route mounted.
@@ -74,7 +72,9 @@ func New(d Deps) *fiber.App {
 	})
 	app.Use(a.begin)
 	routes := a.routes()
-	a.openAPI = describe(routes, d.Brand, d.PublicURL)
+	a.openAPI = map[audience][]byte{
+		customer: describe(routes, customer, d.Brand, d.PublicURL), operator: describe(routes, operator, d.Brand, d.PublicURL),
+	}
 	for i := range routes {
 		r := &routes[i]
 		app.Add(r.Method, r.Path, a.handler(r))
@@ -179,8 +179,13 @@ func (a *api) handler(r *Route) fiber.Handler {
 				return err
 			}
 		}
-		if err := checkQuery(c, r.Query); err != nil {
+		if err := call.cleanPath(r.Path); err != nil {
 			return err
+		}
+		if r.Query == nil {
+			if err := decodeQuery(c, new(struct{})); err != nil {
+				return err
+			}
 		}
 		data, err := r.run(call)
 		if err != nil {
@@ -191,23 +196,6 @@ func (a *api) handler(r *Route) fiber.Handler {
 		}
 		return a.succeed(c, r.Status, data)
 	}
-}
-
-// checkQuery refuses query parameters that the route does not know and doubles: a
-// filter that is silently ignored shows rows that were not asked for.
-func checkQuery(c *fiber.Ctx, known []Param) error {
-	seen := make(map[string]bool, 8)
-	for k := range c.Context().QueryArgs().All() {
-		name := string(k)
-		if !slices.ContainsFunc(known, func(p Param) bool { return p.Name == name }) {
-			return badRequest(clip(name, 64), fmt.Sprintf("unknown query parameter %q", clip(name, 64)))
-		}
-		if seen[name] {
-			return badRequest(name, fmt.Sprintf("query parameter %q is given twice", name))
-		}
-		seen[name] = true
-	}
-	return nil
 }
 
 // envelope is S1-B6.
@@ -267,6 +255,8 @@ func toAPIError(err error) *apierr.Error {
 		return apierr.New(apierr.InvalidRequest, "The object is in a state that does not allow this.").WithCause(err)
 	case errors.Is(err, store.ErrInvalid), errors.Is(err, store.ErrExists):
 		return apierr.New(apierr.InvalidRequest, "A value is out of range or taken.").WithCause(err)
+	case store.TooSlow(err):
+		return apierr.New(apierr.Overloaded, "The answer took too long to compute. Ask for a shorter time or a smaller page.").WithRetryAfter(1).WithCause(err)
 	case store.Unavailable(err), errors.Is(err, context.DeadlineExceeded):
 		return apierr.New(apierr.Overloaded, "The database is not reachable at the moment. Try again shortly.").WithRetryAfter(1).WithCause(err)
 	}
@@ -295,33 +285,3 @@ func fiberError(f *fiber.Error) *apierr.Error {
 var errNotImplemented = apierr.ErrNotImplemented
 
 func badRequest(param, message string) error { return apierr.Invalid(param, message) }
-
-// limitParam reads a page size.
-func limitParam(c *fiber.Ctx, def, most int) (int, error) {
-	text := c.Query("limit")
-	if text == "" {
-		return def, nil
-	}
-	n, err := strconv.Atoi(text)
-	if err != nil || n < 1 || n > most {
-		return 0, badRequest("limit", fmt.Sprintf("limit must be between 1 and %d", most))
-	}
-	return n, nil
-}
-
-// timeParam reads an RFC 3339 time or a date, which is its first moment in UTC.
-func timeParam(c *fiber.Ctx, name string) (time.Time, error) {
-	text := c.Query(name)
-	if text == "" {
-		return time.Time{}, nil
-	}
-	layout := time.RFC3339
-	if !strings.Contains(text, "T") {
-		layout = time.DateOnly
-	}
-	t, err := time.Parse(layout, text)
-	if err != nil || t.Year() < 2000 || t.Year() > 9000 {
-		return time.Time{}, badRequest(name, name+" must be a time like 2026-11-30T12:00:00Z or a date like 2026-11-30")
-	}
-	return t.UTC(), nil
-}

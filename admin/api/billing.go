@@ -1,11 +1,11 @@
 package api
 
 import (
-	"github.com/gofiber/fiber/v2"
+	"time"
 
 	"tokenrelay/admin/report"
+	"tokenrelay/shared/apierr"
 	"tokenrelay/shared/reqid"
-	"tokenrelay/shared/usage"
 )
 
 // billingPage is a page of calls, newest first.
@@ -14,66 +14,39 @@ type billingPage struct {
 	NextCursor *string             `json:"next_cursor"` // null on the last page
 }
 
-var billingFilters = []Param{
-	{"from", "first moment, RFC 3339 or a date (UTC)"},
-	{"to", "moment before which the calls began, RFC 3339 or a date (UTC)"},
-	{"model", "model id or alias"},
-	{"status", "success, failed, timeout, cancelled, interrupted or refused"},
-	{"key_id", "id of an API key"},
-	{"request_id", "one request"},
+// billingFilter is the filters that the list and the CSV share.
+type billingFilter struct {
+	From      time.Time `query:"from" doc:"first moment, RFC 3339 or a date (UTC)"`
+	To        time.Time `query:"to" doc:"moment before which the calls began, RFC 3339 or a date (UTC)"`
+	Model     string    `query:"model" doc:"model id or alias" maxlen:"128"`
+	Status    string    `query:"status" doc:"how the calls ended" enum:"success,failed,timeout,cancelled,interrupted,refused"`
+	KeyID     string    `query:"key_id" doc:"id of an API key" maxlen:"64"`
+	RequestID reqid.ID  `query:"request_id" doc:"one request"`
 }
 
-const (
-	billingPageSize = 50
-	billingPageMax  = 200
-	csvPageSize     = 500
-)
+func (f *billingFilter) report() report.BillingFilter {
+	return report.BillingFilter{From: f.From, To: f.To, Model: f.Model, Status: f.Status, KeyID: f.KeyID, RequestID: f.RequestID}
+}
+
+// billingQuery is a page of them.
+type billingQuery struct {
+	billingFilter
+	requestPage
+}
+
+// csvPageSize is how many rows of a file are read at a time.
+const csvPageSize = 500
 
 func (a *api) billingRoutes() []Route {
-	detail := read(fiber.MethodGet, "/openapi/v1/billing/detail", "S1-44", "Calls with their charges, newest first", a.billingDetail).
-		query(billingFilters...).
-		query(Param{"cursor", "next_cursor of the page before"}, Param{"limit", "rows of a page, 1 to 200, default 50"})
-	csv := read(fiber.MethodGet, "/openapi/v1/billing/detail.csv", "S1-45", "The same as CSV, all pages", a.billingDetailCSV).
-		query(billingFilters...)
-	csv.CSV = true
-	return []Route{detail, csv}
+	return []Route{
+		find("/openapi/v1/billing/detail", "S1-44", "Calls with their charges, newest first", a.billingDetail).refuses(apierr.NotFound),
+		export("/openapi/v1/billing/detail.csv", "S1-45", "The same as CSV, all pages", a.billingDetailCSV).refuses(apierr.NotFound),
+	}
 }
 
-// billingFilter reads the filters that the list and the CSV share.
-func billingFilter(c *Call) (f report.BillingFilter, err error) {
-	if f.From, err = timeParam(c.c, "from"); err != nil {
-		return f, err
-	}
-	if f.To, err = timeParam(c.c, "to"); err != nil {
-		return f, err
-	}
-	f.Model, f.Status, f.KeyID = c.c.Query("model"), c.c.Query("status"), c.c.Query("key_id")
-	if f.Status != "" {
-		if _, ok := usage.ParseStatus(f.Status); !ok {
-			return f, badRequest("status", "status must be success, failed, timeout, cancelled, interrupted or refused")
-		}
-	}
-	if text := c.c.Query("request_id"); text != "" {
-		if f.RequestID, err = reqid.Parse(text); err != nil {
-			return f, badRequest("request_id", "request_id is not a request id")
-		}
-	}
-	return f, nil
-}
-
-func (a *api) billingDetail(c *Call) (*billingPage, error) {
-	f, err := billingFilter(c)
-	if err != nil {
-		return nil, err
-	}
-	if f.Limit, err = limitParam(c.c, billingPageSize, billingPageMax); err != nil {
-		return nil, err
-	}
-	if text := c.c.Query("cursor"); text != "" {
-		if f.Before, err = reqid.Parse(text); err != nil {
-			return nil, badRequest("cursor", "cursor is not one that this endpoint gave")
-		}
-	}
+func (a *api) billingDetail(c *Call, q *billingQuery) (*billingPage, error) {
+	f := q.report()
+	f.Limit, f.Before = q.Limit, q.Cursor
 	rows, next, err := a.Report.Billing(c.Context, c.Caller, &f)
 	if err != nil {
 		return nil, err
@@ -90,10 +63,6 @@ func (a *api) billingDetail(c *Call) (*billingPage, error) {
 }
 
 // billingDetailCSV streams every page; the rows are read while they are written.
-func (a *api) billingDetailCSV(c *Call) (any, error) {
-	f, err := billingFilter(c)
-	if err != nil {
-		return nil, err
-	}
-	return nil, a.sendCSV(c, "billing-detail.csv", report.BillingHeader, a.Report.BillingPages(c.Caller, f, csvPageSize))
+func (a *api) billingDetailCSV(c *Call, q *billingFilter) (*table, error) {
+	return &table{"billing-detail.csv", report.BillingHeader, a.Report.BillingPages(c.Caller, q.report(), csvPageSize)}, nil
 }

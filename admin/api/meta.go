@@ -1,63 +1,74 @@
 package api
 
 import (
+	"cmp"
 	"encoding/json"
+	"net/http"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"github.com/gofiber/fiber/v2"
 
-	"tokenrelay/shared/money"
+	"tokenrelay/shared/apierr"
 )
+
+const exampleID = "req_01JDN3V9TQ4Z8X2M6K0RFW7YBC"
 
 func (a *api) metaRoutes() []Route {
 	return []Route{
 		{Method: fiber.MethodGet, Path: "/openapi.json", ID: "interface 5", Summary: "This description", audience: public, run: func(c *Call) (any, error) {
-			c.c.Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)
 			c.c.Set(fiber.HeaderCacheControl, "public, max-age=300")
-			return nil, c.c.Status(fiber.StatusOK).Send(a.openAPI)
+			return nil, sendJSON(c, a.openAPI[customer])
+		}},
+		{Method: fiber.MethodGet, Path: "/admin/v1/openapi.json", ID: "interface 5", Summary: "This description", audience: operator, run: func(c *Call) (any, error) {
+			return nil, sendJSON(c, a.openAPI[operator])
 		}},
 	}
 }
 
-// describe writes the OpenAPI 3.1 description of the routes. Endpoints that are not
-// built yet and the operator's are left out: what it lists works, for customers.
-func describe(routes []Route, brand, url string) []byte {
-	type object = map[string]any
-	paths := object{}
+func sendJSON(c *Call, body []byte) error {
+	c.c.Set(fiber.HeaderContentType, fiber.MIMEApplicationJSON)
+	return c.c.Status(fiber.StatusOK).Send(body)
+}
+
+// describe writes the OpenAPI 3.1 document of the routes of one audience. What it lists
+// is what is mounted: there is no second list.
+func describe(routes []Route, who audience, brand, url string) []byte {
+	s := newSchemas()
+	null := object{"type": "null"}
+	text := object{"type": "string"}
+	s.components["Failure"] = object{
+		"type": "object", "required": []string{"request_id", "success", "data", "code", "message"}, "additionalProperties": false,
+		"properties": object{
+			"request_id": object{"type": "string", "examples": []any{exampleID}}, "success": object{"const": false}, "data": null,
+			"code": object{"type": "string", "description": "stable name of the error, also in the header x-relay-error", "examples": []any{"invalid_request"}}, "message": text,
+		},
+	}
+	paths, responses := object{}, object{}
+	tags := map[string]bool{}
 	for i := range routes {
 		r := &routes[i]
-		if r.audience != customer {
+		if r.audience != who || r.Path == "/admin/v1/openapi.json" {
 			continue
 		}
+		tag := strings.TrimSuffix(strings.Split(strings.TrimPrefix(strings.TrimPrefix(r.Path, "/openapi/v1/"), "/admin/v1/"), "/")[0], ".csv")
+		tags[tag] = true
 		op := object{
-			"operationId": strings.ToLower(r.Method) + strings.NewReplacer("/", "_", ":", "", ".", "_", "-", "_").Replace(r.Path),
-			"summary":     r.Summary,
-			"security":    []object{{"bearer": []string{}}},
-			"responses": object{
-				strconv.Itoa(r.Status): object{"description": "success", "content": responseContent(r)},
-				"default":              object{"description": "refused or failed; code says why", "content": object{"application/json": object{"schema": object{"$ref": "#/components/schemas/Failure"}}}},
-			},
+			"operationId": operationID(r), "summary": r.Summary, "tags": []string{tag}, "x-requirement": r.ID,
+			"security": []object{{"bearer": []string{}}}, "responses": s.responses(r, responses),
 		}
-		var params []object
-		path := r.Path
-		for _, segment := range strings.Split(r.Path, "/") {
-			if name, ok := strings.CutPrefix(segment, ":"); ok {
-				path = strings.Replace(path, segment, "{"+name+"}", 1)
-				params = append(params, object{"name": name, "in": "path", "required": true, "schema": object{"type": "string"}})
-			}
-		}
-		for _, q := range r.Query {
-			params = append(params, object{"name": q.Name, "in": "query", "description": q.Description, "schema": object{"type": "string"}})
-		}
-		if params != nil {
+		if params := s.parameters(r); params != nil {
 			op["parameters"] = params
 		}
 		if r.Request != nil {
-			op["requestBody"] = object{"required": true, "content": object{"application/json": object{"schema": schemaOf(r.Request, true)}}}
+			schema := s.root(r.Request, true)
+			op["requestBody"] = object{"required": s.required(schema), "content": object{"application/json": object{"schema": schema, "example": s.sample(schema)}}}
+		} else if r.Raw {
+			op["requestBody"] = object{"required": true, "content": object{"application/json": object{"schema": object{"type": "object"}}, "application/yaml": object{"schema": text}}}
 		}
+		path := templated(r.Path)
 		item, _ := paths[path].(object)
 		if item == nil {
 			item = object{}
@@ -65,103 +76,159 @@ func describe(routes []Route, brand, url string) []byte {
 		}
 		item[strings.ToLower(r.Method)] = op
 	}
-	null := object{"type": "null"}
-	text := object{"type": "string"}
+	list := make([]object, 0, len(tags))
+	for tag := range tags {
+		list = append(list, object{"name": tag})
+	}
+	slices.SortFunc(list, func(a, b object) int { return cmp.Compare(a["name"].(string), b["name"].(string)) })
+	title := map[audience]string{customer: " customer API", operator: " operator API"}[who]
 	out, err := json.Marshal(object{
 		"openapi": "3.1.0",
-		"info":    object{"title": brand + " customer API", "version": "1"},
-		"servers": []object{{"url": url}},
-		"paths":   paths,
+		"info": object{
+			"title": brand + title, "version": "1",
+			"description": "Every answer is an envelope: request_id, success, data, code, message. Lists are paged by cursor. Times are RFC 3339 in UTC, amounts are decimal strings of USD. Members that are not described are refused.",
+		},
+		"servers": []object{{"url": url}}, "tags": list, "paths": paths,
 		"components": object{
 			"securitySchemes": object{"bearer": object{"type": "http", "scheme": "bearer"}},
-			"schemas": object{"Failure": object{
-				"type": "object", "required": []string{"request_id", "success", "data", "code", "message"},
-				"properties": object{"request_id": text, "success": object{"const": false}, "data": null, "code": text, "message": text},
-			}},
+			"schemas":         s.components, "responses": responses,
 		},
 	})
 	if err != nil {
-		return []byte("{}") // maps of strings always encode
+		panic(err) // only maps of what JSON has
 	}
 	return out
 }
 
-func responseContent(r *Route) map[string]any {
-	type object = map[string]any
-	if r.CSV {
-		return object{"text/csv": object{"schema": object{"type": "string"}}}
+// templated is a path as OpenAPI writes it: /openapi/v1/api-keys/{api_key_id}.
+func templated(path string) string {
+	segments := strings.Split(path, "/")
+	for i, s := range segments {
+		if name, ok := strings.CutPrefix(s, ":"); ok {
+			segments[i] = "{" + name + "}"
+		}
 	}
-	return object{"application/json": object{"schema": object{
-		"type": "object", "required": []string{"request_id", "success", "data", "code", "message"},
-		"properties": object{
-			"request_id": object{"type": "string"}, "success": object{"const": true}, "data": schemaOf(r.Response, false),
-			"code": object{"type": "null"}, "message": object{"type": "null"},
-		},
-	}}}
+	return strings.Join(segments, "/")
 }
 
-// schemaOf describes a Go type as JSON schema, by its json tags. A request must
-// have the members tagged required, a response always has all but the omitempty ones.
-func schemaOf(t reflect.Type, request bool) map[string]any {
-	type object = map[string]any
-	switch t {
-	case reflect.TypeFor[money.Amount]():
-		return object{"type": "string", "description": "USD as a decimal", "pattern": `^-?[0-9]+(\.[0-9]{1,9})?$`}
-	case reflect.TypeFor[time.Time]():
-		return object{"type": "string", "format": "date-time"}
-	}
-	if o, ok := reflect.Zero(t).Interface().(interface{ elem() reflect.Type }); ok {
-		return nullable(schemaOf(o.elem(), request))
-	}
-	switch t.Kind() {
-	case reflect.Pointer:
-		if t.Elem().Kind() == reflect.Struct && t.Elem() != reflect.TypeFor[time.Time]() {
-			return schemaOf(t.Elem(), request)
-		}
-		return nullable(schemaOf(t.Elem(), request))
-	case reflect.String:
-		return object{"type": "string"}
-	case reflect.Bool:
-		return object{"type": "boolean"}
-	case reflect.Slice:
-		return object{"type": "array", "items": schemaOf(t.Elem(), request)}
-	case reflect.Map:
-		return object{"type": "object", "additionalProperties": schemaOf(t.Elem(), request)}
-	case reflect.Struct:
-		properties := object{}
-		var required []string
-		addFields(t, request, properties, &required)
-		s := object{"type": "object", "properties": properties}
-		if required != nil {
-			s["required"] = required
-		}
-		return s
-	case reflect.Interface:
-		return object{}
-	default:
-		return object{"type": "integer"}
-	}
+func operationID(r *Route) string {
+	return strings.ToLower(r.Method) + strings.NewReplacer("/", "_", ":", "", ".", "_", "-", "_").Replace(r.Path)
 }
 
-func addFields(t reflect.Type, request bool, properties map[string]any, required *[]string) {
-	for i := range t.NumField() {
-		f := t.Field(i)
-		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
-		if f.Anonymous && name == "" {
-			addFields(f.Type, request, properties, required)
+// required tells whether the body may be left out: a schema without required members
+// takes an empty one.
+func (s *schemas) required(schema object) bool {
+	ref, _ := schema["$ref"].(string)
+	component, _ := s.components[strings.TrimPrefix(ref, "#/components/schemas/")].(object)
+	return component["required"] != nil
+}
+
+func (s *schemas) parameters(r *Route) (list []object) {
+	for segment := range strings.SplitSeq(r.Path, "/") {
+		if name, ok := strings.CutPrefix(segment, ":"); ok {
+			p := object{"name": name, "in": "path", "required": true, "schema": object{"type": "string", "minLength": 1}}
+			if example, ok := pathExamples[name]; ok {
+				p["example"] = example
+			}
+			list = append(list, p)
+		}
+	}
+	if r.Query == nil {
+		return list
+	}
+	for _, f := range reflect.VisibleFields(r.Query) {
+		name := f.Tag.Get("query")
+		if name == "" {
 			continue
 		}
-		properties[name] = schemaOf(f.Type, request)
-		if request && f.Tag.Get("required") != "" || !request && !strings.Contains(options, "omitempty") {
-			*required = append(*required, name)
+		schema := tagged(s.of(f.Type, true), f, true)
+		if f.Type.Name() == "Time" { // a date will do
+			schema = object{"description": schema["description"], "anyOf": []any{object{"type": "string", "format": "date-time"}, object{"type": "string", "format": "date"}}}
 		}
+		p := object{"name": name, "in": "query", "required": f.Tag.Get("required") != "", "schema": schema}
+		if text := f.Tag.Get("doc"); text != "" {
+			p["description"] = text
+			delete(schema, "description")
+		}
+		if text := f.Tag.Get("default"); text != "" {
+			schema["default"] = exampleValue(text, f.Type)
+		}
+		list = append(list, p)
 	}
+	return list
 }
 
-func nullable(s map[string]any) map[string]any {
-	if t, ok := s["type"].(string); ok {
-		s["type"] = []string{t, "null"}
-		return s
+// pathExamples shows what ids look like.
+var pathExamples = map[string]string{
+	"api_key_id": "6TnXbG3mZq0d", "request_id": exampleID, "model": "gpt-5-mini", "transaction_id": exampleID + "-c",
+	"conversation_id": "conv_01JDN3V9TQ4Z8X2M6K0RFW7YBC", "resource_id": "model:gpt-5-mini", "client_id": "client_1", "provider": "openai", "voucher_id": "1",
+}
+
+// responses describes what a route can answer: success, and each status at which it
+// can refuse with the codes that it then has.
+func (s *schemas) responses(r *Route, shared object) object {
+	content := object{"text/csv": object{"schema": object{"type": "string"}}}
+	if !r.CSV {
+		data := object{}
+		if r.Response != nil {
+			data = s.root(r.Response, false)
+		}
+		schema := object{
+			"type": "object", "required": []string{"request_id", "success", "data", "code", "message"}, "additionalProperties": false,
+			"properties": object{
+				"request_id": object{"type": "string"}, "success": object{"const": true}, "data": data,
+				"code": object{"type": "null"}, "message": object{"type": "null"},
+			},
+		}
+		example := object{"request_id": exampleID, "success": true, "data": s.sample(data), "code": nil, "message": nil}
+		content = object{"application/json": object{"schema": schema, "example": example}}
 	}
-	return map[string]any{"anyOf": []any{s, map[string]any{"type": "null"}}}
+	out := object{strconv.Itoa(r.Status): object{"description": http.StatusText(r.Status), "content": content}}
+	byStatus := map[int][]string{}
+	for _, code := range r.codes() {
+		byStatus[code.Status()] = append(byStatus[code.Status()], string(code))
+	}
+	for status, codes := range byStatus {
+		slices.Sort(codes)
+		key := strconv.Itoa(status) + "_" + strings.Join(codes, "_")
+		if shared[key] == nil {
+			var texts, values []any
+			for _, code := range codes {
+				values = append(values, code)
+			}
+			when := make([]string, len(codes))
+			for i, code := range codes {
+				when[i] = "`" + code + "`: " + apierr.Code(code).When()
+			}
+			texts = append(texts, strings.Join(when, " "))
+			message := string(apierr.New(apierr.Code(codes[0]), "").AppendMessage(nil, []byte(exampleID)))
+			shared[key] = object{
+				"description": texts[0],
+				"headers":     object{"x-relay-error": object{"schema": object{"type": "string", "enum": values}}},
+				"content": object{"application/json": object{
+					"schema":  object{"allOf": []any{object{"$ref": "#/components/schemas/Failure"}, object{"properties": object{"code": object{"enum": values}}}}},
+					"example": object{"request_id": exampleID, "success": false, "data": nil, "code": codes[0], "message": message},
+				}},
+			}
+		}
+		out[strconv.Itoa(status)] = object{"$ref": "#/components/responses/" + key}
+	}
+	return out
+}
+
+// codes is every refusal that a route can answer.
+func (r *Route) codes() []apierr.Code {
+	codes := []apierr.Code{apierr.InvalidAPIKey, apierr.InvalidRequest, apierr.HeadersTooLarge, apierr.Overloaded, apierr.ProxyError, apierr.RequestTimeout}
+	if r.audience == customer {
+		codes = append(codes, apierr.KeyDisabled, apierr.KeyExpired, apierr.IPNotAllowed)
+	}
+	if strings.Contains(r.Path, ":") {
+		codes = append(codes, apierr.NotFound)
+	}
+	if r.Method != fiber.MethodGet {
+		codes = append(codes, apierr.BodyTooLarge)
+	}
+	codes = append(codes, r.Codes...)
+	slices.Sort(codes)
+	return slices.Compact(codes)
 }

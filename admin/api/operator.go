@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/gofiber/fiber/v2"
 
@@ -67,7 +68,7 @@ type priceSet struct {
 	Free        []string          `json:"free"`
 	Tiers       []priceTier       `json:"tiers"`
 	Seen        int64             `json:"seen"`         // 0: there was none
-	EffectiveAt Opt[string]       `json:"effective_at"` // RFC 3339, left out: now
+	EffectiveAt Opt[time.Time]    `json:"effective_at"` // RFC 3339, left out: now
 }
 
 type priceTier struct {
@@ -83,6 +84,10 @@ type priceState struct {
 type providerState struct {
 	Name   string `json:"name"`
 	Paused bool   `json:"paused"`
+}
+
+type applyQuery struct {
+	DryRun bool `query:"dry_run" doc:"true: only say what would change"`
 }
 
 type applied struct {
@@ -104,7 +109,7 @@ func (a *api) operatorRoutes() []Route {
 			}
 			return a.viewClient(c, client)
 		}).by(operator),
-		write(fiber.MethodPost, "/admin/v1/clients/:client_id/credit", "D2", "Book money on a customer's wallet", a.credit).by(operator).status(fiber.StatusCreated),
+		write(fiber.MethodPost, "/admin/v1/clients/:client_id/credit", "D2", "Book money on a customer's wallet", a.credit).by(operator).status(fiber.StatusCreated).refuses(apierr.InsufficientBalance),
 		write(fiber.MethodPost, "/admin/v1/clients/:client_id/api-keys", "S0-5", "Make a key for a customer; its token is shown this once", a.createKeyFor).by(operator).status(fiber.StatusCreated),
 		read(fiber.MethodPost, "/admin/v1/api-keys/:api_key_id/disable", "S0-8", "Disable a key", a.keyStatus(store.KeyDisabled)).by(operator),
 		read(fiber.MethodPost, "/admin/v1/api-keys/:api_key_id/enable", "S0-8", "Enable a disabled key", a.keyStatus(store.KeyActive)).by(operator),
@@ -112,9 +117,8 @@ func (a *api) operatorRoutes() []Route {
 		read(fiber.MethodPost, "/admin/v1/providers/:provider/pause", "S4-17", "Take a provider out of service", a.pause(true)).by(operator),
 		read(fiber.MethodPost, "/admin/v1/providers/:provider/reactivate", "S4-18", "Bring a provider back", a.pause(false)).by(operator),
 		read(fiber.MethodGet, "/admin/v1/models/:model/price", "S2-6", "The price row that is in force", a.currentPrice).by(operator),
-		write(fiber.MethodPost, "/admin/v1/models/:model/price", "S2-6", "Give a model a new price, now or later", a.setPrice).by(operator).status(fiber.StatusCreated),
-		read(fiber.MethodPost, "/admin/v1/catalog", "S4-19", "Apply a catalogue file (YAML or JSON)", a.apply).by(operator).
-			query(Param{"dry_run", "true: only say what would change"}),
+		write(fiber.MethodPost, "/admin/v1/models/:model/price", "S2-6", "Give a model a new price, now or later", a.setPrice).by(operator).status(fiber.StatusCreated).refuses(apierr.PriceChanged),
+		upload("/admin/v1/catalog", "S4-19", "Apply a catalogue file (YAML or JSON)", a.apply).by(operator),
 		read(fiber.MethodGet, "/admin/v1/catalog", "S4-19", "The catalogue as it stands, secrets left out", a.export).by(operator),
 	}
 }
@@ -209,11 +213,7 @@ func (a *api) pause(paused bool) func(*Call) (*providerState, error) {
 
 // apply takes secrets literally only: env: and file: name things of this machine,
 // which a remote caller has no business to name.
-func (a *api) apply(c *Call) (*applied, error) {
-	dry := c.c.Query("dry_run")
-	if dry != "" && dry != "true" && dry != "false" {
-		return nil, badRequest("dry_run", "dry_run must be true or false")
-	}
+func (a *api) apply(c *Call, q *applyQuery) (*applied, error) {
 	file, err := catalogfile.Parse(c.c.Body())
 	if err != nil {
 		return nil, apierr.New(apierr.InvalidRequest, err.Error())
@@ -225,7 +225,7 @@ func (a *api) apply(c *Call) (*applied, error) {
 			}
 		}
 	}
-	done, err := a.Manage.Apply(c.Context, c.actor(), file, dry == "true")
+	done, err := a.Manage.Apply(c.Context, c.actor(), file, q.DryRun)
 	if err != nil {
 		return nil, err
 	}
@@ -277,11 +277,7 @@ func (a *api) setPrice(c *Call, in *priceSet) (*priceState, error) {
 	for _, t := range in.Tiers {
 		n.Tiers = append(n.Tiers, manage.NewTier{AboveInput: t.AboveInputTokens, Price: t.Price})
 	}
-	if in.EffectiveAt.Set && !in.EffectiveAt.Null {
-		if n.EffectiveAt, err = manage.ParseTime("effective_at", in.EffectiveAt.V); err != nil {
-			return nil, err
-		}
-	}
+	n.EffectiveAt = in.EffectiveAt.V
 	id, err := a.Manage.SetPrice(c.Context, c.actor(), n)
 	if err != nil {
 		return nil, err

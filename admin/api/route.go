@@ -5,9 +5,13 @@ import (
 	"net/netip"
 	"net/url"
 	"reflect"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/gofiber/fiber/v2"
+
+	"tokenrelay/shared/apierr"
 )
 
 // audience says who may call a route.
@@ -23,27 +27,35 @@ const (
 // up requests (H5).
 const callTimeout = 10 * time.Second
 
-// Route is one endpoint. Registration, the OpenAPI description and the tenant
-// test all read the same list, so that none of them can miss a route.
+// Route is one endpoint. Registration, reading and checking what is sent, the OpenAPI
+// documents and the tenant tests all read the same list, so that none of them can miss
+// a route. Request, Query and Response are described by their Go types; the tags of
+// their fields are both the check and the schema:
+//
+//	json:"name" or query:"name"  the member's name
+//	required:"true"              a body must have it (Opt members may be left out)
+//	doc:"…" example:"…"          for the description
+//	enum:"a,b"                   one of
+//	min:"1" max:"200"            numbers; of amounts, min:"0" refuses negative ones
+//	minlen:"1" maxlen:"128"      characters of a text, elements of an array or object
+//	default:"50"                 what stands for a query parameter that is left out
 type Route struct {
 	Method  string
 	Path    string // Fiber's form: /openapi/v1/api-keys/:api_key_id
 	ID      string // requirement
 	Summary string
-	Status  int // of success
-	Query   []Param
+	Status  int  // of success
 	CSV     bool // answers text/csv instead of the envelope
+	Raw     bool // reads its body itself: no JSON object
 
+	Query    reflect.Type // nil: no query parameters
 	Request  reflect.Type // nil: no body
 	Response reflect.Type // of the envelope's data
 
+	Codes []apierr.Code // refusals of its own, besides those of every route
+
 	audience audience
 	run      func(*Call) (any, error)
-}
-
-// Param is one query parameter.
-type Param struct {
-	Name, Description string
 }
 
 // Call is one request on its way through a handler.
@@ -65,12 +77,50 @@ func (c *Call) Param(name string) string {
 	return raw
 }
 
-// read makes a route without a request body.
+// cleanPath refuses path parameters that nothing can be called: no text, or one with
+// control characters, which would also be an error of the database.
+func (c *Call) cleanPath(path string) error {
+	for segment := range strings.SplitSeq(path, "/") {
+		if name, ok := strings.CutPrefix(segment, ":"); ok {
+			if v := c.Param(name); !utf8.ValidString(v) || strings.ContainsFunc(v, isControl) {
+				return apierr.ErrNotFound
+			}
+		}
+	}
+	return nil
+}
+
+func isControl(r rune) bool { return r < 0x20 || r == 0x7f }
+
+// read makes a route without parameters or a body.
 func read[Resp any](method, path, id, summary string, f func(*Call) (Resp, error)) Route {
 	return Route{
 		Method: method, Path: path, ID: id, Summary: summary, Status: fiber.StatusOK,
 		Response: reflect.TypeFor[Resp](), audience: customer,
-		run: func(c *Call) (any, error) { return f(c) },
+		run: func(c *Call) (any, error) {
+			// A body has nothing to say here, and a client that sends one means something.
+			if !strings.EqualFold(method, fiber.MethodGet) {
+				if err := decode(c.c.Body(), new(struct{})); err != nil {
+					return nil, err
+				}
+			}
+			return f(c)
+		},
+	}
+}
+
+// find makes a GET with query parameters, the fields of Q.
+func find[Q, Resp any](path, id, summary string, f func(*Call, *Q) (Resp, error)) Route {
+	return Route{
+		Method: fiber.MethodGet, Path: path, ID: id, Summary: summary, Status: fiber.StatusOK,
+		Query: reflect.TypeFor[Q](), Response: reflect.TypeFor[Resp](), audience: customer,
+		run: func(c *Call) (any, error) {
+			var q Q
+			if err := decodeQuery(c.c, &q); err != nil {
+				return nil, err
+			}
+			return f(c, &q)
+		},
 	}
 }
 
@@ -89,11 +139,37 @@ func write[Req, Resp any](method, path, id, summary string, f func(*Call, *Req) 
 	}
 }
 
+// upload makes a POST of a file that the handler reads itself.
+func upload[Q, Resp any](path, id, summary string, f func(*Call, *Q) (Resp, error)) Route {
+	r := find(path, id, summary, f)
+	r.Method, r.Raw = fiber.MethodPost, true
+	return r
+}
+
+// export makes a GET that streams a CSV file.
+func export[Q any](path, id, summary string, f func(*Call, *Q) (*table, error)) Route {
+	return Route{
+		Method: fiber.MethodGet, Path: path, ID: id, Summary: summary, Status: fiber.StatusOK, CSV: true,
+		Query: reflect.TypeFor[Q](), audience: customer,
+		run: func(c *Call) (any, error) {
+			var q Q
+			if err := decodeQuery(c.c, &q); err != nil {
+				return nil, err
+			}
+			t, err := f(c, &q)
+			if err != nil {
+				return nil, err
+			}
+			return nil, sendCSV(c, t)
+		},
+	}
+}
+
 // by sets who may call the route.
 func (r Route) by(a audience) Route { r.audience = a; return r }
 
 // status sets the HTTP status of success.
 func (r Route) status(s int) Route { r.Status = s; return r }
 
-// query names the query parameters that the route reads; any other is refused.
-func (r Route) query(ps ...Param) Route { r.Query = append(r.Query, ps...); return r }
+// refuses names refusals that only some routes have, for the description.
+func (r Route) refuses(codes ...apierr.Code) Route { r.Codes = append(r.Codes, codes...); return r }

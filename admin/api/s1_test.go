@@ -122,13 +122,3 @@ func TestEveryS1EndpointIsMounted(t *testing.T) {
 		t.Errorf("the list names %d endpoints, want S1-05 … S1-57", n)
 	}
 }
-
-func templated(path string) string {
-	segments := strings.Split(path, "/")
-	for i, s := range segments {
-		if name, ok := strings.CutPrefix(s, ":"); ok {
-			segments[i] = "{" + name + "}"
-		}
-	}
-	return strings.Join(segments, "/")
-}

@@ -7,6 +7,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"tokenrelay/admin/manage"
+	"tokenrelay/shared/apierr"
 	"tokenrelay/shared/money"
 	"tokenrelay/shared/store"
 )
@@ -24,10 +25,10 @@ type redeemed struct {
 }
 
 type voucherCreate struct {
-	Count     int64        `json:"count"` // default 1
-	Amount    money.Amount `json:"amount" required:"true"`
-	Note      string       `json:"note"`
-	ExpiresAt Opt[string]  `json:"expires_at"` // RFC 3339, left out: never
+	Count     int64          `json:"count"` // default 1
+	Amount    money.Amount   `json:"amount" required:"true"`
+	Note      string         `json:"note"`
+	ExpiresAt Opt[time.Time] `json:"expires_at"` // RFC 3339, left out: never
 }
 
 // voucherView is a voucher as operators see it; Code only when it was just made.
@@ -57,7 +58,7 @@ func (a *api) redeemRoutes() []Route {
 				return nil, err
 			}
 			return &redeemed{TransactionID: "entry_" + strconv.FormatInt(e.ID, 10), Amount: e.Amount, Balance: e.Balance, Currency: "USD", Repeated: repeated}, nil
-		}),
+		}).refuses(apierr.NotFound),
 		write(fiber.MethodPost, "/admin/v1/vouchers", "F10", "Make codes that customers redeem; they are shown this once", a.createVouchers).by(operator).status(fiber.StatusCreated),
 		read(fiber.MethodGet, "/admin/v1/vouchers", "F10", "The newest vouchers, without their codes", func(c *Call) (*voucherList, error) {
 			rows, err := a.DB.ListVouchers(c.Context, 0, 200)
@@ -90,12 +91,7 @@ func (a *api) createVouchers(c *Call, in *voucherCreate) (*voucherList, error) {
 	if in.Count == 0 {
 		n.Count = 1
 	}
-	if in.ExpiresAt.Set && !in.ExpiresAt.Null {
-		var err error
-		if n.ExpiresAt, err = manage.ParseTime("expires_at", in.ExpiresAt.V); err != nil {
-			return nil, err
-		}
-	}
+	n.ExpiresAt = in.ExpiresAt.V
 	made, err := a.Manage.CreateVouchers(c.Context, c.actor(), n)
 	if err != nil {
 		return nil, err

@@ -159,3 +159,11 @@ func kindOf(status int) kind {
 	}
 	return kind{"invalid_request_error", "invalid_request_error", "InvalidParameter", "INVALID_ARGUMENT"}
 }
+
+// When says in which case the code is answered.
+func (c Code) When() string {
+	if e := entries[c]; e != nil {
+		return e.When
+	}
+	return ""
+}

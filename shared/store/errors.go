@@ -68,6 +68,17 @@ func Unavailable(err error) bool {
 	return pgconn.SafeToRetry(err) || errors.Is(err, net.ErrClosed) || isEOF(err)
 }
 
+// TooSlow says that Postgres was there but ended the statement, or we did, for its
+// time: asking for less may succeed.
+func TooSlow(err error) bool {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) {
+		return pg.Code == "57014"
+	}
+	var connect *pgconn.ConnectError
+	return errors.Is(err, context.DeadlineExceeded) && !errors.As(err, &connect)
+}
+
 // meaning turns what Postgres says into the package's errors, keeping the cause.
 func meaning(err error) error {
 	if err == nil {

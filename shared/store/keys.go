@@ -143,16 +143,7 @@ func (d *DB) PatchKey(ctx context.Context, actor Actor, clientID int64, publicID
 			return fmt.Errorf("%w: the key is revoked", ErrConflict)
 		}
 		set(&k.Name, p.Name)
-		set(&k.Models, p.Models)
-		set(&k.IPAllow, p.IPAllow)
-		set(&k.RPM, p.RPM)
-		set(&k.TPM, p.TPM)
-		set(&k.MaxConcurrency, p.MaxConcurrency)
-		set(&k.MonthlyCap, p.MonthlyCap)
-		set(&k.TotalQuota, p.TotalQuota)
-		set(&k.DailyUSD, p.DailyUSD)
-		set(&k.DrainTokens, p.DrainTokens)
-		set(&k.ExpiresAt, p.ExpiresAt)
+		p.Apply(&k.KeyLimits)
 		err = q.UpdateKey(ctx, db.UpdateKeyParams{
 			Name: k.Name, Models: filled(k.Models), IpAllow: filled(k.IPAllow), Rpm: k.RPM, Tpm: k.TPM, MaxConcurrency: k.MaxConcurrency,
 			MonthlyCap: amountNull(k.MonthlyCap), TotalQuota: amountNull(k.TotalQuota), DailyUsd: amountNull(k.DailyUSD),
@@ -168,6 +159,20 @@ func (d *DB) PatchKey(ctx context.Context, actor Actor, clientID int64, publicID
 		return Key{}, fmt.Errorf("cannot change a key: %w", err)
 	}
 	return out, nil
+}
+
+// Apply changes what is not nil.
+func (p *KeyPatch) Apply(l *KeyLimits) {
+	set(&l.Models, p.Models)
+	set(&l.IPAllow, p.IPAllow)
+	set(&l.RPM, p.RPM)
+	set(&l.TPM, p.TPM)
+	set(&l.MaxConcurrency, p.MaxConcurrency)
+	set(&l.MonthlyCap, p.MonthlyCap)
+	set(&l.TotalQuota, p.TotalQuota)
+	set(&l.DailyUSD, p.DailyUSD)
+	set(&l.DrainTokens, p.DrainTokens)
+	set(&l.ExpiresAt, p.ExpiresAt)
 }
 
 func set[T any](to, from *T) {
