@@ -64,8 +64,9 @@ func (b *books) Heartbeat(context.Context, int16, int64, int64) (store.Beat, err
 func (b *books) ReportReserved(context.Context, int16, int64, map[int64]money.Amount) error {
 	return b.err
 }
-func (b *books) Proxies(context.Context) ([]store.ProxyRow, error)           { return nil, b.err }
-func (b *books) OpenLeases(context.Context, int16) ([]store.LeaseRow, error) { return nil, b.err }
+func (b *books) Unanswered(context.Context, store.Escrow, int16, int64, time.Duration) (store.Unanswered, error) {
+	return store.Unanswered{}, b.err
+}
 
 var quiet = slog.New(slog.DiscardHandler)
 

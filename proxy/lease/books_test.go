@@ -125,7 +125,8 @@ func (b *books) Grant(_ context.Context, r store.GrantRequest) (store.Grant, err
 	}
 	answer := func(g store.Grant, l *leaseRow) (store.Grant, error) {
 		g.Others, g.Available, g.Balance, g.Leased = b.others(r.Escrow, r.LeaseID), w.Spendable(), w.Balance, w.Leased
-		g.Now = b.time(b.now())
+		g.Now, g.Recall = b.time(b.now()), w.recall
+		g.RecallIn = max(0, store.RecallGap-time.Duration(b.now()-w.notified))
 		if l != nil {
 			g.ExpiresAt = b.time(l.expires)
 		}
@@ -148,13 +149,10 @@ func (b *books) Grant(_ context.Context, r store.GrantRequest) (store.Grant, err
 	size, ok := ledger.GrantSize(r.Need, r.Target, w.Spendable(), b.live())
 	if !ok {
 		if r.Need > 0 {
-			w.recall++
 			if b.now()-w.notified >= int64(store.RecallGap) {
+				w.recall++
 				w.notified = b.now()
 				b.notices = append(b.notices, store.Recall{Escrow: r.Escrow, Slot: r.Slot})
-			}
-			if l != nil {
-				l.seen = w.recall
 			}
 		}
 		return answer(store.Grant{Refused: true}, l)
@@ -274,32 +272,24 @@ func (b *books) ReportReserved(_ context.Context, slot int16, _ int64, holds map
 	return nil
 }
 
-func (b *books) Proxies(context.Context) (list []store.ProxyRow, err error) {
+func (b *books) Unanswered(_ context.Context, e store.Escrow, slot int16, recall int64, silent time.Duration) (u store.Unanswered, err error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.down {
-		return nil, context.DeadlineExceeded
-	}
-	for id, s := range b.slots {
-		list = append(list, store.ProxyRow{ProxySlot: store.ProxySlot{ID: id, Epoch: s.epoch}, Heartbeat: b.time(s.heartbeat), State: "active"})
-	}
-	return list, nil
-}
-
-func (b *books) OpenLeases(_ context.Context, slot int16) (list []store.LeaseRow, err error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if b.down {
-		return nil, context.DeadlineExceeded
+		return u, context.DeadlineExceeded
 	}
 	for _, l := range b.leases {
-		if l.slot == slot && !l.Closed {
-			list = append(list, store.LeaseRow{
-				ID: l.id, Slot: l.slot, Epoch: l.epoch, Escrow: l.escrow, Granted: l.Granted, Settled: l.Settled, Returned: l.Returned,
-			})
+		if l.Closed || l.slot == slot || l.escrow != e {
+			continue
+		}
+		switch s := b.slots[l.slot]; {
+		case s == nil || b.now()-s.heartbeat >= int64(silent):
+			u.Silent += l.Outstanding()
+		case l.seen < recall:
+			u.Slow += l.Outstanding()
 		}
 	}
-	return list, nil
+	return u, nil
 }
 
 // record is a usage row: a charge and the leases it was held on.

@@ -25,8 +25,7 @@ type DB interface {
 	CloseOldLeases(ctx context.Context, slot int16, epoch int64) (store.Closed, error)
 	Heartbeat(ctx context.Context, slot int16, epoch, appliedRev int64) (store.Beat, error)
 	ReportReserved(ctx context.Context, slot int16, epoch int64, holds map[int64]money.Amount) error
-	Proxies(ctx context.Context) ([]store.ProxyRow, error)
-	OpenLeases(ctx context.Context, slot int16) ([]store.LeaseRow, error)
+	Unanswered(ctx context.Context, e store.Escrow, slot int16, recall int64, silent time.Duration) (store.Unanswered, error)
 }
 
 // Options are the manager's settings. Zero values mean the defaults named.
@@ -114,6 +113,7 @@ type Refusal struct {
 
 var (
 	away  = Refusal{Kind: Unavailable, RetryAfter: 2}
+	slow  = Refusal{Kind: Unavailable, RetryAfter: 1}  // with a proxy that has not answered yet
 	stuck = Refusal{Kind: Unavailable, RetryAfter: 30} // with a proxy that does not answer
 )
 
@@ -310,34 +310,9 @@ func (m *Manager) do(ctx context.Context, e store.Escrow, a *action) (r result) 
 		_, open, r.err = m.db.RenewLeases(ctx, m.slot.ID, m.slot.Epoch, []int64{a.lease.id})
 		r.open = slices.Contains(open, a.lease.id)
 	case look:
-		r.silent, r.err = m.silent(ctx, e)
+		r.unanswered, r.err = m.db.Unanswered(ctx, e, m.slot.ID, a.recall, m.o.Silent)
 	}
 	return r
-}
-
-// silent is how much of the escrow is with proxies that have not been heard of.
-func (m *Manager) silent(ctx context.Context, e store.Escrow) (sum money.Amount, err error) {
-	proxies, err := m.db.Proxies(ctx)
-	if err != nil {
-		return 0, err
-	}
-	now := m.DBTime(m.o.now())
-	for i := range proxies {
-		p := &proxies[i]
-		if p.ID == m.slot.ID || now.Sub(p.Heartbeat) < m.o.Silent {
-			continue
-		}
-		leases, err := m.db.OpenLeases(ctx, p.ID)
-		if err != nil {
-			return 0, err
-		}
-		for j := range leases {
-			if l := &leases[j]; l.Escrow == e {
-				sum += l.Granted - l.Settled - l.Returned
-			}
-		}
-	}
-	return sum, nil
 }
 
 // kick asks for a refill from the hot path: no lock, no wait, no allocation.

@@ -57,6 +57,11 @@ func (s *sizing) tick(now int64, spent, held money.Amount, lease int64) {
 	s.peaks[s.peak] = max(s.peaks[s.peak], held)
 }
 
+// low is what of a target must be free: below it, more is asked for. Three quarters of
+// 900 s of spending are the ten minutes for which Postgres may be away (G-6), at
+// whatever moment it goes.
+func low(target money.Amount) money.Amount { return target - target/4 }
+
 const maxTarget = money.Max / 8
 
 func (s *sizing) target() money.Amount {

@@ -30,15 +30,16 @@ type Wallet struct {
 
 	waiters []*waiter // requests that wait for money, oldest first
 	round   int       // refusals in a row of what they wait for
+	recall  int64     // number of the recall that others must answer before these refusals are believed
 	graceAt int64     // other proxies give back until then; no grant before
 
 	// A refusal is remembered until refusedUntil: what could still be granted then,
-	// the amount above which it holds, and what sat with proxies that do not answer.
+	// the amount above which it holds, and what sat with proxies that did not answer.
 	// What is free here comes on top.
-	refusedUntil  int64
-	refusedHave   money.Amount
-	refusedAbove  money.Amount
-	refusedSilent money.Amount
+	refusedUntil int64
+	refusedHave  money.Amount
+	refusedAbove money.Amount
+	unanswered   store.Unanswered
 
 	brokenUntil   int64 // the database refused for a reason that waiting does not mend
 	recalled      bool  // somebody else was refused and is to be answered
@@ -77,15 +78,16 @@ type action struct {
 	seq          int64
 	need, target money.Amount // grant
 	amount       money.Amount // giveBack: already out of free
+	recall       int64        // look
 	close        bool
 	sent         int64 // Now() before this attempt
 }
 
 type result struct {
-	grant  store.Grant
-	open   bool // renew
-	silent money.Amount
-	err    error
+	grant      store.Grant
+	open       bool // renew
+	unanswered store.Unanswered
+	err        error
 }
 
 // waiter is a request that waits for money.
@@ -133,7 +135,7 @@ func (w *Wallet) refuseWaiters(f func(*waiter) (verdict, bool)) {
 	clear(w.waiters[len(kept):])
 	w.waiters = kept
 	if len(kept) == 0 {
-		w.waiters, w.round, w.graceAt = nil, 0, 0
+		w.waiters, w.round, w.recall, w.graceAt = nil, 0, 0, 0
 	}
 }
 
@@ -150,7 +152,9 @@ func (w *Wallet) refusal(amount money.Amount, now int64) Refusal {
 	switch {
 	case amount <= w.refusedAbove+free:
 		return Refusal{}
-	case amount <= w.refusedAbove+w.refusedSilent+free:
+	case amount <= w.refusedAbove+w.unanswered.Slow+free:
+		return slow
+	case amount <= w.refusedAbove+w.unanswered.Slow+w.unanswered.Silent+free:
 		return stuck
 	}
 	return Refusal{Kind: Short, Available: w.refusedHave + free, Reach: w.refusedAbove + free}
@@ -203,7 +207,7 @@ func (w *Wallet) next(now int64) (*action, int64) {
 			// Its time is over, but as far as we know it is still open.
 			return w.send(action{kind: renew, lease: l}, now), 0
 		case w.round > recallTries:
-			return w.send(action{kind: look}, now), 0
+			return w.send(action{kind: look, recall: w.recall}, now), 0
 		}
 		return w.send(w.borrow(l), now), 0
 	}
@@ -228,7 +232,7 @@ func (w *Wallet) next(now int64) (*action, int64) {
 	}
 	if w.refill && now >= w.noRefillUntil {
 		w.refill = false
-		if free < target/2 && now < l.stop.Load() {
+		if free < low(target) && now < l.stop.Load() {
 			return w.send(action{kind: grant, lease: l, seq: l.gseq + 1, target: target - free}, now), 0
 		}
 	}
@@ -302,7 +306,7 @@ func (w *Wallet) apply(r result, now int64) {
 				w.kill(a.lease)
 			}
 		case look:
-			w.looked(r.silent, now)
+			w.looked(r.unanswered, now)
 		}
 	case errors.Is(r.err, store.ErrFenced):
 		w.act = action{}
@@ -369,7 +373,7 @@ func (w *Wallet) granted(a *action, g *store.Grant, now int64) {
 	// What a remembered refusal said of larger amounts still holds.
 	w.refusedHave = max(0, g.Available)
 	w.refusedAbove = max(w.refusedHave, w.refusedAbove-g.Granted)
-	w.round = 0
+	w.round, w.recall = 0, 0
 	if g.Granted < a.target {
 		w.runDry(now)
 	} else {
@@ -391,7 +395,7 @@ func (w *Wallet) runDry(now int64) {
 // give back what nobody uses, and it is tried again.
 func (w *Wallet) refused(g *store.Grant, now int64) {
 	w.refusedUntil = now + int64(w.m.o.Remember)
-	w.refusedHave, w.refusedSilent = max(0, g.Available), 0
+	w.refusedHave, w.unanswered = max(0, g.Available), store.Unanswered{}
 	w.refusedAbove = w.refusedHave + max(0, g.Others)
 	have := w.refusedHave + w.free()
 	w.refuseWaiters(func(t *waiter) (verdict, bool) {
@@ -401,8 +405,25 @@ func (w *Wallet) refused(g *store.Grant, now int64) {
 	if len(w.waiters) == 0 || w.waiters[0].amount <= have {
 		return // those that were refused are gone, the next can be served
 	}
-	if w.round++; w.round <= recallTries {
-		w.graceAt = now + int64(w.m.o.Recall)*recallShare[w.round-1]/100
+	first := w.recall == 0
+	if first {
+		w.recall = g.Recall
+		if g.RecallIn < store.RecallGap {
+			// Made before this refusal: it may have been answered before the money went
+			// where it is now. The next one counts.
+			w.recall++
+		}
+	}
+	soon := int64(w.m.o.Recall) * recallShare[0] / 100
+	switch {
+	case g.Recall < w.recall && first:
+		w.graceAt = now + min(int64(g.RecallIn), soon) // who was asked before may still be giving back
+	case g.Recall < w.recall:
+		w.graceAt = now + int64(g.RecallIn)
+	default:
+		if w.round++; w.round <= recallTries {
+			w.graceAt = now + int64(w.m.o.Recall)*recallShare[w.round-1]/100
+		}
 	}
 }
 
@@ -414,11 +435,11 @@ const recallTries = 2
 var recallShare = [recallTries]int64{20, 80}
 
 // looked ends the wait for other proxies: what is missing is held by running
-// requests there, or is with proxies that do not answer.
-func (w *Wallet) looked(silent money.Amount, now int64) {
-	w.refusedSilent, w.refusedAbove = silent, w.refusedHave
+// requests there, or is with proxies that have not answered.
+func (w *Wallet) looked(u store.Unanswered, now int64) {
+	w.unanswered, w.refusedAbove = u, w.refusedHave
 	w.refusedUntil = now + int64(w.m.o.Remember)
-	w.round, w.graceAt = 0, 0
+	w.round, w.recall, w.graceAt = 0, 0, 0
 	w.refuseWaiters(func(t *waiter) (verdict, bool) {
 		r := w.refusal(t.amount, now)
 		return verdict{refusal: r}, r.Kind != 0
@@ -466,7 +487,7 @@ func (w *Wallet) setRefill(l *Lease, now int64) {
 		l.refillBelow.Store(0)
 		return
 	}
-	l.refillBelow.Store(int64(w.size.target() / 2))
+	l.refillBelow.Store(int64(low(w.size.target())))
 }
 
 // tick brings the sizing up to date, once a second, and says whether the wallet has

@@ -141,11 +141,10 @@ func (b *Books) ReportReserved(context.Context, int16, int64, map[int64]money.Am
 	return nil
 }
 
-// Proxies is the store's.
-func (b *Books) Proxies(context.Context) ([]store.ProxyRow, error) { return nil, nil }
-
-// OpenLeases is the store's.
-func (b *Books) OpenLeases(context.Context, int16) ([]store.LeaseRow, error) { return nil, nil }
+// Unanswered is the store's, for a single proxy.
+func (b *Books) Unanswered(context.Context, store.Escrow, int16, int64, time.Duration) (store.Unanswered, error) {
+	return store.Unanswered{}, nil
+}
 
 // CountRefusals is the store's.
 func (b *Books) CountRefusals(_ context.Context, _ int16, list []store.RefusalCount) error {

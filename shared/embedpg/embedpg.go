@@ -426,6 +426,10 @@ func (s *Server) Kill() error {
 	if s.cmd == nil || closed(s.done) {
 		return nil
 	}
+	// Frozen first: a process that the server starts between the look at its children
+	// and its end would live on, with the shared memory that the next start needs.
+	_ = syscall.Kill(s.cmd.Process.Pid, syscall.SIGSTOP)
+	time.Sleep(time.Millisecond)
 	family := append([]int{s.cmd.Process.Pid}, children(s.cmd.Process.Pid)...)
 	for _, pid := range family {
 		_ = syscall.Kill(pid, syscall.SIGKILL)

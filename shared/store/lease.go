@@ -23,7 +23,7 @@ type escrow struct {
 	wallet  ledger.Wallet // of a budget: balance = cap − posted
 	cap     money.Amount  // budgets: None = no cap
 	recall  int64
-	notify  bool // nobody was told in the last RecallGap
+	told    time.Time // of the latest recall
 	now     time.Time
 	posted  money.Amount
 	isKnown bool
@@ -32,16 +32,16 @@ type escrow struct {
 // lockEscrow locks the row that leases of it are counted on.
 func lockEscrow(ctx context.Context, q *db.Queries, e Escrow) (escrow, error) {
 	if e.WalletID != 0 {
-		w, err := q.LockWallet(ctx, RecallGap, e.WalletID)
+		w, err := q.LockWallet(ctx, e.WalletID)
 		if err != nil {
 			return escrow{}, meaning(err)
 		}
 		return escrow{
 			of: e, wallet: ledger.Wallet{Balance: w.Balance, Leased: w.Leased, Floor: w.Floor},
-			recall: w.Recall, notify: w.MayNotify, now: w.Now, isKnown: true,
+			recall: w.Recall, told: w.Told, now: w.Now, isKnown: true,
 		}, nil
 	}
-	b, err := q.LockBudget(ctx, RecallGap, e.KeyID, e.Period)
+	b, err := q.LockBudget(ctx, e.KeyID, e.Period)
 	if err != nil {
 		return escrow{}, meaning(err)
 	}
@@ -51,7 +51,7 @@ func lockEscrow(ctx context.Context, q *db.Queries, e Escrow) (escrow, error) {
 	}
 	return escrow{
 		of: e, wallet: ledger.Wallet{Balance: limit - b.Posted, Leased: b.Leased}, cap: money.Amount(b.Cap),
-		recall: b.Recall, notify: b.MayNotify, now: b.Now, posted: b.Posted, isKnown: b.Known,
+		recall: b.Recall, told: b.Told, now: b.Now, posted: b.Posted, isKnown: b.Known,
 	}, nil
 }
 
@@ -73,15 +73,23 @@ func (e *escrow) addLeased(ctx context.Context, q *db.Queries, amount money.Amou
 	}))
 }
 
-// callBack counts a refusal and asks the other proxies for idle money.
+// recallIn is how long to wait until the other proxies may be asked again: one notice
+// per escrow and RecallGap, however many are refused.
+func (e *escrow) recallIn() time.Duration { return max(0, RecallGap-e.now.Sub(e.told)) }
+
+// callBack asks the other proxies for idle money, unless that was done a moment ago.
 func (e *escrow) callBack(ctx context.Context, q *db.Queries, slot int16) error {
-	var err error
-	if e.of.WalletID != 0 {
-		err = q.RecallWallet(ctx, e.notify, e.of.WalletID)
-	} else {
-		err = q.RecallBudget(ctx, e.notify, e.of.KeyID, e.of.Period)
+	if e.recallIn() > 0 {
+		return nil
 	}
-	if err == nil && e.notify {
+	var err error
+	if e.recall++; e.of.WalletID != 0 {
+		err = q.RecallWallet(ctx, e.of.WalletID)
+	} else {
+		err = q.RecallBudget(ctx, e.of.KeyID, e.of.Period)
+	}
+	e.told = e.now
+	if err == nil {
 		err = q.NotifyRecall(ctx, Recall{Escrow: e.of, Slot: slot}.payload())
 	}
 	return err
@@ -184,6 +192,7 @@ func (d *DB) Grant(ctx context.Context, r GrantRequest) (Grant, error) {
 				}
 			}
 		}
+		g.Recall, g.RecallIn = e.recall, e.recallIn()
 		g.Now, g.Balance, g.Leased = e.now, e.wallet.Balance, e.wallet.Leased
 		g.Available = e.wallet.Spendable()
 		g.Others = e.wallet.Leased - g.Granted
@@ -283,6 +292,19 @@ func (d *DB) ReturnLease(ctx context.Context, leaseID, rseq int64, amount money.
 		return fmt.Errorf("cannot return a lease: %w", err)
 	}
 	return nil
+}
+
+// Unanswered is how much of an escrow is lent to other proxies than slot that have not
+// answered its recall: silent ones, which were not heard of for so long, and slow ones.
+func (d *DB) Unanswered(ctx context.Context, e Escrow, slot int16, recall int64, silent time.Duration) (Unanswered, error) {
+	ctx, cancel := d.limit(ctx)
+	defer cancel()
+	key, period := null(e.KeyID), periodNull(e)
+	row, err := d.q.Unanswered(ctx, db.UnansweredParams{Recall: recall, Silent: silent, Slot: slot, WalletID: null(e.WalletID), KeyID: key, Period: period})
+	if err != nil {
+		return Unanswered{}, fmt.Errorf("cannot find what is lent: %w", meaning(err))
+	}
+	return Unanswered{Silent: money.Amount(row.Silent), Slow: money.Amount(row.Slow)}, nil
 }
 
 // RenewLeases moves the expiry of the proxy's open leases and returns the new expiry

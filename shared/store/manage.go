@@ -223,7 +223,7 @@ func addEntry(ctx context.Context, q *db.Queries, actor Actor, e NewEntry) (out 
 	if e.Ref == "" {
 		e.Ref = string(e.Kind) + ":" + rand.Text()
 	}
-	w, err := q.LockWallet(ctx, RecallGap, e.WalletID)
+	w, err := q.LockWallet(ctx, e.WalletID)
 	if err != nil {
 		return out, false, meaning(err)
 	}

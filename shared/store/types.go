@@ -260,17 +260,26 @@ type GrantRequest struct {
 	Target money.Amount // as much as this if the escrow allows
 }
 
+// Unanswered is money of an escrow that a recall has not brought back and of which it
+// is not known whether it is free.
+type Unanswered struct {
+	Silent money.Amount // with proxies that were not heard of
+	Slow   money.Amount // with proxies that live and have not answered yet
+}
+
 // Grant is the answer. A refused grant has changed nothing but recalled idle money
 // from the other proxies.
 type Grant struct {
 	Granted   money.Amount // added to the lease by this request
 	Repeated  bool         // this Seq had been granted before; Granted is what it gave then
 	Refused   bool
-	Others    money.Amount // of the escrow's money: what other leases hold, not yet settled
-	Available money.Amount // what can still be granted, after this grant
-	Balance   money.Amount // wallet: balance; key: cap − posted
-	Leased    money.Amount // all open leases, after this grant
-	ExpiresAt time.Time    // clock of Postgres
+	Others    money.Amount  // of the escrow's money: what other leases hold, not yet settled
+	Available money.Amount  // what can still be granted, after this grant
+	Recall    int64         // number of the escrow's latest recall, which a refusal has made if the one before was long enough ago
+	RecallIn  time.Duration // until the next one can be made
+	Balance   money.Amount  // wallet: balance; key: cap − posted
+	Leased    money.Amount  // all open leases, after this grant
+	ExpiresAt time.Time     // clock of Postgres
 	Now       time.Time
 }
 

@@ -29,6 +29,9 @@ type tally struct {
 	charged  money.Amount
 	produced money.Amount // at the price list, by the meter
 	cut      money.Amount // produced and not charged: on the wire when the proxy died
+	early    money.Amount // of that, before any output had come through
+	chunks   float64      // of streams that were cut amid their output, not charged
+	worst    float64      // of one of them
 }
 
 func (c *tally) String() string {
@@ -36,8 +39,8 @@ func (c *tally) String() string {
 	if c.produced > 0 {
 		share = 100 * float64(c.cut) / float64(c.produced)
 	}
-	return fmt.Sprintf("%d requests, %d reached the provider, %d answered whole, %d interrupted, %d settled unseen, %d cut before any output, %d refused; lost %d, doubled %d, wrong %d; charged %s of %s USD produced, cut on the wire %s USD (%.3f %%)",
-		c.requests, c.upstream, c.whole, c.interrupted, c.settled, c.unbilled, c.refused, c.lost, c.doubled, c.wrong, c.charged, c.produced, c.cut, share)
+	return fmt.Sprintf("%d requests, %d reached the provider, %d answered whole, %d interrupted, %d settled unseen, %d cut before any output, %d refused; lost %d, doubled %d, wrong %d; charged %s of %s USD produced, cut on the wire %s USD (%.3f %%: %s before any output had come through, the rest %.2f chunks of each cut stream, at most %.1f)",
+		c.requests, c.upstream, c.whole, c.interrupted, c.settled, c.unbilled, c.refused, c.lost, c.doubled, c.wrong, c.charged, c.produced, c.cut, share, c.early, c.chunks/float64(max(1, c.interrupted)), c.worst)
 }
 
 // faults is how many differences are printed.
@@ -157,6 +160,7 @@ func (l *load) judge(c *tally, a *answer, recs []mockllm.Record, rows []store.Us
 		}
 		c.unbilled++
 		c.cut += produced
+		c.early += produced
 		return
 	}
 	row := &rows[0]
@@ -182,6 +186,10 @@ func (l *load) judge(c *tally, a *answer, recs []mockllm.Record, rows []store.Us
 	case row.Status == usage.Interrupted && !a.whole:
 		c.interrupted++
 		c.cut += produced - row.Charge
+		if a.stream {
+			n := float64(rec.Produced.Output-row.Units[usage.Output]-row.Units[usage.Reasoning]) * float64(a.chunks) / float64(a.out)
+			c.chunks, c.worst = c.chunks+n, max(c.worst, n)
+		}
 		got := mockllm.Units{Output: int64(a.text) / 4}
 		if row.Charge > produced || row.Charge < cost(&got) || row.Units[usage.Output] < got.Output || row.Units[usage.Output] > rec.Produced.Output {
 			fault(&c.wrong, "%v: charged %s for %v, the client had %s, the provider produced %s: %+v", a, row.Charge, row.Units, cost(&got), produced, *rec)

@@ -27,7 +27,9 @@ type answer struct {
 	id      string // x-request-id of the answer
 	code    string // the relay's error code
 	text    int    // bytes of output text received
-	whole   bool   // the answer came to its own, orderly end
+	out     int    // tokens asked for, in so many chunks
+	chunks  int
+	whole   bool // the answer came to its own, orderly end
 	err     error
 	began   time.Time
 	ended   time.Time
@@ -132,6 +134,7 @@ func (l *load) request(worker, i int, rnd *rand.Rand) *answer {
 	messages := worker%2 == 1 && l.model == ""
 	chunks := 2 + rnd.IntN(l.chunks-1)
 	out := chunks * (1 + rnd.IntN(20))
+	a.out, a.chunks = out, chunks
 	gap := l.gap/4 + time.Duration(rnd.Int64N(int64(l.gap)))
 	text := fmt.Sprintf("%s mock:id=%s;out=%d;chunks=%d", strings.Repeat("lorem ", rnd.IntN(40)), a.marker, out, chunks)
 	more := []string{fmt.Sprintf(`"max_tokens":%d`, out+rnd.IntN(100))}

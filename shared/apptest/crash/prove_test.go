@@ -70,6 +70,7 @@ type proofRun struct {
 	w     *world
 	b     *balancer
 	main  *load
+	loads []*load // main and the like of it
 	rnd   *rand.Rand
 	lines []string
 }
@@ -96,6 +97,7 @@ func TestProve(t *testing.T) {
 	began := time.Now()
 	looks := w.watch()
 	p.main = &load{w: w, name: "prove", pick: p.b.pick, streams: 120, buffered: 24, poor: 12, poorest: 3, chunks: 30, gap: 40 * time.Millisecond}
+	p.loads = []*load{p.main}
 	p.main.begin()
 	apptest.Eventually(t, 30*time.Second, "the load runs", func() bool { return p.main.open.Load() > 60 && p.main.busy.Load() > 0 })
 
@@ -110,7 +112,7 @@ func TestProve(t *testing.T) {
 	n := looks()
 	w.Settled()
 	out, errs, code := w.CLI("audit", "--strict")
-	c := w.compare(p.main, revoked, priced)
+	c := w.compare(append(p.loads, revoked, priced)...)
 	p.say("%s", c)
 	p.say("wallets were looked at %d times under way, none was ever below zero or lent more than it had", n)
 	p.say("admin audit --strict, exit %d:", code)
@@ -174,18 +176,20 @@ func (p *proofRun) killProxies() {
 // failures are the answers to rich accounts in a span of time that are not whole. Those
 // under way when it begins count.
 func (p *proofRun) failures(from, to time.Time) (all, bad int) {
-	p.main.mu.Lock()
-	defer p.main.mu.Unlock()
-	for _, a := range p.main.answers {
-		if a.account >= rich || a.ended.Before(from) || a.began.After(to) {
-			continue
-		}
-		all++
-		if a.status != 200 || !a.whole {
-			if bad++; bad <= faults {
-				p.w.t.Errorf("failed: %v", a)
+	for _, l := range p.loads {
+		l.mu.Lock()
+		for _, a := range l.answers {
+			if a.account >= rich || a.ended.Before(from) || a.began.After(to) {
+				continue
+			}
+			all++
+			if a.status != 200 || !a.whole {
+				if bad++; bad <= faults {
+					p.w.t.Errorf("failed: %v", a)
+				}
 			}
 		}
+		l.mu.Unlock()
 	}
 	return all, bad
 }
@@ -230,6 +234,7 @@ func (p *proofRun) outage() {
 	if *proveRate > 0 {
 		more = &load{w: p.w, name: "rate", pick: p.b.pick, buffered: 64, poor: 1 << 30, poorest: 3, chunks: 4, gap: 200 * time.Microsecond}
 		more.pace(*proveRate)
+		p.loads = append(p.loads, more)
 		more.begin()
 		time.Sleep(min(90*time.Second, *proveOutage))
 	}
@@ -245,9 +250,6 @@ func (p *proofRun) outage() {
 	back := time.Now()
 	if more != nil {
 		more.end()
-		p.main.mu.Lock()
-		p.main.answers = append(p.main.answers, more.answers...)
-		p.main.mu.Unlock()
 	}
 	all, bad := p.failures(from, back)
 	apptest.Eventually(t, time.Minute, "what was journaled is in the books", func() bool { return p.lag() < 1000 })

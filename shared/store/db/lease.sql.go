@@ -281,33 +281,33 @@ func (q *Queries) LiveProxies(ctx context.Context, liveWindow time.Duration) (in
 }
 
 const lockBudget = `-- name: LockBudget :one
-SELECT b.posted, b.leased, b.over, b.recall, (b.notified_at < clock_timestamp() - $1::interval)::boolean AS may_notify,
+SELECT b.posted, b.leased, b.over, b.recall, greatest(b.notified_at, 'epoch')::timestamptz AS told,
        clock_timestamp()::timestamptz AS now,
        coalesce(CASE WHEN b.period = 0 THEN k.total_quota ELSE k.monthly_cap END, -1)::bigint AS cap, (k.id IS NOT NULL)::boolean AS known
 FROM budget b LEFT JOIN api_key k ON k.id = b.key_id
-WHERE b.key_id = $2 AND b.period = $3 FOR NO KEY UPDATE OF b
+WHERE b.key_id = $1 AND b.period = $2 FOR NO KEY UPDATE OF b
 `
 
 type LockBudgetRow struct {
-	Posted    money.Amount
-	Leased    money.Amount
-	Over      money.Amount
-	Recall    int64
-	MayNotify bool
-	Now       time.Time
-	Cap       int64
-	Known     bool
+	Posted money.Amount
+	Leased money.Amount
+	Over   money.Amount
+	Recall int64
+	Told   time.Time
+	Now    time.Time
+	Cap    int64
+	Known  bool
 }
 
-func (q *Queries) LockBudget(ctx context.Context, gap time.Duration, keyID int64, period int32) (LockBudgetRow, error) {
-	row := q.db.QueryRow(ctx, lockBudget, gap, keyID, period)
+func (q *Queries) LockBudget(ctx context.Context, keyID int64, period int32) (LockBudgetRow, error) {
+	row := q.db.QueryRow(ctx, lockBudget, keyID, period)
 	var i LockBudgetRow
 	err := row.Scan(
 		&i.Posted,
 		&i.Leased,
 		&i.Over,
 		&i.Recall,
-		&i.MayNotify,
+		&i.Told,
 		&i.Now,
 		&i.Cap,
 		&i.Known,
@@ -316,29 +316,29 @@ func (q *Queries) LockBudget(ctx context.Context, gap time.Duration, keyID int64
 }
 
 const lockWallet = `-- name: LockWallet :one
-SELECT balance, leased, floor, recall, (notified_at < clock_timestamp() - $1::interval)::boolean AS may_notify,
+SELECT balance, leased, floor, recall, greatest(notified_at, 'epoch')::timestamptz AS told,
        clock_timestamp()::timestamptz AS now
-FROM wallet WHERE id = $2 FOR NO KEY UPDATE
+FROM wallet WHERE id = $1 FOR NO KEY UPDATE
 `
 
 type LockWalletRow struct {
-	Balance   money.Amount
-	Leased    money.Amount
-	Floor     money.Amount
-	Recall    int64
-	MayNotify bool
-	Now       time.Time
+	Balance money.Amount
+	Leased  money.Amount
+	Floor   money.Amount
+	Recall  int64
+	Told    time.Time
+	Now     time.Time
 }
 
-func (q *Queries) LockWallet(ctx context.Context, gap time.Duration, walletID int64) (LockWalletRow, error) {
-	row := q.db.QueryRow(ctx, lockWallet, gap, walletID)
+func (q *Queries) LockWallet(ctx context.Context, walletID int64) (LockWalletRow, error) {
+	row := q.db.QueryRow(ctx, lockWallet, walletID)
 	var i LockWalletRow
 	err := row.Scan(
 		&i.Balance,
 		&i.Leased,
 		&i.Floor,
 		&i.Recall,
-		&i.MayNotify,
+		&i.Told,
 		&i.Now,
 	)
 	return i, err
@@ -456,22 +456,20 @@ func (q *Queries) Proxies(ctx context.Context, liveWindow time.Duration) ([]Prox
 }
 
 const recallBudget = `-- name: RecallBudget :exec
-UPDATE budget SET recall = recall + 1, notified_at = CASE WHEN $1::boolean THEN clock_timestamp() ELSE notified_at END
-WHERE key_id = $2 AND period = $3
+UPDATE budget SET recall = recall + 1, notified_at = clock_timestamp() WHERE key_id = $1 AND period = $2
 `
 
-func (q *Queries) RecallBudget(ctx context.Context, notify bool, keyID int64, period int32) error {
-	_, err := q.db.Exec(ctx, recallBudget, notify, keyID, period)
+func (q *Queries) RecallBudget(ctx context.Context, keyID int64, period int32) error {
+	_, err := q.db.Exec(ctx, recallBudget, keyID, period)
 	return err
 }
 
 const recallWallet = `-- name: RecallWallet :exec
-UPDATE wallet SET recall = recall + 1, notified_at = CASE WHEN $1::boolean THEN clock_timestamp() ELSE notified_at END
-WHERE id = $2
+UPDATE wallet SET recall = recall + 1, notified_at = clock_timestamp() WHERE id = $1
 `
 
-func (q *Queries) RecallWallet(ctx context.Context, notify bool, walletID int64) error {
-	_, err := q.db.Exec(ctx, recallWallet, notify, walletID)
+func (q *Queries) RecallWallet(ctx context.Context, walletID int64) error {
+	_, err := q.db.Exec(ctx, recallWallet, walletID)
 	return err
 }
 
@@ -590,15 +588,6 @@ func (q *Queries) ReturnLease(ctx context.Context, arg ReturnLeaseParams) error 
 	return err
 }
 
-const seeRecall = `-- name: SeeRecall :exec
-UPDATE lease SET recall_seen = $1 WHERE id = $2 AND open
-`
-
-func (q *Queries) SeeRecall(ctx context.Context, recall int64, rowID int64) error {
-	_, err := q.db.Exec(ctx, seeRecall, recall, rowID)
-	return err
-}
-
 const setBudgetLeased = `-- name: SetBudgetLeased :exec
 UPDATE budget SET cap = $1::bigint, leased = $2::bigint, over = $3::bigint
 WHERE key_id = $4 AND period = $5
@@ -665,6 +654,44 @@ INSERT INTO budget (key_id, period) VALUES ($1, $2) ON CONFLICT DO NOTHING
 func (q *Queries) TouchBudget(ctx context.Context, keyID int64, period int32) error {
 	_, err := q.db.Exec(ctx, touchBudget, keyID, period)
 	return err
+}
+
+const unanswered = `-- name: Unanswered :one
+SELECT coalesce(sum(l.granted - l.settled - l.returned) FILTER (WHERE NOT u.heard), 0)::bigint AS silent,
+       coalesce(sum(l.granted - l.settled - l.returned) FILTER (WHERE u.heard AND l.recall_seen < $1::bigint), 0)::bigint AS slow
+FROM lease l JOIN (SELECT p.id, p.state = 'active' AND p.heartbeat > clock_timestamp() - $2::interval AS heard FROM proxy_slot p) u ON u.id = l.slot
+WHERE l.open AND l.slot <> $3 AND (l.wallet_id = $4::bigint
+      OR l.key_id = $5::bigint AND l.period = $6::integer)
+`
+
+type UnansweredParams struct {
+	Recall   int64
+	Silent   time.Duration
+	Slot     int16
+	WalletID *int64
+	KeyID    *int64
+	Period   *int32
+}
+
+type UnansweredRow struct {
+	Silent int64
+	Slow   int64
+}
+
+// What is lent to other proxies that have not answered a recall: silent ones, and those
+// that are just slow.
+func (q *Queries) Unanswered(ctx context.Context, arg UnansweredParams) (UnansweredRow, error) {
+	row := q.db.QueryRow(ctx, unanswered,
+		arg.Recall,
+		arg.Silent,
+		arg.Slot,
+		arg.WalletID,
+		arg.KeyID,
+		arg.Period,
+	)
+	var i UnansweredRow
+	err := row.Scan(&i.Silent, &i.Slow)
+	return i, err
 }
 
 const upsertReserved = `-- name: UpsertReserved :exec

@@ -53,7 +53,7 @@ SELECT count(*) FROM proxy_slot
 WHERE state = 'active' AND heartbeat > clock_timestamp() - @live_window::interval;
 
 -- name: LockWallet :one
-SELECT balance, leased, floor, recall, (notified_at < clock_timestamp() - sqlc.arg(gap)::interval)::boolean AS may_notify,
+SELECT balance, leased, floor, recall, greatest(notified_at, 'epoch')::timestamptz AS told,
        clock_timestamp()::timestamptz AS now
 FROM wallet WHERE id = sqlc.arg(wallet_id) FOR NO KEY UPDATE;
 
@@ -61,7 +61,7 @@ FROM wallet WHERE id = sqlc.arg(wallet_id) FOR NO KEY UPDATE;
 INSERT INTO budget (key_id, period) VALUES (@key_id, @period) ON CONFLICT DO NOTHING;
 
 -- name: LockBudget :one
-SELECT b.posted, b.leased, b.over, b.recall, (b.notified_at < clock_timestamp() - sqlc.arg(gap)::interval)::boolean AS may_notify,
+SELECT b.posted, b.leased, b.over, b.recall, greatest(b.notified_at, 'epoch')::timestamptz AS told,
        clock_timestamp()::timestamptz AS now,
        coalesce(CASE WHEN b.period = 0 THEN k.total_quota ELSE k.monthly_cap END, -1)::bigint AS cap, (k.id IS NOT NULL)::boolean AS known
 FROM budget b LEFT JOIN api_key k ON k.id = b.key_id
@@ -76,12 +76,10 @@ WHERE key_id = sqlc.arg(key_id) AND period = sqlc.arg(period);
 UPDATE wallet SET leased = leased + @amount WHERE id = sqlc.arg(row_id);
 
 -- name: RecallWallet :exec
-UPDATE wallet SET recall = recall + 1, notified_at = CASE WHEN sqlc.arg(notify)::boolean THEN clock_timestamp() ELSE notified_at END
-WHERE id = sqlc.arg(wallet_id);
+UPDATE wallet SET recall = recall + 1, notified_at = clock_timestamp() WHERE id = sqlc.arg(wallet_id);
 
 -- name: RecallBudget :exec
-UPDATE budget SET recall = recall + 1, notified_at = CASE WHEN sqlc.arg(notify)::boolean THEN clock_timestamp() ELSE notified_at END
-WHERE key_id = sqlc.arg(key_id) AND period = sqlc.arg(period);
+UPDATE budget SET recall = recall + 1, notified_at = clock_timestamp() WHERE key_id = sqlc.arg(key_id) AND period = sqlc.arg(period);
 
 -- name: NotifyRecall :exec
 SELECT pg_notify('relay_recall', @payload::text);
@@ -97,9 +95,6 @@ RETURNING expires_at;
 -- name: ExtendLease :one
 UPDATE lease SET granted = granted + @amount, last_grant = @amount, gseq = gseq + 1, expires_at = clock_timestamp() + @ttl::interval
 WHERE id = sqlc.arg(row_id) AND open RETURNING expires_at;
-
--- name: SeeRecall :exec
-UPDATE lease SET recall_seen = @recall WHERE id = sqlc.arg(row_id) AND open;
 
 -- name: ReturnLease :exec
 UPDATE lease SET returned = returned + sqlc.arg(amount)::bigint, rseq = sqlc.arg(new_rseq)::bigint, recall_seen = sqlc.arg(recall)::bigint
@@ -118,6 +113,15 @@ RETURNING lease.id, lease.expires_at;
 
 -- name: OpenLeases :many
 SELECT * FROM lease WHERE slot = @slot AND open ORDER BY id;
+
+-- name: Unanswered :one
+-- What is lent to other proxies that have not answered a recall: silent ones, and those
+-- that are just slow.
+SELECT coalesce(sum(l.granted - l.settled - l.returned) FILTER (WHERE NOT u.heard), 0)::bigint AS silent,
+       coalesce(sum(l.granted - l.settled - l.returned) FILTER (WHERE u.heard AND l.recall_seen < sqlc.arg(recall)::bigint), 0)::bigint AS slow
+FROM lease l JOIN (SELECT p.id, p.state = 'active' AND p.heartbeat > clock_timestamp() - sqlc.arg(silent)::interval AS heard FROM proxy_slot p) u ON u.id = l.slot
+WHERE l.open AND l.slot <> sqlc.arg(slot) AND (l.wallet_id = sqlc.narg(wallet_id)::bigint
+      OR l.key_id = sqlc.narg(key_id)::bigint AND l.period = sqlc.narg(period)::integer);
 
 -- name: LeasesToClose :many
 -- Of a slot's epochs before epoch, or of every slot if expired before expired_before.
