@@ -30,6 +30,7 @@ func run(args []string) error {
 	recordings := flags.String("recordings", "", "folder of recorded cases to replay")
 	cases := flags.String("fixtures", "", "folder of cases besides the built-in ones")
 	script := flags.String("default", "", "script that every request starts from, e.g. delay=300ms;gap=20ms")
+	records := flags.Int("records", 0, "requests that the meter lists, the newest; 0 for 200000")
 	quiet := flags.Bool("quiet", false, "log errors only")
 	if err := flags.Parse(args); err != nil {
 		return err
@@ -43,7 +44,7 @@ func run(args []string) error {
 	}
 	slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: level})))
 
-	s, err := mockllm.New(mockllm.Options{Recordings: *recordings, Fixtures: *cases, Default: *script})
+	s, err := mockllm.New(mockllm.Options{Recordings: *recordings, Fixtures: *cases, Default: *script, Records: *records})
 	if err != nil {
 		return err
 	}

@@ -85,6 +85,8 @@ type Kit struct {
 	Leases  *lease.Manager
 	Live    *live.Registry
 	Claims  *claim.Book
+	Gate    *admit.Gate
+	Digest  [32]byte // of Token
 
 	reader *journal.Reader
 	mu     sync.Mutex // guards seen
@@ -103,7 +105,7 @@ func New(tb testing.TB, o Options) *Kit {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	k.Token = token
+	k.Token, k.Digest = token, apikey.Digest([]byte(token))
 	row := store.KeyRow{
 		Revision: 1, ID: 1, PublicID: publicID, Name: "test", Digest: apikey.Digest([]byte(token)), Status: store.KeyActive,
 		KeyLimits: store.Unlimited(), ClientID: 1, ClientName: "test", ClientActive: true, ClientPPM: price.PPM, WalletID: 1, GroupID: 1,
@@ -141,7 +143,8 @@ func New(tb testing.TB, o Options) *Kit {
 	ro := o.Relay
 	ro.Claims = k.Claims
 	ro.Catalog, ro.Journal, ro.Upstream, ro.Clock, ro.Slot = k.Catalog, k.Journal, up, clock{}, 1
-	ro.Gate = admit.NewGate(admit.Options{Leases: k.Leases, Live: k.Live, IPRPM: o.IPRPM, Strict: true})
+	k.Gate = admit.NewGate(admit.Options{Leases: k.Leases, Live: k.Live, IPRPM: o.IPRPM, Strict: true})
+	ro.Gate = k.Gate
 	book := refusal.New(1, k.Books, k.Journal.Append, obs.Discard())
 	ro.Refusals = book
 	if ro.Log == nil {

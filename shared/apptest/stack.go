@@ -31,6 +31,7 @@ type Options struct {
 	AdminEnv    []string // for admin only
 	Recordings  string   // folder of recorded cases for the mock
 	MockDefault string   // script that every request to the mock starts from
+	MockRecords int      // requests that the mock's meter lists, 0: 200,000
 	Unmigrated  bool     // leave the database empty; nothing is waited for or applied
 }
 
@@ -179,6 +180,9 @@ func (s *Stack) startMock() {
 	args := []string{"--listen", addr, "--quiet"}
 	if s.o.Recordings != "" {
 		args = append(args, "--recordings", s.o.Recordings)
+	}
+	if s.o.MockRecords > 0 {
+		args = append(args, "--records", fmt.Sprint(s.o.MockRecords))
 	}
 	if s.o.MockDefault != "" {
 		args = append(args, "--default", s.o.MockDefault)

@@ -90,7 +90,7 @@ const rich = 3 // accounts that have enough; the others run dry
 // was lost, doubled and overspent (G-1, G-2, B1, B2, F1, F7, G1, I2).
 func TestProve(t *testing.T) {
 	w := start(t, apptest.Options{
-		OwnPostgres: true, Proxies: *proveProxies,
+		OwnPostgres: true, Proxies: *proveProxies, MockRecords: 3_000_000,
 		ProxyEnv: []string{"RELAY_DRAIN_DELAY=500ms", "RELAY_DRAIN_GRACE=30s"},
 	}, "100000", "100000", "100000", "0.4", "0.4", "0.4")
 	p := &proofRun{w: w, b: w.balance(), rnd: rand.New(rand.NewPCG(*proveSeed, 0))}

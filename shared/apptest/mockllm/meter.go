@@ -110,7 +110,7 @@ type Summary struct {
 }
 
 const (
-	ringSize   = 200_000
+	ringSize   = 200_000 // records, unless Options say otherwise
 	modelsKept = 1_000
 	keptBodies = 256
 )
@@ -122,7 +122,8 @@ type Meter struct {
 	bad   atomic.Int64
 
 	mu      sync.Mutex
-	ring    []*live // grows to ringSize, then wraps
+	size    int
+	ring    []*live // grows to size, then wraps
 	start   int     // index of the oldest once wrapped
 	total   Sums
 	models  map[string]*Sums
@@ -132,8 +133,11 @@ type Meter struct {
 	waiters int
 }
 
-func newMeter() *Meter {
-	m := &Meter{changed: make(chan struct{})}
+func newMeter(size int) *Meter {
+	if size <= 0 {
+		size = ringSize
+	}
+	m := &Meter{size: size, changed: make(chan struct{})}
 	m.Reset()
 	return m
 }
@@ -152,11 +156,11 @@ func (m *Meter) Reset() {
 
 func (m *Meter) begin(l *live) {
 	m.mu.Lock()
-	if len(m.ring) < ringSize {
+	if len(m.ring) < m.size {
 		m.ring = append(m.ring, l)
 	} else {
 		m.ring[m.start] = l
-		m.start = (m.start + 1) % ringSize
+		m.start = (m.start + 1) % m.size
 		m.evicted++
 	}
 	m.total.Requests++

@@ -97,7 +97,7 @@ func TestMeterKeepsBodies(t *testing.T) {
 
 // The ring is bounded; the sums are not.
 func TestMeterRingWraps(t *testing.T) {
-	m := newMeter()
+	m := newMeter(0)
 	const n = ringSize + 10
 	for range n {
 		l := &live{rec: Record{Model: "m", Status: 200, End: EndOpen}}

@@ -19,6 +19,7 @@ type Options struct {
 	Fixtures   string                              // a folder of cases besides the built-in ones, "" for none
 	Default    string                              // script that every request starts from
 	Text       func(model, question string) string // the default answer; nil: Text
+	Records    int                                 // requests that the meter lists, 0: 200,000; sums count all
 	Models     []string                            // names listed on …/models; nil: a few
 }
 
@@ -51,7 +52,7 @@ func New(o Options) (*Server, error) {
 		return nil, fmt.Errorf("cannot use the default script: %w", err)
 	}
 	s := &Server{
-		opt: o, meter: newMeter(), cases: map[string]*fixtures.Case{}, done: make(chan struct{}),
+		opt: o, meter: newMeter(o.Records), cases: map[string]*fixtures.Case{}, done: make(chan struct{}),
 		conns: map[*conn]bool{}, standing: map[string]string{}, failed: map[string]int64{},
 	}
 	own, err := fixtures.Own()

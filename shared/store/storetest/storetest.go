@@ -4,6 +4,8 @@ package storetest
 
 import (
 	"context"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -72,4 +74,40 @@ func Value[T any](t testing.TB, url, sql string, args ...any) T {
 		t.Fatalf("%s: %v", sql, err)
 	}
 	return v
+}
+
+// Hammer runs a statement from several connections at once for a span of time and
+// gives how many a second were done, each committed by itself.
+func Hammer(t testing.TB, url string, connections int, span time.Duration, sql string) float64 {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
+	defer cancel()
+	var n atomic.Int64
+	var all sync.WaitGroup
+	list := make([]*pgx.Conn, connections)
+	for i := range list {
+		conn, err := pgx.Connect(ctx, url)
+		if err != nil {
+			t.Fatalf("cannot connect: %v", err)
+		}
+		defer func() { _ = conn.Close(ctx) }()
+		if _, err := conn.Exec(ctx, sql); err != nil { // prepared and planned
+			t.Fatalf("%s: %v", sql, err)
+		}
+		list[i] = conn
+	}
+	began := time.Now()
+	for _, conn := range list {
+		all.Go(func() {
+			for time.Since(began) < span {
+				if _, err := conn.Exec(ctx, sql); err != nil {
+					t.Errorf("%s: %v", sql, err)
+					return
+				}
+				n.Add(1)
+			}
+		})
+	}
+	all.Wait()
+	return float64(n.Load()) / time.Since(began).Seconds()
 }
