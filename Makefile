@@ -30,15 +30,20 @@ RACE := ./proxy/live/... ./proxy/limit/... ./proxy/lease/... ./proxy/catalog/...
 # Packages that run the real programs: one after another, so that none measures
 # another's load, and never from the test cache, which does not see the programs.
 REAL := ./shared/apptest ./shared/apptest/crash ./shared/apptest/fleet ./scripts/run ./admin
-# These mostly wait, for whole minutes and for package registries: side by side.
+# These mostly wait, for whole minutes and for package registries: side by side, and
+# beside the race detector's runs.
 WAIT := ./shared/apptest/limits ./shared/apptest/sdk
 
 .PHONY: test
 test: check ## everything that must hold: shape, unit tests, race on the concurrent packages, the real programs
 	$(GO) test -timeout 10m $$($(GO) list ./... | grep -vxF "$$($(GO) list $(REAL) $(WAIT))")
-	$(GO) test -race -short -skip 'Kill|Flip|Torn|Crash|Disk' -timeout 10m $(RACE)
+	@if [ -z "$${RECORDINGS:-}" ] && [ ! -d ../shared/recordings ]; then \
+	  echo "no folder of recordings (RECORDINGS=DIR names one): the project's own cases were read instead"; fi
+	@out=$$(mktemp); trap 'rm -f "$$out"' EXIT; \
+	$(GO) test -count=1 -p 2 -timeout 15m $(WAIT) >"$$out" 2>&1 & waits=$$!; failed=0; \
+	$(GO) test -race -short -skip 'Kill|Flip|Torn|Crash|Disk' -timeout 10m $(RACE) || failed=$$?; \
+	wait $$waits || failed=$$?; cat "$$out"; exit $$failed
 	$(GO) test -count=1 -p 1 -timeout 15m $(REAL)
-	$(GO) test -count=1 -p 2 -timeout 15m $(WAIT)
 
 .PHONY: check
 check: ## formatting, vet and the shape of the repository (seconds)

@@ -44,6 +44,10 @@ type Server struct {
 	http       fasthttp.Server
 	start      time.Time
 
+	mu        sync.Mutex
+	closed    bool // by Shutdown
+	listeners []net.Listener
+
 	draining  atomic.Bool
 	bodyBytes atomic.Int64
 	judged    sync.Map // *fasthttp.RequestHeader → relay.Judgement, of large bodies that were not trusted
@@ -94,8 +98,15 @@ type quiet struct{}
 
 func (quiet) Printf(string, ...any) {}
 
-// Serve accepts connections until Shutdown.
+// Serve accepts connections until Shutdown; one that came before it ends it at once.
 func (s *Server) Serve(l net.Listener) error {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return l.Close()
+	}
+	s.listeners = append(s.listeners, l)
+	s.mu.Unlock()
 	return s.http.Serve(&listener{Listener: l, s: s})
 }
 
@@ -105,7 +116,14 @@ func (s *Server) Drain() { s.draining.Store(true) }
 // Shutdown closes the listeners and waits for connections to finish, until ctx
 // ends.
 func (s *Server) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	s.closed = true
+	s.mu.Unlock()
 	err := s.http.ShutdownWithContext(ctx)
+	// fasthttp knows nothing of a listener whose Serve has not begun to run.
+	for _, l := range s.listeners {
+		_ = l.Close()
+	}
 	s.forward.close()
 	return err
 }
