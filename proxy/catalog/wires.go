@@ -14,13 +14,15 @@ const (
 	WireDashScope                   // DashScope text generation
 	WireConverse                    // Bedrock Converse and ConverseStream
 	WireCohere                      // Cohere Chat, version 2
+
+	WireEmbeddings // OpenAI Embeddings
 )
 
 // WiresOf is what a provider of a protocol and dialect serves.
 func WiresOf(p Protocol, dialect string) Wires {
 	switch p {
 	case ProtocolOpenAI:
-		return WireChat
+		return WireChat | WireEmbeddings
 	case ProtocolAnthropic:
 		return WireMessages
 	}

@@ -27,6 +27,8 @@ POST /v1/openai/v1/chat/completions                    serve openai.chat pinned=
 POST /v1/anthropic/messages                            serve anthropic.messages pinned=anthropic
 POST /v1/anthropic/v1/messages                         serve anthropic.messages pinned=anthropic
 POST /v1/anthropic/chat/completions                    serve openai.chat pinned=anthropic
+POST /v1/embeddings                                    serve openai.embeddings
+POST /v1/openai/embeddings                             serve openai.embeddings pinned=openai
 GET  /v1/models                                        serve openai.models
 GET  /v1/models+version                                serve anthropic.models
 GET  /anthropic/v1/models                              serve anthropic.models
@@ -46,7 +48,6 @@ DELETE /v1/responses/resp_1                            501 openai.response param
 POST /v1/responses/resp_1/cancel                       501 openai.response param=resp_1
 GET  /v1/responses/resp_1/input_items                  501 openai.response param=resp_1
 POST /v1/openai/responses                              501 openai.responses pinned=openai
-POST /v1/embeddings                                    501 openai.embeddings
 POST /v1/audio/speech                                  501 openai.speech
 POST /v1/audio/transcriptions                          501 openai.transcriptions
 POST /v1/audio/translations                            501 openai.translations

@@ -236,6 +236,7 @@ func (x *Exchange) prepare() {
 		UpstreamModel: x.choice.Route.UpstreamModel,
 		Dialect:       uint8(openai.ParseDialect(x.choice.Route.Provider.Dialect)),
 		AskedUsage:    x.peek.IncludeUsage,
+		InputOnly:     x.lane.inputOnly,
 		Pinned:        x.pinned != nil,
 		ClientModel:   x.showName,
 		Family:        x.end.Family,

@@ -35,6 +35,7 @@ type lane struct {
 	form      chat.Protocol // where wire is one of conversations
 	shape     peek.Shape
 	heartbeat []byte
+	inputOnly bool // nothing is generated, so there is no output to hold money for
 
 	scan       func(x *Exchange) *apiError          // finds in the customer's body what x.peek tells
 	path       func(dst []byte, x *Exchange) []byte // below the provider's base URL
@@ -58,22 +59,28 @@ var chatLane = lane{
 	request: func(dst []byte, x *Exchange) []byte {
 		return openai.AppendRequest(dst, x.body, &x.peek, &x.edit)
 	},
-	fields: func(dst []byte, x *Exchange) []byte {
-		if openai.Dialect(x.cfg.Dialect) == openai.Azure {
-			return upstream.AppendField(dst, "api-key", string(x.choice.Key.Secret))
-		}
-		dst = append(dst, "Authorization: Bearer "...)
-		dst = append(dst, x.choice.Key.Secret...)
-		return append(dst, "\r\n"...)
-	},
-	class: func(x *Exchange, status int, retryAfter, body []byte) protocol.Class {
-		return openai.ErrorClass(status, retryAfter, body, openai.Dialect(x.cfg.Dialect))
-	},
-	passError: func(dst []byte, x *Exchange, body []byte) []byte {
-		return openai.AppendPassedError(dst, body, &x.cfg)
-	},
+	fields:     openAIFields,
+	class:      openAIClass,
+	passError:  openAIPassError,
 	capField:   func(x *Exchange) string { return openai.Dialect(x.cfg.Dialect).CapField() },
 	needsUsage: func(x *Exchange) bool { return x.stream && openai.Dialect(x.cfg.Dialect).NeedsIncludeUsage() },
+}
+
+func openAIFields(dst []byte, x *Exchange) []byte {
+	if openai.Dialect(x.cfg.Dialect) == openai.Azure {
+		return upstream.AppendField(dst, "api-key", string(x.choice.Key.Secret))
+	}
+	dst = append(dst, "Authorization: Bearer "...)
+	dst = append(dst, x.choice.Key.Secret...)
+	return append(dst, "\r\n"...)
+}
+
+func openAIClass(x *Exchange, status int, retryAfter, body []byte) protocol.Class {
+	return openai.ErrorClass(status, retryAfter, body, openai.Dialect(x.cfg.Dialect))
+}
+
+func openAIPassError(dst []byte, x *Exchange, body []byte) []byte {
+	return openai.AppendPassedError(dst, body, &x.cfg)
 }
 
 const anthropicVersion = "2023-06-01"
@@ -142,6 +149,8 @@ func laneOf(e protocol.Endpoint) *lane {
 		return &chatLane
 	case protocol.AnthropicMessages:
 		return &messagesLane
+	case protocol.OpenAIEmbeddings:
+		return &embeddingsLane
 	}
 	return nil
 }

@@ -231,7 +231,7 @@ func (x *Exchange) admit() *apiError {
 	}
 	x.input = admit.Input{
 		Key: x.key, Group: x.snap.Groups[x.key.GroupID], Model: x.model, Rule: x.rule,
-		ClientCap: x.peek.OutputCap() > 0, NoClamp: x.pinned != nil,
+		ClientCap: x.peek.OutputCap() > 0 || x.lane.inputOnly, NoClamp: x.pinned != nil,
 		BodyBytes: len(x.body), Now: lease.Now(), Milli: x.startedMilli,
 	}
 	if !x.peek.Bound(x.model.ContextTokens, &x.input.Bound) {

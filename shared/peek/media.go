@@ -412,6 +412,11 @@ func (r *Request) Bound(context int64, b *price.Bound) bool {
 		text += perTools
 	}
 	text += int64(r.OwnTools+r.ServerTools) * perOwnTool
+	if r.Shape == OpenAIEmbeddings {
+		// The window limits each input of many, not their sum.
+		b.InputTokens, b.ImageTokens, b.AudioTokens, b.Searches = text, 0, 0, 0
+		return true
+	}
 	perImage := int64(imageOpenAI)
 	if r.Shape == AnthropicMessages {
 		perImage = imageAnthropic

@@ -21,6 +21,7 @@ type Shape uint8
 const (
 	OpenAIChat Shape = iota
 	AnthropicMessages
+	OpenAIEmbeddings
 )
 
 // Limits of what Scan accepts.
@@ -98,6 +99,10 @@ func Scan(body []byte, shape Shape, r *Request) *apierr.Error {
 	switch {
 	case !r.ModelSpan.Present():
 		return apierr.Invalid("model", "The field 'model' is missing.")
+	case shape == OpenAIEmbeddings:
+		if err := r.embeddings(s.seen); err != nil {
+			return err
+		}
 	case s.seen&(1<<fMessages) == 0:
 		return apierr.Invalid("messages", "The field 'messages' is missing.")
 	case shape == AnthropicMessages && !r.MaxTokensSpan.Present():

@@ -601,6 +601,10 @@ func (s *scanner) topValue(f field, from int) bool {
 		return s.messages()
 	case fSystem:
 		return s.content()
+	case fInput:
+		if s.r.Shape == OpenAIEmbeddings {
+			return s.embeddingInput()
+		}
 	case fTools:
 		return s.tools()
 	}

@@ -475,6 +475,9 @@ func (s *Stream) usage(p *walk.Patch, b []byte, i int, f *found) int {
 
 func (s *Stream) take(c *counts, f *found) {
 	s.impossible = s.impossible || c.bad
+	if s.cfg.InputOnly && c.prompt < 0 {
+		c.prompt = c.total // Voyage
+	}
 	u, ok := c.units(dialectOf(&s.cfg))
 	if !ok {
 		return

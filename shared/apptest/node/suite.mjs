@@ -115,6 +115,16 @@ scenario('openai models', async () => {
   equal((await oai().models.retrieve(models.chat)).id, models.chat);
 });
 
+scenario('openai embeddings', async () => {
+  const r = await oai().embeddings.create({ model: 'text-embedding-3-small', input: ['the sea', 'the land', 'the sea'], dimensions: 32 });
+  equal(r.data.length, 3);
+  check(r.data.every((e) => e.embedding.length === 32), 'dimensions');
+  equal(String(r.data[0].embedding), String(r.data[2].embedding));
+  check(String(r.data[0].embedding) !== String(r.data[1].embedding), 'vectors');
+  equal(r.model, 'text-embedding-3-small');
+  equal(r.usage.prompt_tokens, 6);
+});
+
 scenario('openai pinned base url', async () => {
   check((await chat(oai('ok', { base: '/v1/openai' }))).choices[0].message.content, 'no content');
 });

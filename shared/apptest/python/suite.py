@@ -128,6 +128,20 @@ def _():
     equal(oai().models.retrieve(CHAT).id, CHAT)
 
 
+@scenario("openai embeddings")
+def _():
+    texts = ["the sea", "the land", "the sea"]
+    r = oai().embeddings.create(model="text-embedding-3-small", input=texts, dimensions=32)
+    equal([e.index for e in r.data], [0, 1, 2])
+    check(all(len(e.embedding) == 32 for e in r.data), "dimensions")
+    check(r.data[0].embedding == r.data[2].embedding != r.data[1].embedding, "vectors")
+    equal(r.model, "text-embedding-3-small")
+    equal(r.usage.prompt_tokens, 2 + 2 + 2)
+    tokens = oai().embeddings.create(model="text-embedding-3-small", input=[[1, 2, 3]], encoding_format="float")
+    equal(tokens.usage.total_tokens, 3)
+    raises(openai.BadRequestError, lambda: oai().embeddings.create(model=CLAUDE, input="x"))
+
+
 @scenario("openai pinned base url")
 def _():
     r = chat(oai(base="/v1/openai"))

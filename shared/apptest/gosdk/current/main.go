@@ -171,6 +171,17 @@ func main() {
 			must(err)
 			equal(one.ID, m.Chat, "id")
 		}},
+		{"openai embeddings", func() {
+			c := client("ok")
+			r, err := c.Embeddings.New(ctx, openai.EmbeddingNewParams{
+				Model: "text-embedding-3-small", Input: openai.EmbeddingNewParamsInputUnion{OfArrayOfStrings: []string{"the sea", "the land"}}, Dimensions: openai.Int(32),
+			})
+			must(err)
+			equal(len(r.Data), 2, "vectors")
+			equal(len(r.Data[1].Embedding), 32, "dimensions")
+			equal(r.Model, "text-embedding-3-small", "model")
+			equal(r.Usage.PromptTokens, 4, "prompt_tokens")
+		}},
 		{"openai pinned base url", func() {
 			check(chat(client("ok", option.WithBaseURL(p.URL+"/v1/openai")), ask(m.Chat, hello)).Choices[0].Message.Content != "", "no content")
 		}},
