@@ -15,14 +15,15 @@ const (
 	WireConverse                    // Bedrock Converse and ConverseStream
 	WireCohere                      // Cohere Chat, version 2
 
-	WireEmbeddings // OpenAI Embeddings
+	WireEmbeddings  // OpenAI Embeddings
+	WireCompletions // OpenAI Completions, the older form with a prompt
 )
 
 // WiresOf is what a provider of a protocol and dialect serves.
 func WiresOf(p Protocol, dialect string) Wires {
 	switch p {
 	case ProtocolOpenAI:
-		return WireChat | WireEmbeddings
+		return WireChat | WireEmbeddings | WireCompletions
 	case ProtocolAnthropic:
 		return WireMessages
 	}

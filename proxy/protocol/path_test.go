@@ -27,6 +27,7 @@ POST /v1/openai/v1/chat/completions                    serve openai.chat pinned=
 POST /v1/anthropic/messages                            serve anthropic.messages pinned=anthropic
 POST /v1/anthropic/v1/messages                         serve anthropic.messages pinned=anthropic
 POST /v1/anthropic/chat/completions                    serve openai.chat pinned=anthropic
+POST /v1/completions                                   serve openai.completions
 POST /v1/embeddings                                    serve openai.embeddings
 POST /v1/openai/embeddings                             serve openai.embeddings pinned=openai
 GET  /v1/models                                        serve openai.models
@@ -39,7 +40,6 @@ GET  /anthropic/v1/models/claude                       serve anthropic.model par
 GET  /v1/openai/models                                 serve openai.models pinned=openai
 GET  /v1/openai/v1/models/gpt-5                        serve openai.model pinned=openai param=gpt-5
 
-POST /v1/completions                                   501 openai.completions
 POST /v1/responses                                     501 openai.responses
 POST /v1/responses/input_tokens                        501 openai.responses_tokens
 POST /v1/responses/compact                             501 openai.responses_compact

@@ -13,6 +13,7 @@ type StreamConfig struct {
 	UpstreamModel string // name sent upstream; it is not shown in passed-on errors
 	Dialect       uint8  // openai.Dialect; unused for Anthropic
 	AskedUsage    bool   // the client itself asked for include_usage
+	HiddenOutput  bool   // more may be billed than is sent (best_of)
 	InputOnly     bool   // nothing is generated: a usage that is a total only is the input
 	Pinned        bool   // provider-pinned lane: model and comments stay, only prices are cut
 

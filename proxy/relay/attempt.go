@@ -236,6 +236,7 @@ func (x *Exchange) prepare() {
 		UpstreamModel: x.choice.Route.UpstreamModel,
 		Dialect:       uint8(openai.ParseDialect(x.choice.Route.Provider.Dialect)),
 		AskedUsage:    x.peek.IncludeUsage,
+		HiddenOutput:  x.peek.BestOf > max(1, x.peek.N),
 		InputOnly:     x.lane.inputOnly,
 		Pinned:        x.pinned != nil,
 		ClientModel:   x.showName,

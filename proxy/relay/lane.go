@@ -63,7 +63,7 @@ var chatLane = lane{
 	class:      openAIClass,
 	passError:  openAIPassError,
 	capField:   func(x *Exchange) string { return openai.Dialect(x.cfg.Dialect).CapField() },
-	needsUsage: func(x *Exchange) bool { return x.stream && openai.Dialect(x.cfg.Dialect).NeedsIncludeUsage() },
+	needsUsage: openAINeedsUsage,
 }
 
 func openAIFields(dst []byte, x *Exchange) []byte {
@@ -81,6 +81,10 @@ func openAIClass(x *Exchange, status int, retryAfter, body []byte) protocol.Clas
 
 func openAIPassError(dst []byte, x *Exchange, body []byte) []byte {
 	return openai.AppendPassedError(dst, body, &x.cfg)
+}
+
+func openAINeedsUsage(x *Exchange) bool {
+	return x.stream && openai.Dialect(x.cfg.Dialect).NeedsIncludeUsage()
 }
 
 const anthropicVersion = "2023-06-01"
@@ -149,6 +153,8 @@ func laneOf(e protocol.Endpoint) *lane {
 		return &chatLane
 	case protocol.AnthropicMessages:
 		return &messagesLane
+	case protocol.OpenAICompletions:
+		return &completionsLane
 	case protocol.OpenAIEmbeddings:
 		return &embeddingsLane
 	}

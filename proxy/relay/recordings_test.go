@@ -16,7 +16,7 @@ import (
 	"tokenrelay/shared/usage"
 )
 
-// Every recorded exchange of openai.chat, anthropic.messages and openai.embeddings goes through the
+// Every recorded exchange of openai.chat, anthropic.messages, openai.embeddings and openai.completions goes through the
 // whole proxy, written by the provider at once and in pieces of 1, 7 and 13 bytes:
 // what the customer gets is what was recorded but for D8's list (rulings 2.1), what
 // is metered is what the case expects, and the charge is computed by other means.
@@ -26,17 +26,17 @@ func TestRecordingsThroughTheProxy(t *testing.T) {
 		fmt.Println("no recordings folder: set RECORDINGS=DIR to replay recorded traffic")
 		return
 	}
-	replay(t, dir, slices.Concat(prototest.Recordings(t, "openai.chat"), prototest.Recordings(t, "anthropic.messages"), prototest.Recordings(t, "openai.embeddings")))
+	replay(t, dir, slices.Concat(prototest.Recordings(t, "openai.chat"), prototest.Recordings(t, "anthropic.messages"), prototest.Recordings(t, "openai.embeddings"), prototest.Recordings(t, "openai.completions")))
 }
 
 // The same over exchanges of our own, one and more for each dialect.
 func TestFixturesThroughTheProxy(t *testing.T) {
 	const dir = "../../shared/apptest/fixtures/cases"
-	replay(t, "", slices.Concat(prototest.Read(t, dir, "openai.chat"), prototest.Read(t, dir, "anthropic.messages"), prototest.Read(t, dir, "openai.embeddings")))
+	replay(t, "", slices.Concat(prototest.Read(t, dir, "openai.chat"), prototest.Read(t, dir, "anthropic.messages"), prototest.Read(t, dir, "openai.embeddings"), prototest.Read(t, dir, "openai.completions")))
 }
 
 // paths are where the cases of each protocol are asked for.
-var paths = map[string]string{"openai.chat": "/v1/chat/completions", "anthropic.messages": "/v1/messages", "openai.embeddings": "/v1/embeddings"}
+var paths = map[string]string{"openai.chat": "/v1/chat/completions", "anthropic.messages": "/v1/messages", "openai.embeddings": "/v1/embeddings", "openai.completions": "/v1/completions"}
 
 func replay(t *testing.T, dir string, cases []prototest.Case) {
 	t.Helper()

@@ -412,7 +412,7 @@ func (r *Request) Bound(context int64, b *price.Bound) bool {
 		text += perTools
 	}
 	text += int64(r.OwnTools+r.ServerTools) * perOwnTool
-	if r.Shape == OpenAIEmbeddings {
+	if r.Shape == OpenAIEmbeddings || r.Prompts > 1 {
 		// The window limits each input of many, not their sum.
 		b.InputTokens, b.ImageTokens, b.AudioTokens, b.Searches = text, 0, 0, 0
 		return true

@@ -22,6 +22,7 @@ const (
 	OpenAIChat Shape = iota
 	AnthropicMessages
 	OpenAIEmbeddings
+	OpenAICompletions
 )
 
 // Limits of what Scan accepts.
@@ -31,6 +32,7 @@ const (
 	MaxElements = 1_000_000 // array elements
 	MaxModel    = 256       // bytes of a model name
 	MaxChoices  = 128       // n and best_of
+	MaxPrompts  = 1_024     // of one request for completions
 	MaxCap      = 1 << 30   // tokens of an output cap
 )
 
@@ -62,6 +64,7 @@ type Request struct {
 	MaxCompletion      int64 // 0 = not given; the member max_completion_tokens
 	MaxCompletionSpan  Span
 	N, BestOf          int64  // 0 = not given
+	Prompts            int64  // of a request for completions: each is answered N times
 	Messages           int    // messages of the conversation
 	Tools              int    // entries of tools
 	OwnTools           int    // of them run by the caller but defined by the provider (bash, text editor)
@@ -86,7 +89,7 @@ type Request struct {
 func (r *Request) OutputCap() int64 { return max(r.MaxTokens, r.MaxCompletion) }
 
 // Choices is the number of answers that are billed, at least 1.
-func (r *Request) Choices() int64 { return max(1, r.N, r.BestOf) }
+func (r *Request) Choices() int64 { return max(1, r.N, r.BestOf) * max(1, r.Prompts) }
 
 // Scan reads body into r. It allocates only when it refuses. The error is a 400
 // invalid_request that names the field.
@@ -102,6 +105,10 @@ func Scan(body []byte, shape Shape, r *Request) *apierr.Error {
 	case shape == OpenAIEmbeddings:
 		if err := r.embeddings(s.seen); err != nil {
 			return err
+		}
+	case shape == OpenAICompletions:
+		if s.seen&(1<<fPrompt) == 0 {
+			return apierr.Invalid("prompt", "The field 'prompt' is missing.")
 		}
 	case s.seen&(1<<fMessages) == 0:
 		return apierr.Invalid("messages", "The field 'messages' is missing.")

@@ -603,7 +603,12 @@ func (s *scanner) topValue(f field, from int) bool {
 		return s.content()
 	case fInput:
 		if s.r.Shape == OpenAIEmbeddings {
-			return s.embeddingInput()
+			_, ok := s.texts("input")
+			return ok
+		}
+	case fPrompt:
+		if s.r.Shape == OpenAICompletions {
+			return s.prompts()
 		}
 	case fTools:
 		return s.tools()

@@ -47,7 +47,7 @@ const maxHead = 512
 func (s *Stream) Reset(cfg *protocol.StreamConfig) {
 	joined, patched := s.joined[:0], s.patched[:0]
 	*s = Stream{cfg: *cfg, facts: dialectOf(cfg).facts(), joined: joined, patched: patched}
-	s.hidden = s.facts.hidden
+	s.hidden = s.facts.hidden || cfg.HiddenOutput
 }
 
 // Event takes one complete upstream event (as sse.Next gives it, or the rest of
@@ -323,6 +323,8 @@ func (s *Stream) choices(p *walk.Patch, it *walk.Iter, f *found) bool {
 				if s.buffered && !s.delta(b, &c, f) {
 					return false
 				}
+			case "text": // Completions
+				s.text(b, &c, f)
 			case "finish_reason":
 				if !walk.Null(c.Value()) {
 					f.finish = true

@@ -31,20 +31,27 @@ func (r *embeddingAsk) read(body []byte) (texts []string, err error) {
 	if err := sonic.Unmarshal(body, r); err != nil {
 		return nil, fmt.Errorf("cannot read the request: %w", short(err))
 	}
+	if r.Model == "" || len(r.Input) == 0 {
+		return nil, errors.New("you must provide a model and input")
+	}
+	return readTexts(r.Input)
+}
+
+// readTexts reads a string, strings, tokens, or lists of tokens; a token counts as a
+// text of its own that costs one.
+func readTexts(v json.RawMessage) (texts []string, err error) {
 	var one string
 	var tokens []int
 	var lists [][]int
 	switch {
-	case r.Model == "" || len(r.Input) == 0:
-		return nil, errors.New("you must provide a model and input")
-	case json.Unmarshal(r.Input, &one) == nil:
+	case json.Unmarshal(v, &one) == nil:
 		return []string{one}, nil
-	case json.Unmarshal(r.Input, &texts) == nil:
+	case json.Unmarshal(v, &texts) == nil && len(texts) > 0:
 		return texts, nil
-	case json.Unmarshal(r.Input, &tokens) == nil:
+	case json.Unmarshal(v, &tokens) == nil && len(tokens) > 0:
 		lists = [][]int{tokens}
-	case json.Unmarshal(r.Input, &lists) != nil:
-		return nil, errors.New("'$.input' is invalid")
+	case json.Unmarshal(v, &lists) != nil || len(lists) == 0:
+		return nil, errors.New("neither text nor tokens: " + string(v[:min(len(v), 40)]))
 	}
 	texts = texts[:0]
 	for _, l := range lists {

@@ -125,6 +125,16 @@ scenario('openai embeddings', async () => {
   equal(r.usage.prompt_tokens, 6);
 });
 
+scenario('openai completions', async () => {
+  const whole = await oai().completions.create({ model: models.chat, prompt: 'hello mock:out=4', max_tokens: 50 });
+  equal(whole.usage.completion_tokens, 4);
+  let text = '';
+  for await (const p of await oai().completions.create({ model: models.chat, prompt: 'hello mock:out=4', max_tokens: 50, stream: true })) {
+    for (const c of p.choices) text += c.text;
+  }
+  equal(text, whole.choices[0].text);
+});
+
 scenario('openai pinned base url', async () => {
   check((await chat(oai('ok', { base: '/v1/openai' }))).choices[0].message.content, 'no content');
 });

@@ -142,6 +142,17 @@ def _():
     raises(openai.BadRequestError, lambda: oai().embeddings.create(model=CLAUDE, input="x"))
 
 
+@scenario("openai completions")
+def _():
+    r = oai().completions.create(model=CHAT, prompt=["hello mock:out=4", "again"], n=2, max_tokens=50)
+    equal(sorted(c.index for c in r.choices), [0, 1, 2, 3])
+    equal(r.model, CHAT)
+    equal(r.usage.completion_tokens, 16)
+    parts = list(oai().completions.create(model=CHAT, prompt="hello mock:out=4", max_tokens=50, stream=True))
+    equal("".join(c.text for p in parts for c in p.choices), r.choices[0].text)
+    check(all(p.usage is None for p in parts), "usage was not asked for")
+
+
 @scenario("openai pinned base url")
 def _():
     r = chat(oai(base="/v1/openai"))

@@ -86,7 +86,7 @@ func suite(t *testing.T, w *world, name string, wanted []string, dir, program st
 // scenario cannot get lost.
 var (
 	openAIScenarios = []string{
-		"openai plain", "openai stream", "openai stream with usage", "openai tools", "openai tools stream", "openai models", "openai embeddings", "openai pinned base url",
+		"openai plain", "openai stream", "openai stream with usage", "openai tools", "openai tools stream", "openai models", "openai embeddings", "openai completions", "openai pinned base url",
 		"openai 401 unknown key", "openai 401 disabled key", "openai 402", "openai 403 key scope", "openai 403 group",
 		"openai 400 unknown model", "openai 400 from upstream", "openai 429", "openai 429 provider paused",
 		"openai 502", "openai 502 stream", "openai 503 all down", "openai 503 no provider keys",

@@ -199,6 +199,24 @@ func main() {
 			equal(r.Model, "text-embedding-3-small", "model")
 			equal(r.Usage.PromptTokens, 4, "prompt_tokens")
 		}},
+		{"openai completions", func() {
+			c := client("ok")
+			ask := openai.CompletionNewParams{
+				Model: openai.F(openai.CompletionNewParamsModel(m.Chat)), MaxTokens: openai.Int(50),
+				Prompt: openai.F[openai.CompletionNewParamsPromptUnion](shared.UnionString("hello mock:out=4")),
+			}
+			whole, err := c.Completions.New(ctx, ask)
+			must(err)
+			equal(whole.Usage.CompletionTokens, 4, "completion_tokens")
+			s, text := c.Completions.NewStreaming(ctx, ask), ""
+			for s.Next() {
+				for _, choice := range s.Current().Choices {
+					text += choice.Text
+				}
+			}
+			must(s.Err())
+			equal(text, whole.Choices[0].Text, "text")
+		}},
 		{"openai pinned base url", func() {
 			check(chat(client("ok", option.WithBaseURL(p.URL+"/v1/openai")), ask(m.Chat, hello)).Choices[0].Message.Content != "", "no content")
 		}},
