@@ -6,6 +6,7 @@ package refusal
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -41,7 +42,7 @@ type Book struct {
 
 	mu     sync.Mutex // guards what follows
 	rows   map[minuteKey]int
-	counts map[line]int64
+	counts map[line]*int64
 	minute int64
 
 	Dropped atomic.Int64 // refusals beyond the bound, counted here only
@@ -61,7 +62,7 @@ type line struct {
 
 // New makes a book; Run flushes it.
 func New(slot int16, s Store, a Append, log *slog.Logger) *Book {
-	return &Book{slot: slot, store: s, append: a, log: log, rows: map[minuteKey]int{}, counts: map[line]int64{}}
+	return &Book{slot: slot, store: s, append: a, log: log, rows: map[minuteKey]int{}, counts: map[line]*int64{}}
 }
 
 // Note records one refusal. model may be the text that a client sent: it is kept
@@ -86,11 +87,15 @@ func (b *Book) Note(key *catalog.Key, model string, known bool, endpoint protoco
 	if known {
 		l.model = model
 	}
-	if c, ok := b.counts[l]; ok || len(b.counts) < maxLines {
-		if !ok {
-			l.model = string(append([]byte(nil), l.model...)) // the request's bytes are reused
-		}
-		b.counts[l] = c + 1
+	// An assignment to an entry that exists puts the new key in the place of the old one,
+	// and this one's text is the request's, whose bytes are reused: only a new entry is
+	// assigned, under a copy.
+	if c := b.counts[l]; c != nil {
+		*c++
+	} else if len(b.counts) < maxLines {
+		l.model = strings.Clone(l.model)
+		one := int64(1)
+		b.counts[l] = &one
 	} else {
 		b.Dropped.Add(1)
 	}
@@ -138,21 +143,23 @@ func (b *Book) Flush(ctx context.Context) {
 		return
 	}
 	taken := b.counts
-	b.counts = map[line]int64{}
+	b.counts = map[line]*int64{}
 	b.mu.Unlock()
 
 	list := make([]store.RefusalCount, 0, len(taken))
 	for l, n := range taken {
-		list = append(list, store.RefusalCount{ClientID: l.client, KeyID: l.key, Model: l.model, Code: string(l.code), At: time.Unix(l.minute*60, 0), N: n})
+		list = append(list, store.RefusalCount{ClientID: l.client, KeyID: l.key, Model: l.model, Code: string(l.code), At: time.Unix(l.minute*60, 0), N: *n})
 	}
 	if err := b.store.CountRefusals(ctx, b.slot, list); err != nil {
 		b.log.Warn("cannot write refusal counts", "lines", len(list), "error", err)
 		b.mu.Lock()
 		for l, n := range taken {
-			if c, ok := b.counts[l]; ok || len(b.counts) < maxLines {
-				b.counts[l] = c + n
+			if c := b.counts[l]; c != nil {
+				*c += *n
+			} else if len(b.counts) < maxLines {
+				b.counts[l] = n
 			} else {
-				b.Dropped.Add(n)
+				b.Dropped.Add(*n)
 			}
 		}
 		b.mu.Unlock()
