@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
 	"tokenrelay/proxy/proxytest"
 	"tokenrelay/shared/apierr"
@@ -60,6 +61,9 @@ func TestCompletions(t *testing.T) {
 			}
 			served := m.Requests(mockFilter)
 			recs := k.WaitRecords(t, len(served))
+			for end := time.Now().Add(10 * time.Second); served[len(served)-1].Usage == nil && time.Now().Before(end); time.Sleep(time.Millisecond) {
+				served = m.Requests(mockFilter) // the meter notes an end a moment after the client saw it
+			}
 			rec, u := recs[len(recs)-1], served[len(served)-1].Usage
 			if rec.Source != usage.SourceReported || u == nil || int64(rec.Charge) != 1000*u.Input+2000*u.Output || u.Output == 0 {
 				t.Errorf("%d%s: charged %s (%s), served %+v", i, stream, rec.Charge, rec.Source, u)
