@@ -7,7 +7,6 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
 
 	"tokenrelay/proxy/proxytest"
 	"tokenrelay/shared/apierr"
@@ -59,11 +58,8 @@ func TestCompletions(t *testing.T) {
 			if len(seen) != c.choices || reported == (stream == `,"stream":true`) {
 				t.Errorf("%d%s: choices %v, usage told: %v\n%s", i, stream, seen, reported, tail(r.body))
 			}
-			served := m.Requests(mockFilter)
+			served := ended(m, mockFilter)
 			recs := k.WaitRecords(t, len(served))
-			for end := time.Now().Add(10 * time.Second); served[len(served)-1].Usage == nil && time.Now().Before(end); time.Sleep(time.Millisecond) {
-				served = m.Requests(mockFilter) // the meter notes an end a moment after the client saw it
-			}
 			rec, u := recs[len(recs)-1], served[len(served)-1].Usage
 			if rec.Source != usage.SourceReported || u == nil || int64(rec.Charge) != 1000*u.Input+2000*u.Output || u.Output == 0 {
 				t.Errorf("%d%s: charged %s (%s), served %+v", i, stream, rec.Charge, rec.Source, u)
@@ -84,7 +80,7 @@ func TestCompletionsCut(t *testing.T) {
 	if r.status != 200 || strings.Contains(string(r.body), "[DONE]") || !strings.Contains(string(r.body), `"error"`) {
 		t.Errorf("%d %s", r.status, tail(r.body))
 	}
-	served := m.Requests(mockFilter)
+	served := ended(m, mockFilter)
 	if rec.Source != usage.SourceEstimated || rec.Charge == 0 || rec.Units[usage.Output] < 10 || rec.Units[usage.Output] > 60 || len(served) != 1 {
 		t.Errorf("%d calls, %v charged %s (%s)", len(served), rec.Units, rec.Charge, rec.Source)
 	}

@@ -42,7 +42,7 @@ func TestStreamBreaks(t *testing.T) {
 		if rec.Status != status || rec.NumAttempts != 1 || rec.Attempts[0].Outcome != outcome || rec.HTTPStatus != 200 {
 			t.Fatalf("%s %s: record %+v", model, fault, rec)
 		}
-		served := meter.Requests(mockllm.Filter{Marker: id})
+		served := ended(meter, mockllm.Filter{Marker: id})
 		if len(served) != 1 {
 			t.Fatalf("%s: %d upstream calls", fault, len(served))
 		}
@@ -196,7 +196,7 @@ func TestDrainPolicy(t *testing.T) {
 	if rec.Status != usage.Cancelled || rec.Source != usage.SourceReported || rec.Units[usage.Output] != 12 {
 		t.Fatalf("record %+v", rec)
 	}
-	if m := meter.Requests(mockllm.Filter{Marker: "drain"}); len(m) != 1 || m[0].Usage == nil {
+	if m := ended(meter, mockllm.Filter{Marker: "drain"}); len(m) != 1 || m[0].Usage == nil {
 		t.Fatalf("meter %+v", m)
 	}
 	k.AtRest(t)

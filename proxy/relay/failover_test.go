@@ -49,7 +49,7 @@ func TestFailoverFromSilence(t *testing.T) {
 		k.HealAll()
 		id := "silent" + c.model + map[bool]string{true: "s"}[c.stream]
 		r := post(t, k, c.path, chat(c.model, "id="+id+";out=4;first.hang=headers;first.hold=20s", c.stream))
-		second := meter.Requests(mockllm.Filter{Marker: id, Lane: "second"})
+		second := ended(meter, mockllm.Filter{Marker: id, Lane: "second"})
 		if len(second) != 1 {
 			t.Fatalf("%d calls of the second upstream", len(second))
 		}
@@ -83,7 +83,7 @@ func TestFailoverFromRefusal(t *testing.T) {
 		k.HealAll()
 		id := "refused" + c.model + map[bool]string{true: "s"}[c.stream]
 		r := post(t, k, c.path, chat(c.model, "id="+id+";out=4", c.stream))
-		second := meter.Requests(mockllm.Filter{Marker: id})
+		second := ended(meter, mockllm.Filter{Marker: id})
 		if len(second) != 1 {
 			t.Fatalf("%d calls of the second upstream", len(second))
 		}

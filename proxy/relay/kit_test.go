@@ -4,6 +4,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -107,4 +108,18 @@ var mockFilter = mockllm.Filter{}
 
 func meterCalls(m *mockllm.Meter, marker string) int {
 	return len(m.Requests(mockllm.Filter{Marker: marker}))
+}
+
+// ended is what the mock served. Its meter notes the end of an answer a moment after
+// the client has read it: that moment is waited for, two seconds at most, because an
+// upstream that hangs on purpose does not end.
+func ended(m *mockllm.Meter, f mockllm.Filter) []mockllm.Record {
+	open := func(list []mockllm.Record) bool {
+		return slices.ContainsFunc(list, func(r mockllm.Record) bool { return r.End == mockllm.EndOpen })
+	}
+	list := m.Requests(f)
+	for end := time.Now().Add(2 * time.Second); open(list) && time.Now().Before(end); time.Sleep(time.Millisecond) {
+		list = m.Requests(f)
+	}
+	return list
 }

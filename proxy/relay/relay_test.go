@@ -25,7 +25,7 @@ func TestAnswers(t *testing.T) {
 		}
 		n++
 		rec := k.WaitRecords(t, n)[n-1]
-		served := meter.Requests(mockFilter)
+		served := ended(meter, mockFilter)
 		last := served[len(served)-1]
 		if last.Usage == nil || rec.Units[usage.Input] != last.Usage.Input || rec.Units[usage.Output] != last.Usage.Output {
 			t.Fatalf("metered %v; the provider served %+v", rec.Units, last.Usage)

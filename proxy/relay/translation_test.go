@@ -40,7 +40,7 @@ func TestTranslatedAnswers(t *testing.T) {
 				}
 				n++
 				rec := k.WaitRecords(t, n)[n-1]
-				served := meter.Requests(mockFilter)
+				served := ended(meter, mockFilter)
 				last := served[len(served)-1]
 				if last.Usage == nil || rec.Units[usage.Input] != last.Usage.Input || rec.Units[usage.CacheRead] != 3 || rec.Units[usage.Output] != 7 {
 					t.Fatalf("metered %v; the provider served %+v", rec.Units, last.Usage)
@@ -135,7 +135,7 @@ func TestFailoverBetweenProtocols(t *testing.T) {
 				if int(rec.NumAttempts) != want || rec.Status != usage.Success || rec.Units[usage.Output] != 4 {
 					t.Fatalf("%q: record %+v", fault, rec)
 				}
-				lanes := meter.Requests(mockFilter)
+				lanes := ended(meter, mockFilter)
 				if last := lanes[len(lanes)-1]; (last.Lane == c.first) != (want == 1) {
 					t.Fatalf("%q: served by %s", fault, last.Lane)
 				}
