@@ -88,7 +88,7 @@ func Routes() []Route { return new(api).routes() }
 func (a *api) routes() []Route {
 	var all []Route
 	for _, list := range [][]Route{
-		a.clientRoutes(), a.modelRoutes(), a.keyRoutes(), a.balanceRoutes(), a.redeemRoutes(), a.billingRoutes(), a.statementRoutes(), a.traceRoutes(), pending,
+		a.clientRoutes(), a.modelRoutes(), a.keyRoutes(), a.balanceRoutes(), a.transactionRoutes(), a.redeemRoutes(), a.billingRoutes(), a.statementRoutes(), a.traceRoutes(), pending,
 		a.operatorRoutes(), a.metaRoutes(),
 	} {
 		all = append(all, list...)

@@ -38,3 +38,11 @@ type requestPage struct {
 	Cursor reqid.ID `query:"cursor" doc:"next_cursor of the page before"`
 	Limit  int      `query:"limit" doc:"rows of a page" min:"1" max:"200" default:"50"`
 }
+
+// cursorOrNil is the text of a cursor, nil for "": there is no next page.
+func cursorOrNil(text string) *string {
+	if text == "" {
+		return nil
+	}
+	return &text
+}

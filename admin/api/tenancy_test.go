@@ -19,10 +19,10 @@ func TestTenantMatrix(t *testing.T) {
 	b := w.tenant("Tenant B", "", 10*money.USD)
 	objects := func(n *tenant) map[string]string {
 		rec := w.used(n, "alpha", usage.Success, "", time.Now(), 10, 10)
-		return map[string]string{"api_key_id": n.key.PublicID, "request_id": rec.ID.String()}
+		return map[string]string{"api_key_id": n.key.PublicID, "request_id": rec.ID.String(), "transaction_id": rec.ID.String() + "-c"}
 	}
 	own := map[*tenant]map[string]string{a: objects(a), b: objects(b)}
-	never := map[string]string{"api_key_id": "AAAAAAAAAAAA", "request_id": "req_01JD4M4M4M4M4M4M4M4M4M4M4M"}
+	never := map[string]string{"api_key_id": "AAAAAAAAAAAA", "request_id": "req_01JD4M4M4M4M4M4M4M4M4M4M4M", "transaction_id": "req_01JD4M4M4M4M4M4M4M4M4M4M4M-c"}
 	// Objects that belong to everybody.
 	shared := map[string]bool{"model": true}
 

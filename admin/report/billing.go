@@ -137,7 +137,7 @@ func (r *BillingRow) Record() []string {
 		first = strconv.FormatInt(*r.FirstTokenMS, 10)
 	}
 	return []string{
-		r.RequestID, r.Time.Format("2006-01-02T15:04:05.000Z"), CSVText(r.Model), CSVText(r.RequestedModel), r.KeyID,
+		r.RequestID, csvTime(r.Time), CSVText(r.Model), CSVText(r.RequestedModel), r.KeyID,
 		CSVText(r.KeyName), strconv.FormatBool(r.Stream), r.Status, strconv.Itoa(r.HTTPStatus), CSVText(r.Code),
 		strconv.FormatInt(r.InputTokens, 10), strconv.FormatInt(r.OutputTokens, 10),
 		strconv.FormatInt(r.Usage[usage.CacheRead.String()], 10), r.UsageSource, r.Reserved.String(), r.Charge.String(),

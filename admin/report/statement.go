@@ -41,15 +41,6 @@ type StatementLine struct {
 	Charge       money.Amount     `json:"charge"`
 }
 
-// Transaction is a booking on the wallet that is no call.
-type Transaction struct {
-	ID     string       `json:"id"`
-	Time   time.Time    `json:"time"`
-	Kind   string       `json:"kind"`
-	Amount money.Amount `json:"amount"`
-	Note   string       `json:"note"`
-}
-
 // Statement adds up the month that begins at month, from the roll-ups: the audit proves
 // that they are the rows (M10).
 func (s *Service) Statement(ctx context.Context, clientID, walletID int64, month time.Time) (*Statement, error) {
@@ -118,26 +109,21 @@ func (s *Service) Statement(ctx context.Context, clientID, walletID int64, month
 }
 
 func (s *Service) transactions(ctx context.Context, walletID int64, st *Statement) error {
-	const page = 500
-	for before := int64(0); ; {
-		entries, err := s.db.ListEntries(ctx, walletID, before, page)
+	f := store.EntryFilter{WalletID: walletID, From: st.From, To: st.To, Limit: 500}
+	for {
+		entries, err := s.db.Entries(ctx, f)
 		if err != nil {
 			return err
 		}
 		for i := range entries {
 			e := &entries[i]
-			before = e.ID
-			if e.CreatedAt.Before(st.From) || !e.CreatedAt.Before(st.To) {
-				continue
-			}
-			st.Transactions = append(st.Transactions, Transaction{
-				ID: "entry_" + strconv.FormatInt(e.ID, 10), Time: e.CreatedAt.UTC(), Kind: string(e.Kind), Amount: e.Amount, Note: e.Note,
-			})
+			f.Before, f.BeforeID = e.CreatedAt, e.ID
+			st.Transactions = append(st.Transactions, entryMovement(e))
 			if st.Credits, err = st.Credits.Add(e.Amount); err != nil {
 				return err
 			}
 		}
-		if len(entries) < page || entries[len(entries)-1].CreatedAt.Before(st.From) {
+		if len(entries) < f.Limit {
 			slices.Reverse(st.Transactions)
 			return nil
 		}
@@ -158,7 +144,7 @@ func (st *Statement) Records() [][]string {
 	}
 	for i := range st.Transactions {
 		t := &st.Transactions[i]
-		out = append(out, []string{t.Kind, "", "", "", "", "", "", "", t.Amount.String(), t.Time.Format("2006-01-02T15:04:05.000Z"), CSVText(t.Note)})
+		out = append(out, []string{t.Kind, "", "", "", "", "", "", "", t.Amount.String(), csvTime(t.Time), CSVText(t.Note)})
 	}
 	return append(out,
 		[]string{"total_charges", "", "", "", n(st.Calls), "", n(st.InputTokens), n(st.OutputTokens), st.Charges.String(), "", ""},

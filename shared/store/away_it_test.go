@@ -63,6 +63,7 @@ func calls(d *store.DB) map[string]func(context.Context) error {
 			return err
 		},
 		"ListEntries":   func(c context.Context) error { _, err := d.ListEntries(c, 1, 0, 1); return err },
+		"Entries":       func(c context.Context) error { _, err := d.Entries(c, store.EntryFilter{WalletID: 1}); return err },
 		"WalletBalance": func(c context.Context) error { _, err := d.WalletBalance(c, 1); return err },
 		"CreateKey":     func(c context.Context) error { _, err := d.CreateKey(c, "t", store.NewKey{}); return err },
 		"KeyByPublicID": func(c context.Context) error { _, err := d.KeyByPublicID(c, 0, "x"); return err },

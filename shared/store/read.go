@@ -10,6 +10,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"tokenrelay/shared/reqid"
+	"tokenrelay/shared/store/db"
 	"tokenrelay/shared/usage"
 )
 
@@ -130,6 +131,12 @@ func (d *DB) usageRows(ctx context.Context, f UsageFilter) ([]UsageRow, error) {
 	if f.Status != 0 {
 		w.and("u.status = ?", int16(f.Status))
 	}
+	if f.Held {
+		w.and("u.hold > 0")
+	}
+	if f.Charged {
+		w.and("u.charge > 0")
+	}
 	// The months that can hold such ids: other partitions are not looked at.
 	if !f.RequestID.IsZero() {
 		w.and("u.month = ?", f.RequestID.Month())
@@ -176,6 +183,50 @@ func (d *DB) refusalRows(ctx context.Context, f UsageFilter) ([]UsageRow, error)
 		r.ID, r.Endpoint, r.Flags, r.Status = id, uint8(endpoint), usage.Flags(flags), usage.Refused
 		return r, err
 	})
+}
+
+// Entries pages through a wallet's entries by time, newest first. The next page is asked
+// for with Before and BeforeID = the last row's time and id.
+func (d *DB) Entries(ctx context.Context, f EntryFilter) ([]Entry, error) {
+	ctx, cancel := d.limit(ctx)
+	defer cancel()
+	w := &where{}
+	w.and("wallet_id = ?", f.WalletID)
+	if f.ID != 0 {
+		w.and("id = ?", f.ID)
+	}
+	if len(f.Kinds) > 0 {
+		w.and("kind = ANY (?::text[])", f.Kinds)
+	}
+	if !f.From.IsZero() {
+		w.and("created_at >= ?", f.From)
+	}
+	if !f.To.IsZero() {
+		w.and("created_at < ?", f.To)
+	}
+	if !f.RequestID.IsZero() {
+		w.and("request_id = ?::uuid", [16]byte(f.RequestID))
+	}
+	if !f.Before.IsZero() {
+		w.and("(created_at, id) < (?, ?)", f.Before, f.BeforeID)
+	}
+	if f.Limit <= 0 {
+		f.Limit = 100
+	}
+	rows, err := d.pool.Query(ctx, "SELECT id, wallet_id, kind, amount, ref, note, actor, request_id, created_at FROM entry"+
+		w.String()+fmt.Sprintf(" ORDER BY created_at DESC, id DESC LIMIT %d", min(f.Limit, 1000)), w.args...)
+	if err != nil {
+		return nil, fmt.Errorf("cannot list the entries of wallet %d: %w", f.WalletID, err)
+	}
+	entries, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (Entry, error) {
+		var e db.Entry
+		err := row.Scan(&e.ID, &e.WalletID, &e.Kind, &e.Amount, &e.Ref, &e.Note, &e.Actor, &e.RequestID, &e.CreatedAt)
+		return entry(e), err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cannot list the entries of wallet %d: %w", f.WalletID, err)
+	}
+	return entries, nil
 }
 
 // Hourly reads roll-ups, oldest first, the proxies added up.

@@ -488,6 +488,20 @@ type UsageFilter struct {
 	Before    reqid.ID // page: only older ones
 	Limit     int      // 1 … 1000, default 100
 	Refusals  bool     // with the sampled refusals
+	Held      bool     // only those that held money
+	Charged   bool     // only those with a charge
+}
+
+// EntryFilter selects entries of one wallet.
+type EntryFilter struct {
+	WalletID  int64
+	ID        int64       // one entry, 0 = all
+	Kinds     []EntryKind // empty: all
+	From, To  time.Time   // From ≤ CreatedAt < To
+	RequestID reqid.ID    // of bad debt
+	Before    time.Time   // page: only those before this time, and at it those
+	BeforeID  int64       // below this id
+	Limit     int         // 1 … 1000, default 100
 }
 
 // UsageRow is a stored record.
