@@ -70,12 +70,12 @@ func (j *Journal) sync() error {
 	var err error
 	for _, s := range olds {
 		if err == nil {
-			err = j.o.faults.datasync(s.fd)
+			err = j.o.Faults.Datasync(s.fd)
 		}
 		_ = s.f.Close()
 	}
 	if err == nil {
-		err = j.o.faults.datasync(cur.fd)
+		err = j.o.Faults.Datasync(cur.fd)
 	}
 	if err == nil && newDir {
 		err = syncDir(j.dir.file(""))
@@ -145,7 +145,7 @@ func (j *Journal) keeper() {
 		}
 		j.flights.beat(time.Now().UnixMicro())
 		j.expire()
-		if free, err := j.o.faults.free(j.dir.file("")); err == nil {
+		if free, err := j.o.Faults.Free(j.dir.file("")); err == nil {
 			j.free.Store(free)
 		}
 		err := j.prepare()

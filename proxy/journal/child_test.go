@@ -88,7 +88,7 @@ func runToPoint(j *Journal, point string) {
 	final := *record(500)
 	final.Charge = 777
 	if point == "K6torn" { // inside write(2) of the record
-		j.o.faults.pwrite = func(fd int, b []byte, off int64) error {
+		j.o.Faults.Pwrite = func(fd int, b []byte, off int64) error {
 			_ = pwriteAll(fd, b[:len(b)/2], off)
 			dieHere()
 			return nil

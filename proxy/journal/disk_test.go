@@ -16,7 +16,7 @@ func TestDiskFullSimulatedA7(t *testing.T) {
 	o := small()
 	o.SegmentBytes = 64 << 10
 	var full atomic.Bool
-	o.faults = &faults{datasync: datasync, pwrite: pwriteAll, free: func(string) (int64, error) {
+	o.Faults = &Faults{Datasync: datasync, Pwrite: pwriteAll, Free: func(string) (int64, error) {
 		if full.Load() {
 			return 1000, nil
 		}

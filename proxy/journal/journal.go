@@ -59,14 +59,14 @@ type Options struct {
 	Metrics      *obs.Metrics  // nil = none
 	Log          *slog.Logger  // nil = slog.Default()
 
-	faults *faults // tests only
+	Faults *Faults // nil = none; tests and simulations only
 }
 
-// faults replaces system calls in tests.
-type faults struct {
-	datasync func(fd int) error
-	pwrite   func(fd int, b []byte, off int64) error
-	free     func(path string) (int64, error)
+// Faults replaces system calls where a disk's faults are simulated; nil = the real one.
+type Faults struct {
+	Datasync func(fd int) error
+	Pwrite   func(fd int, b []byte, off int64) error // all of b or an error
+	Free     func(path string) (int64, error)        // bytes of disk space
 }
 
 func (o *Options) fill() {
@@ -94,9 +94,19 @@ func (o *Options) fill() {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
-	if o.faults == nil {
-		o.faults = &faults{datasync: datasync, pwrite: pwriteAll, free: freeBytes}
+	f := Faults{Datasync: datasync, Pwrite: pwriteAll, Free: freeBytes}
+	if g := o.Faults; g != nil {
+		if g.Datasync != nil {
+			f.Datasync = g.Datasync
+		}
+		if g.Pwrite != nil {
+			f.Pwrite = g.Pwrite
+		}
+		if g.Free != nil {
+			f.Free = g.Free
+		}
 	}
+	o.Faults = &f
 }
 
 // minSegment has room for the header, the largest record and the seal.
@@ -212,7 +222,7 @@ func (j *Journal) write() (seq uint64, err error) {
 		synced = j.synced.Offset
 	}
 	j.buf = journalfile.FinishFrame(j.buf, journalfile.TypeUsage, j.seq+1, synced)
-	if err := j.o.faults.pwrite(j.cur.fd, j.buf, j.off); err != nil {
+	if err := j.o.Faults.Pwrite(j.cur.fd, j.buf, j.off); err != nil {
 		j.die(fmt.Errorf("cannot write journal: %w", err))
 		return 0, ErrDead
 	}
@@ -338,7 +348,7 @@ func (j *Journal) rotate() error {
 func (j *Journal) seal() error {
 	var b [journalfile.SealSize]byte
 	s := journalfile.AppendSeal(b[:0], j.hash.Sum64(), j.count, j.seq)
-	if err := j.o.faults.pwrite(j.cur.fd, s, j.off); err != nil {
+	if err := j.o.Faults.Pwrite(j.cur.fd, s, j.off); err != nil {
 		return fmt.Errorf("cannot seal segment: %w", err)
 	}
 	return nil
@@ -352,7 +362,7 @@ func (j *Journal) begin(f *os.File, prev uint64, prevHash uint64) error {
 	}
 	b := h.Append(make([]byte, 0, journalfile.HeaderSize))
 	fd := int(f.Fd())
-	if err := j.o.faults.pwrite(fd, b, 0); err != nil {
+	if err := j.o.Faults.Pwrite(fd, b, 0); err != nil {
 		return fmt.Errorf("cannot write segment header: %w", err)
 	}
 	if err := os.Rename(f.Name(), j.dir.file(journalfile.SegName(h.Number))); err != nil {
@@ -370,7 +380,7 @@ func (j *Journal) begin(f *os.File, prev uint64, prevHash uint64) error {
 // makeFile makes a segment file with its disk space. With zero it is also written
 // once, so that later writes change no file system structures.
 func (j *Journal) makeFile(name string, zero bool) (f *os.File, err error) {
-	free, err := j.o.faults.free(j.dir.file(""))
+	free, err := j.o.Faults.Free(j.dir.file(""))
 	if err != nil {
 		return nil, fmt.Errorf("cannot read disk space: %w", err)
 	}
@@ -385,7 +395,7 @@ func (j *Journal) makeFile(name string, zero bool) (f *os.File, err error) {
 	err = allocate(f, j.o.SegmentBytes)
 	if err == nil && zero {
 		if err = writeZeros(f, 0, j.o.SegmentBytes); err == nil {
-			err = j.o.faults.datasync(int(f.Fd()))
+			err = j.o.Faults.Datasync(int(f.Fd()))
 		}
 	}
 	if err != nil {
@@ -394,6 +404,14 @@ func (j *Journal) makeFile(name string, zero bool) (f *os.File, err error) {
 		return nil, fmt.Errorf("cannot make segment: %w", err)
 	}
 	return f, nil
+}
+
+// Synced is the place up to which everything is on the disk: what a loss of power
+// leaves at least.
+func (j *Journal) Synced() Position {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.synced
 }
 
 // Close syncs, stops the background work and unlocks the folder. The in-flight

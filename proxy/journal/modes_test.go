@@ -37,7 +37,7 @@ func TestSyncModeWaits(t *testing.T) {
 	o.Mode = ModeSync
 	var gate atomic.Pointer[chan struct{}]
 	var syncs atomic.Int64
-	o.faults = &faults{pwrite: pwriteAll, free: freeBytes, datasync: func(fd int) error {
+	o.Faults = &Faults{Pwrite: pwriteAll, Free: freeBytes, Datasync: func(fd int) error {
 		if g := gate.Load(); g != nil {
 			syncs.Add(1)
 			<-*g
@@ -76,7 +76,7 @@ func TestGroupModeWindowG10(t *testing.T) {
 	o := small()
 	o.SegmentBytes = 1 << 20
 	var syncs atomic.Int64
-	o.faults = &faults{pwrite: pwriteAll, free: freeBytes, datasync: func(fd int) error {
+	o.Faults = &Faults{Pwrite: pwriteAll, Free: freeBytes, Datasync: func(fd int) error {
 		syncs.Add(1)
 		return datasync(fd)
 	}}
@@ -117,7 +117,7 @@ func TestSlowDiskA9(t *testing.T) {
 	o.SegmentBytes = 1 << 20
 	var slow atomic.Bool
 	hold := make(chan struct{})
-	o.faults = &faults{pwrite: pwriteAll, free: freeBytes, datasync: func(fd int) error {
+	o.Faults = &Faults{Pwrite: pwriteAll, Free: freeBytes, Datasync: func(fd int) error {
 		if slow.Load() {
 			<-hold
 		}
@@ -147,7 +147,7 @@ func TestFsyncErrorA8(t *testing.T) {
 		o.SegmentBytes = 1 << 20
 		var broken atomic.Bool
 		var asked atomic.Int64
-		o.faults = &faults{pwrite: pwriteAll, free: freeBytes, datasync: func(fd int) error {
+		o.Faults = &Faults{Pwrite: pwriteAll, Free: freeBytes, Datasync: func(fd int) error {
 			if broken.Load() {
 				asked.Add(1)
 				return syscall.EIO
@@ -201,7 +201,7 @@ func appendErr(j *Journal) error { return j.Append(record(99)) }
 func TestWriteErrorA7(t *testing.T) {
 	o := small()
 	var broken atomic.Bool
-	o.faults = &faults{datasync: datasync, free: freeBytes, pwrite: func(fd int, b []byte, off int64) error {
+	o.Faults = &Faults{Datasync: datasync, Free: freeBytes, Pwrite: func(fd int, b []byte, off int64) error {
 		if broken.Load() {
 			_ = pwriteAll(fd, b[:len(b)/2], off)
 			return syscall.EIO

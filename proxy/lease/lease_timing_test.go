@@ -3,14 +3,15 @@ package lease
 import (
 	"testing"
 
+	"tokenrelay/proxy/lease/model"
 	"tokenrelay/shared/store"
 )
 
 // warmWallet is a wallet whose lease never runs dry.
 func warmWallet(t testing.TB) *Wallet {
-	b := newBooks(Now)
-	b.pay(store.Escrow{WalletID: 1}, 1<<60)
-	m := New(b, b.claim(1), Options{})
+	b := model.New(Now)
+	b.Pay(store.Escrow{WalletID: 1}, 1<<60)
+	m := New(b, b.Claim(1), Options{})
 	w := m.Wallet(1)
 	l, refusal := m.Hold(t.Context(), w, 1<<40)
 	if l == nil {

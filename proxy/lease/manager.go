@@ -51,8 +51,8 @@ type Options struct {
 	OnBeat func(b store.Beat, sent, got time.Time)
 	Log    *slog.Logger // nil = slog.Default()
 
-	now    func() int64                     // tests
-	jitter func(below int64) (random int64) // tests
+	Now    func() int64                     // ns, nil = the boot clock (Now); a simulation's own
+	Jitter func(below int64) (random int64) // nil = by chance; a simulation's own
 }
 
 func (o *Options) defaults() {
@@ -86,11 +86,11 @@ func (o *Options) defaults() {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
-	if o.now == nil {
-		o.now = Now
+	if o.Now == nil {
+		o.Now = Now
 	}
-	if o.jitter == nil {
-		o.jitter = rand.Int64N
+	if o.Jitter == nil {
+		o.Jitter = rand.Int64N
 	}
 }
 
@@ -181,7 +181,7 @@ func (m *Manager) newLease(w *Wallet) *Lease {
 // voided once.
 func (m *Manager) Hold(ctx context.Context, w *Wallet, amount money.Amount) (*Lease, Refusal) {
 	m.count.SlowHolds.Add(1)
-	t, v := w.ask(amount, m.o.now())
+	t, v := w.ask(amount, m.o.Now())
 	if t == nil {
 		m.count.refused(v.refusal)
 		return v.lease, v.refusal
@@ -252,7 +252,7 @@ func (w *Wallet) start() {
 func (m *Manager) serve(w *Wallet) {
 	w.mu.Lock()
 	for {
-		now := m.o.now()
+		now := m.o.Now()
 		act, wake := w.next(now)
 		switch {
 		case act != nil:
@@ -260,7 +260,7 @@ func (m *Manager) serve(w *Wallet) {
 			w.mu.Unlock()
 			r := m.call(w, &a)
 			w.mu.Lock()
-			w.apply(r, m.o.now())
+			w.apply(r, m.o.Now())
 		case wake != 0 && m.ctx.Err() == nil:
 			w.mu.Unlock()
 			m.sleep(w, time.Duration(wake-now))
@@ -287,7 +287,7 @@ func (m *Manager) sleep(w *Wallet, d time.Duration) {
 func (m *Manager) call(w *Wallet, a *action) (r result) {
 	m.calls <- struct{}{}
 	defer func() { <-m.calls }()
-	sent := m.o.now()
+	sent := m.o.Now()
 	w.mu.Lock()
 	w.act.sent = sent
 	w.mu.Unlock()
@@ -376,7 +376,7 @@ func (m *Manager) refillNow(w *Wallet) {
 }
 
 func (m *Manager) ticks(context.Context) {
-	now := m.o.now()
+	now := m.o.Now()
 	for _, w := range m.list() {
 		w.mu.Lock()
 		if w.tick(now) {
@@ -395,7 +395,7 @@ func (m *Manager) beat(ctx context.Context) {
 	if m.fenced.Load() {
 		return
 	}
-	sent, wall := m.o.now(), time.Now()
+	sent, wall := m.o.Now(), time.Now()
 	beat, err := m.db.Heartbeat(ctx, m.slot.ID, m.slot.Epoch, m.o.AppliedRev())
 	switch {
 	case errors.Is(err, store.ErrFenced):
@@ -403,12 +403,12 @@ func (m *Manager) beat(ctx context.Context) {
 		return
 	case err != nil:
 		if ctx.Err() == nil {
-			m.away(m.o.now(), err)
+			m.away(m.o.Now(), err)
 		}
 		return
 	}
 	m.up()
-	m.clock.Store(beat.Now.UnixNano() - (sent + (m.o.now()-sent)/2))
+	m.clock.Store(beat.Now.UnixNano() - (sent + (m.o.Now()-sent)/2))
 	m.lived.Store(int64(beat.Live))
 	for _, r := range beat.Recalls {
 		m.OnRecall(r)
@@ -430,7 +430,7 @@ func (m *Manager) reportReserved(ctx context.Context) {
 			holds[w.escrow.WalletID] = held
 		}
 	}
-	now := m.o.now()
+	now := m.o.Now()
 	if maps.Equal(holds, m.reported) && now-m.reportedAt < int64(10*time.Second) {
 		return
 	}
@@ -548,14 +548,14 @@ func (m *Manager) renew(ctx context.Context) error {
 		if len(ids) == 0 {
 			continue
 		}
-		sent := m.o.now()
+		sent := m.o.Now()
 		_, open, err := m.db.RenewLeases(ctx, m.slot.ID, m.slot.Epoch, ids)
 		if errors.Is(err, store.ErrFenced) {
 			m.fence()
 			return nil
 		}
 		if err != nil {
-			m.away(m.o.now(), err)
+			m.away(m.o.Now(), err)
 			return err
 		}
 		m.count.Renewals.Add(1)
@@ -679,7 +679,7 @@ func final(err error) bool {
 func (o *Options) backoff(n int) int64 {
 	d := int64(50*time.Millisecond) << min(n, 7)
 	d = min(d, int64(5*time.Second))
-	return d/2 + o.jitter(d/2)
+	return d/2 + o.Jitter(d/2)
 }
 
 func (m *Manager) activate(w *Wallet) {

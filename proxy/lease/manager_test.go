@@ -11,33 +11,22 @@ import (
 
 	"go.uber.org/goleak"
 
+	"tokenrelay/proxy/lease/model"
 	"tokenrelay/shared/money"
 	"tokenrelay/shared/store"
 )
 
 // bank is a manager with its loops running on the model books.
-func bank(t *testing.T, balance money.Amount, o Options) (*books, *Manager, *Wallet, func()) {
+func bank(t *testing.T, balance money.Amount, o Options) (*model.Books, *Manager, *Wallet, func()) {
 	t.Helper()
-	b := newBooks(Now)
+	b := model.New(Now)
 	e := store.Escrow{WalletID: 1}
-	b.pay(e, balance)
+	b.Pay(e, balance)
 	o.Log = slog.New(slog.DiscardHandler)
-	m := New(b, b.claim(1), o)
+	m := New(b, b.Claim(1), o)
 	ctx, cancel := context.WithCancel(context.Background())
 	m.Start(ctx)
 	return b, m, m.Wallet(1), func() { cancel(); m.Wait() }
-}
-
-func (b *books) setDown(down bool) {
-	b.mu.Lock()
-	b.down = down
-	b.mu.Unlock()
-}
-
-func (b *books) read(f func()) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	f()
 }
 
 func eventually(t *testing.T, what string, f func() bool) {
@@ -57,13 +46,13 @@ func TestOutage(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	b, m, w, stop := bank(t, 1_000_000, Options{Beat: 10 * time.Millisecond})
 	defer stop()
-	b.pay(store.Escrow{WalletID: 2}, 1000)
+	b.Pay(store.Escrow{WalletID: 2}, 1000)
 	l, refusal := m.Hold(t.Context(), w, 100)
 	if l == nil {
 		t.Fatalf("%+v", refusal)
 	}
 	l.Void(100)
-	b.setDown(true)
+	b.SetDown(true)
 	cold := m.Wallet(2)
 	for range 3 {
 		l, ok := w.Take(100, Now())
@@ -76,18 +65,18 @@ func TestOutage(t *testing.T) {
 		}
 	}
 	var before int
-	b.read(func() { before = b.calls })
+	b.Read(func() { before = b.Calls })
 	for range 1000 {
 		if l, _ := m.Hold(t.Context(), cold, 10); l != nil {
 			t.Fatal("lent without a database")
 		}
 	}
-	b.read(func() {
-		if n := b.calls - before; n > 60 {
+	b.Read(func() {
+		if n := b.Calls - before; n > 60 {
 			t.Errorf("1,000 refused requests made %d calls", n)
 		}
 	})
-	b.setDown(false)
+	b.SetDown(false)
 	eventually(t, "the cold wallet is served", func() bool {
 		l, _ := m.Hold(t.Context(), cold, 10)
 		if l != nil {
@@ -95,7 +84,7 @@ func TestOutage(t *testing.T) {
 		}
 		return l != nil
 	})
-	if err := b.check(); err != nil {
+	if err := b.Check(); err != nil {
 		t.Error(err)
 	}
 }
@@ -138,7 +127,7 @@ func TestIdleGoesBack(t *testing.T) {
 	defer stop()
 	l, _ := m.Hold(t.Context(), w, 100)
 	leased := func() (sum money.Amount) {
-		b.read(func() { sum = b.wallets[store.Escrow{WalletID: 1}].Leased })
+		b.Read(func() { sum = b.Wallets[store.Escrow{WalletID: 1}].Leased })
 		return sum
 	}
 	eventually(t, "all but the hold is back", func() bool { return leased() == 100 })
@@ -160,7 +149,7 @@ func TestRecallAnswered(t *testing.T) {
 	b, m, w, stop := bank(t, 1000, Options{Beat: 10 * time.Millisecond})
 	defer stop()
 	first, _ := m.Hold(t.Context(), w, 100)
-	second := New(b, b.claim(2), Options{Log: m.o.Log})
+	second := New(b, b.Claim(2), Options{Log: m.o.Log})
 	second.beat(t.Context())
 	if l, refusal := second.Hold(t.Context(), second.Wallet(1), 900); l == nil {
 		t.Fatalf("%+v", refusal)
@@ -193,11 +182,11 @@ func TestDrain(t *testing.T) {
 	if err := m.Drain(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	b.read(func() {
-		if got := b.wallets[store.Escrow{WalletID: 1}]; got.Leased != 0 || got.Balance != 1000 {
+	b.Read(func() {
+		if got := b.Wallets[store.Escrow{WalletID: 1}]; got.Leased != 0 || got.Balance != 1000 {
 			t.Errorf("%+v", got)
 		}
-		for _, l := range b.leases {
+		for _, l := range b.Leases {
 			if !l.Closed {
 				t.Errorf("open: %+v", l)
 			}
@@ -210,13 +199,13 @@ func TestHoldCancelled(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	b, m, w, stop := bank(t, 1000, Options{})
 	defer stop()
-	b.mu.Lock() // the database hangs
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-	defer cancel()
-	if l, refusal := m.Hold(ctx, w, 100); l != nil || refusal.Kind != Unavailable {
-		t.Errorf("%+v", refusal)
-	}
-	b.mu.Unlock()
+	b.Read(func() { // the database hangs
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		defer cancel()
+		if l, refusal := m.Hold(ctx, w, 100); l != nil || refusal.Kind != Unavailable {
+			t.Errorf("%+v", refusal)
+		}
+	})
 	eventually(t, "the grant arrives", func() bool { return m.Stats().Free > 0 })
 	if s := m.Stats(); s.Held != 0 {
 		t.Errorf("held %s", s.Held)
@@ -267,9 +256,9 @@ func TestConcurrentHolds(t *testing.T) {
 		}
 		return true
 	})
-	b.read(func() {
+	b.Read(func() {
 		var out money.Amount
-		for _, l := range b.leases {
+		for _, l := range b.Leases {
 			out += l.Outstanding()
 		}
 		if out > 50_000 {
@@ -284,25 +273,25 @@ func TestUnforeseenErrors(t *testing.T) {
 	defer goleak.VerifyNone(t)
 	b, m, w, stop := bank(t, 1000, Options{})
 	defer stop()
-	b.read(func() { b.odd = errors.New("deadlock detected") })
+	b.Read(func() { b.Odd = errors.New("deadlock detected") })
 	if l, refusal := m.Hold(t.Context(), w, 10); l != nil || refusal.Kind != Unavailable {
 		t.Fatalf("%+v", refusal)
 	}
-	b.read(func() { b.odd = nil })
+	b.Read(func() { b.Odd = nil })
 	eventually(t, "the repeated grant arrives", func() bool { return m.Stats().Free > 0 })
-	if err := b.check(); err != nil {
+	if err := b.Check(); err != nil {
 		t.Error(err)
 	}
 	nobody := m.Wallet(99)
 	var before int
-	b.read(func() { before = b.calls })
+	b.Read(func() { before = b.Calls })
 	for range 100 {
 		if l, refusal := m.Hold(t.Context(), nobody, 10); l != nil || refusal.Kind != Unavailable {
 			t.Fatalf("%+v", refusal)
 		}
 	}
-	b.read(func() {
-		if n := b.calls - before; n > 3 {
+	b.Read(func() {
+		if n := b.Calls - before; n > 3 {
 			t.Errorf("a wallet that does not exist was asked for %d times", n)
 		}
 	})

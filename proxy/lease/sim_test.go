@@ -2,12 +2,14 @@ package lease
 
 import (
 	"context"
+	"encoding/binary"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"testing"
 	"time"
 
+	"tokenrelay/proxy/lease/model"
 	"tokenrelay/shared/money"
 	"tokenrelay/shared/store"
 )
@@ -20,7 +22,7 @@ type sim struct {
 	t         testing.TB
 	rng       *rand.Rand
 	clock     int64
-	books     *books
+	books     *model.Books
 	proxies   []*simProxy
 	nextID    int64
 	served    int
@@ -36,7 +38,7 @@ type simProxy struct {
 	flights []flight
 	asks    []*simAsk
 	tickets []*simTicket
-	journal []record
+	journal []model.Record
 	old     bool // leases of earlier epochs are not closed yet
 	asleep  bool // stopped: does nothing for a while
 }
@@ -65,7 +67,7 @@ type simTicket struct {
 
 func newSim(t testing.TB, seed uint64, proxies int) *sim {
 	s := &sim{t: t, rng: rand.New(rand.NewPCG(seed, 1)), clock: int64(time.Hour), refused: map[Kind]int{}}
-	s.books = newBooks(func() int64 { return s.clock })
+	s.books = model.New(func() int64 { return s.clock })
 	for i := range proxies {
 		p := &simProxy{sim: s, slot: int16(i + 1)}
 		p.boot()
@@ -76,8 +78,8 @@ func newSim(t testing.TB, seed uint64, proxies int) *sim {
 
 func (p *simProxy) boot() {
 	s := p.sim
-	p.m = New(s.books, s.books.claim(p.slot), Options{
-		Log: slog.New(slog.DiscardHandler), now: func() int64 { return s.clock }, jitter: s.rng.Int64N,
+	p.m = New(s.books, s.books.Claim(p.slot), Options{
+		Log: slog.New(slog.DiscardHandler), Now: func() int64 { return s.clock }, Jitter: s.rng.Int64N,
 	})
 	p.m.spawn = func(*Wallet) {}
 	p.wallets = map[store.Escrow]*Wallet{}
@@ -151,7 +153,7 @@ func (p *simProxy) advance(a *simAsk) (done bool) {
 			a.leases = nil
 			return true
 		}
-		if row := p.sim.books.leases[v.lease.id]; row == nil || row.Closed {
+		if row := p.sim.books.Leases[v.lease.id]; row == nil || row.Closed {
 			p.sim.t.Fatalf("proxy %d spends from lease %d, which is closed or was never granted", p.slot, v.lease.id)
 		}
 		if a.leases = append(a.leases, v.lease); len(a.leases) == len(a.legs) {
@@ -162,9 +164,10 @@ func (p *simProxy) advance(a *simAsk) (done bool) {
 
 func (t *simTicket) finish(p *simProxy, charge money.Amount, billed bool) {
 	if billed {
-		r := record{id: t.id, charge: charge, hold: t.amount}
+		r := model.Record{Charge: charge}
+		binary.BigEndian.PutUint64(r.ID[8:], uint64(t.id))
 		for _, l := range t.leases {
-			r.leases = append(r.leases, l.id)
+			r.Leases = append(r.Leases, l.id)
 		}
 		p.journal = append(p.journal, r) // before the money is free again
 	}
@@ -232,7 +235,7 @@ func (p *simProxy) ship(all bool) {
 	if !all && n > 0 {
 		n = p.sim.rng.IntN(n) + 1
 	}
-	if p.sim.books.ship(p.journal[:n]) != nil {
+	if p.sim.books.Settle(p.journal[:n]) != nil {
 		return
 	}
 	if !all && p.sim.rng.IntN(5) == 0 {
@@ -248,11 +251,11 @@ func (p *simProxy) ship(all bool) {
 
 // check proves the invariants.
 func (s *sim) check() error {
-	if err := s.books.check(); err != nil {
+	if err := s.books.Check(); err != nil {
 		return err
 	}
-	if s.books.badDebt != 0 {
-		return fmt.Errorf("overspend: bad debt of %d", s.books.badDebt)
+	if s.books.BadDebt != 0 {
+		return fmt.Errorf("overspend: bad debt of %d", s.books.BadDebt)
 	}
 	for _, p := range s.proxies {
 		held := map[*Lease]money.Amount{}
@@ -278,15 +281,15 @@ func (s *sim) check() error {
 			if st.Held != held[l] || st.Free < 0 {
 				return fmt.Errorf("M6: proxy %d lease %d: %+v, requests hold %d", p.slot, st.ID, st, held[l])
 			}
-			row := s.books.leases[st.ID]
+			row := s.books.Leases[st.ID]
 			if row == nil {
 				return fmt.Errorf("M2: proxy %d spends from lease %d, which was never granted", p.slot, st.ID)
 			}
 			unshipped := money.Amount(0)
 			for _, r := range p.journal {
-				for _, id := range r.leases {
-					if id == st.ID && !s.books.charges[r.id] {
-						unshipped += r.charge
+				for _, id := range r.Leases {
+					if _, booked := s.books.Charges[r.ID]; id == st.ID && !booked {
+						unshipped += r.Charge
 					}
 				}
 			}
@@ -363,9 +366,9 @@ func (s *sim) step() {
 		}
 		s.tend()
 	case n < 96:
-		s.books.pay(simEscrows[s.rng.IntN(4)], money.Amount(s.rng.Int64N(600)+1))
+		s.books.Pay(simEscrows[s.rng.IntN(4)], money.Amount(s.rng.Int64N(600)+1))
 	case n < 97:
-		s.books.down = s.rng.IntN(10) == 0
+		s.books.Down = s.rng.IntN(10) == 0
 	case n < 98:
 		p.asleep = s.rng.IntN(2) == 0
 	case n < 99 && s.rng.IntN(4) == 0:
@@ -384,7 +387,7 @@ func (s *sim) longPause() {
 		p.collect()
 	}
 	s.finishAll()
-	s.books.down = false
+	s.books.Down = false
 	for _, p := range s.proxies {
 		for len(p.journal) > 0 {
 			p.ship(true)
@@ -393,7 +396,7 @@ func (s *sim) longPause() {
 	s.clock += int64(store.LeaseTTL)
 	if s.quiet() && s.rng.IntN(2) == 0 {
 		s.clock += int64(store.MaxRequest + 2*store.ReclaimLag)
-		s.reclaimed += s.books.reclaimExpired()
+		s.reclaimed += s.books.ReclaimExpired()
 	}
 	if s.rng.IntN(2) == 0 {
 		s.tend()
@@ -412,8 +415,8 @@ func (s *sim) quiet() bool {
 
 // deliver hands out the notices, or loses them.
 func (s *sim) deliver(lose bool) {
-	notices := s.books.notices
-	s.books.notices = nil
+	notices := s.books.Notices
+	s.books.Notices = nil
 	if lose {
 		return
 	}
@@ -443,7 +446,7 @@ func (s *sim) tend() {
 
 // settleDown runs without faults until nothing moves for d of simulated time.
 func (s *sim) settleDown(d time.Duration) {
-	s.books.down = false
+	s.books.Down = false
 	for end := s.clock + int64(d); s.clock < end; s.clock += int64(10 * time.Millisecond) {
 		s.deliver(false)
 		beat := s.clock/int64(500*time.Millisecond) != (s.clock-int64(10*time.Millisecond))/int64(500*time.Millisecond)
@@ -487,10 +490,10 @@ func TestSimulation(t *testing.T) {
 	served, reclaimed, refused := 0, 0, map[Kind]int{}
 	for seed := uint64(1); seed <= seeds; seed++ {
 		s := newSim(t, seed, 3)
-		s.books.pay(simEscrows[0], 6000)
-		s.books.pay(simEscrows[1], 3000)
-		s.books.pay(simEscrows[2], 2500)
-		s.books.pay(simEscrows[3], 9000)
+		s.books.Pay(simEscrows[0], 6000)
+		s.books.Pay(simEscrows[1], 3000)
+		s.books.Pay(simEscrows[2], 2500)
+		s.books.Pay(simEscrows[3], 9000)
 		for i := range steps {
 			s.step()
 			if err := s.check(); err != nil {
@@ -529,7 +532,7 @@ func (s *sim) atRest() error {
 	// One proxy asks for all there is, wherever it lies.
 	for _, e := range simEscrows[:2] {
 		p := s.proxies[s.rng.IntN(len(s.proxies))]
-		all := s.books.wallets[e].Balance
+		all := s.books.Wallets[e].Balance
 		if all == 0 {
 			continue
 		}
@@ -537,7 +540,7 @@ func (s *sim) atRest() error {
 		p.collect()
 		s.settleDown(1500 * time.Millisecond)
 		if len(p.tickets) != 1 {
-			return fmt.Errorf("stranded: proxy %d cannot get the whole balance %d of %+v: %+v, refused %v; waits %v", p.slot, all, e, s.books.wallets[e].Wallet, s.refused, a.wait != nil)
+			return fmt.Errorf("stranded: proxy %d cannot get the whole balance %d of %+v: %+v, refused %v; waits %v", p.slot, all, e, s.books.Wallets[e].Wallet, s.refused, a.wait != nil)
 		}
 		if err := s.check(); err != nil {
 			return err
@@ -546,7 +549,7 @@ func (s *sim) atRest() error {
 		s.settleDown(100 * time.Millisecond)
 	}
 	s.settleDown(40 * time.Second)
-	for e, w := range s.books.wallets {
+	for e, w := range s.books.Wallets {
 		if w.Leased != 0 {
 			return fmt.Errorf("M14: %d of %+v still leased at rest", w.Leased, e)
 		}
@@ -567,12 +570,12 @@ func TestSimulationCatches(t *testing.T) {
 				}
 			}
 		},
-		"a charge outside the books": func(s *sim) { s.books.wallets[simEscrows[0]].Balance-- },
-		"leased and leases differ":   func(s *sim) { s.books.wallets[simEscrows[0]].Leased++ },
+		"a charge outside the books": func(s *sim) { s.books.Wallets[simEscrows[0]].Balance-- },
+		"leased and leases differ":   func(s *sim) { s.books.Wallets[simEscrows[0]].Leased++ },
 	} {
 		s := newSim(t, 3, 3)
 		for _, e := range simEscrows {
-			s.books.pay(e, 5000)
+			s.books.Pay(e, 5000)
 		}
 		for range 300 {
 			s.step()

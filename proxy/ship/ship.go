@@ -31,16 +31,17 @@ type Sink interface {
 
 // Options of New. The zero values are the defaults.
 type Options struct {
-	Slot      int16                // proxy slot that the records belong to
-	Batch     int                  // records in one transaction, at most and by default store.MaxBatch
-	Every     time.Duration        // how long records wait to be sent together, 250 ms
-	Timeout   time.Duration        // of one transaction, 3 s
-	MaxWait   time.Duration        // longest wait between attempts, 5 s
-	DeadPath  string               // file for records that Postgres never takes; default dead.jsonl in the journal's folder
-	MaxDirect int                  // records kept in memory while the journal is dead, 65,536
-	OnShipped func([]usage.Record) // called after records are in Postgres; must not keep the slice
-	Metrics   *obs.Metrics         // nil = none
-	Log       *slog.Logger         // nil = slog.Default()
+	Slot      int16                                   // proxy slot that the records belong to
+	Batch     int                                     // records in one transaction, at most and by default store.MaxBatch
+	Every     time.Duration                           // how long records wait to be sent together, 250 ms
+	Timeout   time.Duration                           // of one transaction, 3 s
+	MaxWait   time.Duration                           // longest wait between attempts, 5 s
+	DeadPath  string                                  // file for records that Postgres never takes; default dead.jsonl in the journal's folder
+	MaxDirect int                                     // records kept in memory while the journal is dead, 65,536
+	Jitter    func(below time.Duration) time.Duration // nil = by chance; a simulation's own
+	OnShipped func([]usage.Record)                    // called after records are in Postgres; must not keep the slice
+	Metrics   *obs.Metrics                            // nil = none
+	Log       *slog.Logger                            // nil = slog.Default()
 }
 
 // minWait is the first wait after a failed attempt.
@@ -95,6 +96,9 @@ func New(j *journal.Journal, sink Sink, o Options) *Shipper {
 	}
 	if o.DeadPath == "" {
 		o.DeadPath = filepath.Join(j.Folder(), "dead.jsonl")
+	}
+	if o.Jitter == nil {
+		o.Jitter = rand.N[time.Duration]
 	}
 	if o.MaxDirect == 0 {
 		o.MaxDirect = 65536
@@ -237,7 +241,7 @@ func (s *Shipper) backoff(err error) time.Duration {
 		s.o.Log.Warn("cannot ship usage records, trying again", "records", s.j.Lag(), "error", err)
 	}
 	s.wait = min(max(2*s.wait, minWait), s.o.MaxWait)
-	return s.wait/2 + rand.N(s.wait/2+1)
+	return s.wait/2 + s.o.Jitter(s.wait/2+1)
 }
 
 func sleep(ctx context.Context, d time.Duration) bool {
