@@ -177,7 +177,7 @@ func TestDropped(t *testing.T) {
 	for _, stream := range []bool{false, true} {
 		body := fmt.Sprintf(`{"model":"claude-a","seed":1,"logit_bias":{"5":1},"stream":%v,"messages":[{"role":"user","content":"a"}]}`, stream)
 		r := post(t, k, "/v1/chat/completions", body)
-		if r.status != 200 || r.header.Get("X-Relay-Dropped") != "seed,logit_bias" {
+		if r.status != 200 || r.header.Get("X-Relay-Dropped") != "logit_bias,seed" {
 			t.Fatalf("%d %q %s", r.status, r.header.Get("X-Relay-Dropped"), r.body)
 		}
 		// Its own protocol drops nothing.

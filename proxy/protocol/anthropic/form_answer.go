@@ -117,11 +117,11 @@ func (d *AnswerDecoder) block(list []chat.Event, v []byte, b *block) []chat.Even
 			list = append(list, chat.Event{Kind: chat.Thinking, Text: s})
 		}
 		if s := text(v, "signature"); len(s) > 0 {
-			list = append(list, chat.Event{Kind: chat.Signature, Text: s})
+			list = append(list, chat.Event{Kind: chat.Signature, Text: s, Signer: chat.Anthropic})
 		}
 	case "redacted_thinking":
 		if s := text(v, "data"); len(s) > 0 {
-			list = append(list, chat.Event{Kind: chat.Redacted, Text: s})
+			list = append(list, chat.Event{Kind: chat.Redacted, Text: s, Signer: chat.Anthropic})
 		}
 	case "tool_use":
 		b.call = d.calls
@@ -168,7 +168,11 @@ func (d *AnswerDecoder) delta(list []chat.Event, v []byte, index int64) []chat.E
 		return citation(list, get(v, "citation"))
 	}
 	if len(s) > 0 {
-		list = append(list, chat.Event{Kind: kind, Call: max(0, call), Text: s})
+		e := chat.Event{Kind: kind, Call: max(0, call), Text: s}
+		if kind == chat.Signature {
+			e.Signer = chat.Anthropic
+		}
+		list = append(list, e)
 	}
 	return list
 }

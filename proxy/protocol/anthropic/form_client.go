@@ -34,6 +34,8 @@ var _ chat.Encoder = (*AnswerEncoder)(nil)
 type pending struct {
 	id, name []byte
 	args     []byte // held
+	proof    []byte // of the thought that led to it
+	signer   chat.Signer
 	seen     chat.Args
 }
 
@@ -78,7 +80,10 @@ func (e *AnswerEncoder) event(dst []byte, v *chat.Event) []byte {
 	case chat.Thinking:
 		dst = e.enter(dst, chat.Thinking)
 		dst = e.delta(dst, "thinking_delta", "thinking", v.Text)
+	case chat.Signature:
+		dst = e.proof(e.flush(dst), v.Text, v.Signer)
 	case chat.Block:
+		dst = e.flush(dst)
 		if e.open == chat.Thinking || e.open == chat.Text {
 			dst = e.leave(dst)
 		}
@@ -108,6 +113,18 @@ func citationObject(dst []byte, v *chat.Event) []byte {
 	return append(dst, `,"encrypted_index":"","cited_text":""}`...)
 }
 
+// proof appends a signature to the open thought, or to one that is not shown.
+func (e *AnswerEncoder) proof(dst, s []byte, signer chat.Signer) []byte {
+	if e.open != chat.Thinking {
+		dst = e.begin(dst, chat.Thinking)
+	}
+	if signer != chat.Google {
+		return e.delta(dst, "signature_delta", "signature", s)
+	}
+	e.plain = append(append(e.plain[:0], googleProof...), s...)
+	return e.delta(dst, "signature_delta", "signature", e.plain)
+}
+
 // opening appends the members that a message begins with, up to its content.
 func (e *AnswerEncoder) opening(dst []byte) []byte {
 	dst = append(dst, `{"id":"msg_`...)
@@ -125,6 +142,11 @@ func (e *AnswerEncoder) enter(dst []byte, kind chat.EventKind) []byte {
 	if e.next < len(e.calls) {
 		dst = e.flush(dst)
 	}
+	return e.begin(dst, kind)
+}
+
+// begin opens a block of text or thought.
+func (e *AnswerEncoder) begin(dst []byte, kind chat.EventKind) []byte {
 	dst = e.leave(dst)
 	e.open = kind
 	dst = e.blockStart(dst)
@@ -171,7 +193,7 @@ func (e *AnswerEncoder) call(dst []byte, v *chat.Event) []byte {
 		if cap(e.calls) > len(e.calls) { // keep the memory of earlier answers
 			e.calls = e.calls[:len(e.calls)+1]
 			p := &e.calls[len(e.calls)-1]
-			*p = pending{id: p.id[:0], name: p.name[:0], args: p.args[:0]}
+			*p = pending{id: p.id[:0], name: p.name[:0], args: p.args[:0], proof: p.proof[:0]}
 		} else {
 			e.calls = append(e.calls, pending{})
 		}
@@ -186,6 +208,9 @@ func (e *AnswerEncoder) call(dst []byte, v *chat.Event) []byte {
 		}
 		if len(p.name) == 0 {
 			p.name = append(p.name, v.Name...)
+		}
+		if v.Signer != chat.NoSigner && p.signer == chat.NoSigner {
+			p.proof, p.signer = append(p.proof, v.Proof...), v.Signer
 		}
 	} else {
 		p.seen.Feed(v.Text)
@@ -211,6 +236,9 @@ func (e *AnswerEncoder) advance(dst []byte, all bool) []byte {
 			if len(p.name) == 0 { // a call of nothing
 				e.next++
 				continue
+			}
+			if p.signer != chat.NoSigner {
+				dst = e.proof(dst, p.proof, p.signer)
 			}
 			dst = e.leave(dst)
 			e.open = chat.CallStart
@@ -333,17 +361,35 @@ func (e *AnswerEncoder) Whole(dst []byte, list []chat.Event, t *chat.Total) []by
 	for i := range list {
 		switch v := &list[i]; v.Kind {
 		case chat.Thinking:
-			enter(chat.Thinking, `{"type":"thinking","signature":"","thinking":"`)
+			if kind != chat.Thinking {
+				enter(chat.Thinking, `{"type":"thinking","signature":`)
+				e.blocks = appendProof(e.blocks, proofOf(list[i+1:]))
+				e.blocks = append(e.blocks, `,"thinking":"`...)
+			}
 			e.blocks = chat.AppendInner(e.blocks, v.Text)
 		case chat.Text, chat.Refusal:
 			e.refused = e.refused || v.Kind == chat.Refusal
 			enter(chat.Text, `{"type":"text","text":"`)
 			e.blocks = chat.AppendInner(e.blocks, v.Text)
+		case chat.Signature:
+			if kind != chat.Thinking { // else it stands with its thought
+				enter(chat.Thinking, `{"type":"thinking","signature":`)
+				e.blocks = appendProof(e.blocks, v)
+				e.blocks = append(e.blocks, `,"thinking":"`...)
+			}
+		case chat.Block:
+			shut()
 		case chat.CallStart:
 			if len(v.Name) == 0 {
 				continue
 			}
 			shut()
+			if v.Signer != chat.NoSigner {
+				enter(chat.Thinking, `{"type":"thinking","signature":`)
+				e.blocks = appendProof(e.blocks, &chat.Event{Text: v.Proof, Signer: v.Signer})
+				e.blocks = append(e.blocks, `,"thinking":"`...)
+				shut()
+			}
 			if len(e.blocks) > 0 {
 				e.blocks = append(e.blocks, ',')
 			}
@@ -370,6 +416,30 @@ func (e *AnswerEncoder) Whole(dst []byte, list []chat.Event, t *chat.Total) []by
 	dst = AppendUsage(dst, t)
 	e.calls = e.calls[:0:0] // they point into the answer
 	return append(dst, '}')
+}
+
+// proofOf is the signature of the thought that list goes on with, an empty event if
+// it has none.
+func proofOf(list []chat.Event) *chat.Event {
+	for i := range list {
+		switch list[i].Kind {
+		case chat.Thinking:
+		case chat.Signature:
+			return &list[i]
+		default:
+			return &chat.Event{}
+		}
+	}
+	return &chat.Event{}
+}
+
+func appendProof(dst []byte, v *chat.Event) []byte {
+	dst = append(dst, '"')
+	if v.Signer == chat.Google {
+		dst = append(dst, googleProof...)
+	}
+	dst = chat.AppendInner(dst, v.Text)
+	return append(dst, '"')
 }
 
 // input appends the arguments that list begins with as an object. Arguments that are

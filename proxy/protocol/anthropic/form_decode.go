@@ -68,6 +68,8 @@ func (d *decoder) member(key, v []byte) *apierr.Error {
 		r.Temperature = v
 	case "top_p":
 		r.TopP = v
+	case "top_k":
+		r.TopK = v
 	case "stop_sequences":
 		r.Stop = r.Stop[:0]
 		return each(v, "stop_sequences", func(v []byte) *apierr.Error {
@@ -365,9 +367,15 @@ func (d *decoder) block(n int, v []byte, result bool) (p chat.Part, ok bool, err
 			return p, false, err
 		}
 	case "thinking":
-		return chat.Part{Kind: chat.PartThinking, Text: text(v, "thinking"), Signature: text(v, "signature")}, true, nil
+		p = chat.Part{Kind: chat.PartThinking, Text: text(v, "thinking"), Signature: text(v, "signature")}
+		if p.Signature, ok = bytes.CutPrefix(p.Signature, []byte(googleProof)); ok {
+			p.Signer = chat.Google
+		} else if len(p.Signature) > 0 {
+			p.Signer = chat.Anthropic
+		}
+		return p, true, nil
 	case "redacted_thinking":
-		return chat.Part{Kind: chat.PartRedacted, Text: text(v, "data")}, true, nil
+		return chat.Part{Kind: chat.PartRedacted, Text: text(v, "data"), Signer: chat.Anthropic}, true, nil
 	case "server_tool_use", "web_search_tool_result", "web_fetch_tool_result", "code_execution_tool_result",
 		"bash_code_execution_tool_result", "text_editor_code_execution_tool_result", "tool_search_tool_result",
 		"mcp_tool_use", "mcp_tool_result", "advisor_tool_result", "compaction":
@@ -379,6 +387,10 @@ func (d *decoder) block(n int, v []byte, result bool) (p chat.Part, ok bool, err
 	d.others(path, v, "type", "text", "source", "id", "name", "input", "tool_use_id", "content", "is_error", "title")
 	return p, true, nil
 }
+
+// googleProof stands before a signature that is not Anthropic's: it tells it apart
+// when a conversation comes back, whoever is asked then.
+const googleProof = "google-gemini-v1:"
 
 // document reads a document: a PDF is a file, a text is text.
 func (d *decoder) document(n int, v []byte) (p chat.Part, err *apierr.Error) {

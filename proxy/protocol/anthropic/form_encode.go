@@ -30,6 +30,14 @@ func AppendForm(dst []byte, r *chat.Request, model string) ([]byte, *apierr.Erro
 	if err != nil {
 		return dst[:start], err
 	}
+	for i, v := range [...][]byte{r.Seed, r.Frequency, r.Presence} {
+		if v == nil {
+			continue
+		}
+		if err := r.Lack([...]chat.Member{chat.MemberSeed, chat.MemberFrequency, chat.MemberPresence}[i], chat.Messages); err != nil {
+			return dst[:start], err
+		}
+	}
 	dst = e.tools(dst)
 	dst, thinks := e.thinking(dst)
 	dst = e.sampling(dst, thinks)
@@ -103,7 +111,7 @@ func (e *encoder) system(dst []byte) []byte {
 			continue
 		}
 		if !lead {
-			e.r.Drop("messages[].role")
+			e.r.Drop(e.r.Name(chat.MemberLate))
 		}
 		for j := range t.Parts {
 			if p := &t.Parts[j]; !chat.Blank(p.Text) {
@@ -113,7 +121,7 @@ func (e *encoder) system(dst []byte) []byte {
 		}
 	}
 	if e.r.Format.Mode == chat.FormatObject {
-		e.r.Drop("response_format")
+		e.r.Drop(e.r.Name(chat.MemberFormat))
 		open()
 		dst = append(dst, `{"type":"text","text":"`+objectOnly+`"}`...)
 	}
@@ -275,7 +283,10 @@ func (e *encoder) part(dst []byte, turn int, p *chat.Part) ([]byte, *apierr.Erro
 		}
 		return e.end(dst, p), nil
 	case chat.PartThinking:
-		if len(p.Signature) == 0 {
+		if p.Signer != chat.Anthropic {
+			if p.Signer != chat.NoSigner {
+				e.r.Drop(e.r.Name(chat.MemberThought))
+			}
 			return dst, nil
 		}
 		dst = append(dst, `{"type":"thinking","thinking":`...)
@@ -283,7 +294,13 @@ func (e *encoder) part(dst []byte, turn int, p *chat.Part) ([]byte, *apierr.Erro
 		dst = append(dst, `,"signature":`...)
 		dst = chat.AppendText(dst, p.Signature)
 		return append(dst, '}'), nil
+	case chat.PartAudio:
+		return dst, e.r.Lack(chat.MemberAudio, chat.Messages)
 	case chat.PartRedacted:
+		if p.Signer != chat.Anthropic {
+			e.r.Drop(e.r.Name(chat.MemberRedacted))
+			return dst, nil
+		}
 		dst = append(dst, `{"type":"redacted_thinking","data":`...)
 		dst = chat.AppendText(dst, p.Text)
 		return append(dst, '}'), nil
@@ -434,7 +451,7 @@ func (e *encoder) thinking(dst []byte) ([]byte, bool) {
 			dst = append(dst, `,"thinking":{"type":"disabled"}`...)
 		}
 	case r.Choice == chat.ChoiceRequired || r.Choice == chat.ChoiceNamed:
-		r.Drop("reasoning_effort")
+		r.Drop(r.Name(chat.MemberThinking))
 	case e.late >= adaptive:
 		dst = append(dst, `,"thinking":{"type":"adaptive"}`...)
 		thinks = true
@@ -451,7 +468,7 @@ func (e *encoder) thinking(dst []byte) ([]byte, bool) {
 		}
 		budget = min(budget, r.MaxTokens-answerRoom)
 		if budget < leastBudget || e.unsigned() {
-			r.Drop("reasoning_effort")
+			r.Drop(r.Name(chat.MemberThinking))
 			break
 		}
 		dst = append(dst, `,"thinking":{"type":"enabled","budget_tokens":`...)
@@ -494,7 +511,7 @@ func (e *encoder) unsigned() bool {
 			case chat.PartCall:
 				call = true
 			case chat.PartThinking, chat.PartRedacted:
-				signed = true
+				signed = signed || p.Signer == chat.Anthropic
 			}
 		}
 		return call && !signed && i >= e.r.Loop()
@@ -506,16 +523,16 @@ func (e *encoder) unsigned() bool {
 func (e *encoder) sampling(dst []byte, thinks bool) []byte {
 	r := e.r
 	free := !thinks && e.late < fixed
-	number := func(name string, v []byte) {
+	number := func(name string, m chat.Member, v []byte) {
 		if v == nil {
 			return
 		}
 		if !free {
-			r.Drop(name)
+			r.Drop(r.Name(m))
 			return
 		}
-		if f, err := strconv.ParseFloat(string(v), 64); name == "temperature" && err == nil && f > 1 {
-			r.Drop(name)
+		if f, err := strconv.ParseFloat(string(v), 64); m == chat.MemberTemperature && err == nil && f > 1 {
+			r.Drop(r.Name(m))
 			v = []byte("1")
 		}
 		dst = append(dst, `,"`...)
@@ -523,13 +540,13 @@ func (e *encoder) sampling(dst []byte, thinks bool) []byte {
 		dst = append(dst, `":`...)
 		dst = append(dst, v...)
 	}
-	number("temperature", r.Temperature)
-	number("top_p", r.TopP)
-	number("top_k", r.TopK)
+	number("temperature", chat.MemberTemperature, r.Temperature)
+	number("top_p", chat.MemberTopP, r.TopP)
+	number("top_k", chat.MemberTopK, r.TopK)
 	n := 0
 	for _, s := range r.Stop {
 		if chat.Blank(s) {
-			r.Drop("stop")
+			r.Drop(r.Name(chat.MemberStop))
 			continue
 		}
 		if n++; n == 1 {

@@ -9,10 +9,10 @@ const (
 	Text                       // Text
 	Refusal                    // Text of a refusal
 	Thinking                   // Text of a thought
-	Signature                  // Text is the proof of the thought before
-	Redacted                   // Text is the data of a thought that is not shown
+	Signature                  // Text is the proof of the thought before, or of a text that follows; Signer
+	Redacted                   // Text is the data of a thought that is not shown; Signer
 	Block                      // the part before is complete, another begins
-	CallStart                  // Call, and of ID and Name what is known
+	CallStart                  // Call, and of ID and Name what is known; Proof and Signer of the thought that led to it
 	CallArgs                   // Call, Text: a piece of the arguments, escaped
 	Citation                   // URL, Title
 	Finish                     // Reason, StopText
@@ -39,6 +39,8 @@ type Event struct {
 	Call       int // which tool call, from 0
 	Text       []byte
 	ID, Name   []byte
+	Proof      []byte
+	Signer     Signer
 	URL, Title []byte
 }
 

@@ -15,7 +15,7 @@ var chatRows = []Row{
 	{OpenAI, "messages[].annotations", Dropped, ""},
 	{OpenAI, "messages[].reasoning_content", Dropped, "a thought without its provider's signature"},
 	{OpenAI, "messages[].reasoning", Dropped, "as `reasoning_content`"},
-	{OpenAI, "messages[].reasoning_details", Mapped, "what an Anthropic model signed; all else is dropped"},
+	{OpenAI, "messages[].reasoning_details", Mapped, "what a model of the target's provider signed; all else is dropped"},
 	{OpenAI, "messages[].content[].type=text", Mapped, ""},
 	{OpenAI, "messages[].content[].type=refusal", Mapped, "a text"},
 	{OpenAI, "messages[].content[].type=image_url", Mapped, "data URLs as `base64`, others as `url`"},

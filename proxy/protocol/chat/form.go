@@ -67,8 +67,9 @@ type PartKind uint8
 const (
 	PartText     PartKind = iota
 	PartImage             // Media and Data, or URL
+	PartAudio             // Media and Data
 	PartFile              // Media and Data (base64), Title
-	PartCall              // ID, Name, Args
+	PartCall              // ID, Name, Args, Signature of the thought that led to it
 	PartResult            // ID, Parts, IsError
 	PartThinking          // Text, Signature
 	PartRedacted          // Text is the provider's opaque data
@@ -85,10 +86,36 @@ type Part struct {
 	Data      []byte // base64
 	URL       []byte
 	Title     []byte
-	Signature []byte // proof of a thinking part, by an Anthropic model
+	Signature []byte // proof of a thought
+	Signer    Signer // who made Signature, or the data of a redacted thought
 	Cache     []byte // JSON object: cache_control
 	IsError   bool
 	Parts     []Part // of a tool's result
+}
+
+// Signer is whose models a proof of a thought is for: nobody else takes it.
+type Signer uint8
+
+// The signers.
+const (
+	NoSigner Signer = iota
+	Anthropic
+	Google
+)
+
+var signerNames = [...]string{"", "anthropic-claude-v1", "google-gemini-v1"}
+
+// String is the signer's format in reasoning_details.
+func (s Signer) String() string { return signerNames[s] }
+
+// ParseSigner finds a signer by the name of its format, NoSigner if there is none.
+func ParseSigner(name []byte) Signer {
+	for s := Anthropic; int(s) < len(signerNames); s++ {
+		if string(name) == signerNames[s] {
+			return s
+		}
+	}
+	return NoSigner
 }
 
 // Turn is one message.
@@ -193,6 +220,9 @@ type Request struct {
 	Temperature []byte // numbers stay texts
 	TopP        []byte
 	TopK        []byte
+	Seed        []byte
+	Frequency   []byte // frequency penalty
+	Presence    []byte // presence penalty
 	Stop        [][]byte
 	User        []byte
 	Format      Format
@@ -314,6 +344,9 @@ func (r *Request) Cannot(path string, to Protocol) *apierr.Error {
 	r.Drop(path)
 	return nil
 }
+
+// Lack is Cannot for a member that the form has a place for.
+func (r *Request) Lack(m Member, to Protocol) *apierr.Error { return r.Cannot(r.Name(m), to) }
 
 // Refuse is the 400 for a member that cannot be served and must not be ignored.
 func (r *Request) Refuse(path string) *apierr.Error {

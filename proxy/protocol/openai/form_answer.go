@@ -223,7 +223,11 @@ func (d *AnswerDecoder) call(list []chat.Event, v []byte) []chat.Event {
 		d.calls[n].id = h
 	}
 	if name := text(f, "name"); len(id) > 0 || len(name) > 0 {
-		list = append(list, chat.Event{Kind: chat.CallStart, Call: n, ID: id, Name: name})
+		e := chat.Event{Kind: chat.CallStart, Call: n, ID: id, Name: name}
+		if s := text(get(get(v, "extra_content"), "google"), "thought_signature"); len(s) > 0 {
+			e.Proof, e.Signer = s, chat.Google
+		}
+		list = append(list, e)
 	}
 	return d.arguments(list, n, get(f, "arguments"))
 }

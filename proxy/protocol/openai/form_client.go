@@ -101,18 +101,18 @@ func (e *AnswerEncoder) event(dst []byte, v *chat.Event) []byte {
 		dst = append(dst, `"reasoning_content":`...)
 		dst = chat.AppendText(dst, v.Text)
 		dst = append(dst, `,"reasoning_details":[`...)
-		dst = e.thoughtText(dst, v.Text, nil)
+		dst = e.thoughtText(dst, v.Text, nil, chat.NoSigner)
 		dst = append(dst, ']')
 	case chat.Signature:
 		e.thinking = true
 		dst = e.open(dst)
 		dst = append(dst, `"reasoning_details":[`...)
-		dst = e.thoughtText(dst, nil, v.Text)
+		dst = e.thoughtText(dst, nil, v.Text, v.Signer)
 		dst = append(dst, ']')
 	case chat.Redacted:
 		dst = e.open(dst)
 		dst = append(dst, `"reasoning_details":[`...)
-		dst = e.encrypted(dst, v.Text)
+		dst = e.encrypted(dst, v)
 		dst = append(dst, ']')
 		e.thoughts++
 	case chat.Block:
@@ -133,10 +133,14 @@ func (e *AnswerEncoder) event(dst []byte, v *chat.Event) []byte {
 		}
 		dst = e.index(dst, v.Call)
 		dst = append(dst, `,"id":`...)
-		dst = chat.AppendText(dst, v.ID)
+		dst = e.callID(dst, v)
 		dst = append(dst, `,"type":"function","function":{"name":`...)
 		dst = chat.AppendText(dst, v.Name)
-		dst = append(dst, `,"arguments":""}}]`...)
+		dst = append(dst, `,"arguments":""}`...)
+		if v.Signer == chat.Google {
+			dst = appendProof(dst, v.Proof)
+		}
+		dst = append(dst, `}]`...)
 	case chat.CallArgs:
 		e.args = e.args || v.Call == e.call
 		return e.arguments(dst, v.Call, v.Text)
@@ -192,27 +196,49 @@ func (e *AnswerEncoder) arguments(dst []byte, call int, s []byte) []byte {
 	return e.shut(dst)
 }
 
-func (e *AnswerEncoder) thoughtText(dst, s, signature []byte) []byte {
+// callID is the upstream's id, or one of our own where it gave none.
+func (e *AnswerEncoder) callID(dst []byte, v *chat.Event) []byte {
+	if len(v.ID) > 0 {
+		return chat.AppendText(dst, v.ID)
+	}
+	dst = append(dst, `"call_`...)
+	dst = append(dst, e.c.ID...)
+	dst = append(dst, '_')
+	dst = strconv.AppendInt(dst, int64(v.Call), 10)
+	return append(dst, '"')
+}
+
+// appendProof appends the member that carries the signature of a call's thought, in
+// the place where Google's own Chat endpoint has it.
+func appendProof(dst, signature []byte) []byte {
+	dst = append(dst, `,"extra_content":{"google":{"thought_signature":`...)
+	dst = chat.AppendText(dst, signature)
+	return append(dst, "}}"...)
+}
+
+func (e *AnswerEncoder) thoughtText(dst, s, signature []byte, signer chat.Signer) []byte {
 	dst = append(dst, `{"type":"reasoning.text","text":`...)
 	dst = chat.AppendText(dst, s)
 	if signature != nil {
 		dst = append(dst, `,"signature":`...)
 		dst = chat.AppendText(dst, signature)
 	}
-	return e.thoughtEnd(dst, signature != nil)
+	return e.thoughtEnd(dst, signer)
 }
 
-func (e *AnswerEncoder) encrypted(dst, data []byte) []byte {
+func (e *AnswerEncoder) encrypted(dst []byte, v *chat.Event) []byte {
 	dst = append(dst, `{"type":"reasoning.encrypted","data":`...)
-	dst = chat.AppendText(dst, data)
-	return e.thoughtEnd(dst, true)
+	dst = chat.AppendText(dst, v.Text)
+	return e.thoughtEnd(dst, v.Signer)
 }
 
 // thoughtEnd closes a detail. The format stands in one piece of a thought only:
 // clients join the texts of all pieces of an index, whatever they are.
-func (e *AnswerEncoder) thoughtEnd(dst []byte, format bool) []byte {
-	if format {
-		dst = append(dst, `,"format":"`+thoughtFormat+`"`...)
+func (e *AnswerEncoder) thoughtEnd(dst []byte, signer chat.Signer) []byte {
+	if signer != chat.NoSigner {
+		dst = append(dst, `,"format":"`...)
+		dst = append(dst, signer.String()...)
+		dst = append(dst, '"')
 	}
 	dst = append(dst, `,"index":`...)
 	dst = strconv.AppendInt(dst, int64(e.thoughts), 10)
@@ -308,13 +334,15 @@ func (e *AnswerEncoder) Whole(dst []byte, list []chat.Event, t *chat.Total) []by
 			e.thinking = true
 			e.thought = chat.AppendInner(e.thought, v.Text)
 			e.details = comma(e.details)
-			e.details = e.thoughtText(e.details, v.Text, signatureOf(list[i+1:]))
+			sig, signer := signatureOf(list[i+1:])
+			e.details = e.thoughtText(e.details, v.Text, sig, signer)
 		case chat.Signature:
 			if i == 0 || list[i-1].Kind != chat.Thinking { // a thought that is not shown
-				e.details = e.thoughtText(comma(e.details), nil, v.Text)
+				e.thinking = true
+				e.details = e.thoughtText(comma(e.details), nil, v.Text, v.Signer)
 			}
 		case chat.Redacted:
-			e.details = e.encrypted(comma(e.details), v.Text)
+			e.details = e.encrypted(comma(e.details), v)
 			e.thoughts++
 		case chat.Block:
 			e.cited = e.runes
@@ -327,7 +355,7 @@ func (e *AnswerEncoder) Whole(dst []byte, list []chat.Event, t *chat.Total) []by
 			e.list = comma(e.list)
 			if !e.c.Legacy {
 				e.list = append(e.list, `{"id":`...)
-				e.list = chat.AppendText(e.list, v.ID)
+				e.list = e.callID(e.list, v)
 				e.list = append(e.list, `,"type":"function","function":`...)
 			}
 			e.list = append(e.list, `{"name":`...)
@@ -342,6 +370,9 @@ func (e *AnswerEncoder) Whole(dst []byte, list []chat.Event, t *chat.Total) []by
 			}
 			e.list = append(e.list, `"}`...)
 			if !e.c.Legacy {
+				if v.Signer == chat.Google {
+					e.list = appendProof(e.list, v.Proof)
+				}
 				e.list = append(e.list, '}')
 			}
 		case chat.Citation:
@@ -387,11 +418,11 @@ func (e *AnswerEncoder) Whole(dst []byte, list []chat.Event, t *chat.Total) []by
 }
 
 // signatureOf is the signature of the thought that list goes on behind.
-func signatureOf(list []chat.Event) []byte {
+func signatureOf(list []chat.Event) ([]byte, chat.Signer) {
 	if len(list) > 0 && list[0].Kind == chat.Signature {
-		return list[0].Text
+		return list[0].Text, list[0].Signer
 	}
-	return nil
+	return nil, chat.NoSigner
 }
 
 func comma(dst []byte) []byte {

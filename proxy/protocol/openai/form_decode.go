@@ -58,6 +58,12 @@ func (d *decoder) member(key, v []byte) *apierr.Error {
 		r.TopP = v
 	case "top_k":
 		r.TopK = v
+	case "seed":
+		r.Seed = v
+	case "frequency_penalty":
+		r.Frequency = v
+	case "presence_penalty":
+		r.Presence = v
 	case "stop":
 		r.Stop = r.Stop[:0]
 		if s, ok := walk.Text(v); ok {
@@ -311,7 +317,14 @@ func (d *decoder) message(n int, v []byte) *apierr.Error {
 			if kind := text(v, "type"); len(kind) > 0 && string(kind) != "function" {
 				return r.Refuse("messages[].tool_calls[].type")
 			}
-			return d.call(n, &t, text(v, "id"), get(v, "function"))
+			if err := d.call(n, &t, text(v, "id"), get(v, "function")); err != nil {
+				return err
+			}
+			if s := text(get(get(v, "extra_content"), "google"), "thought_signature"); len(s) > 0 {
+				p := &t.Parts[len(t.Parts)-1]
+				p.Signature, p.Signer = s, chat.Google
+			}
+			return nil
 		})
 	} else if f := get(v, "function_call"); f != nil {
 		err = d.call(n, &t, []byte("call_function_"+strconv.Itoa(d.legacy)), f)
@@ -373,14 +386,16 @@ func (d *decoder) call(n int, t *chat.Turn, id, f []byte) *apierr.Error {
 var emptyArgs = []byte("{}")
 
 // thoughts reads signed thoughts back. Clients put the pieces of a stream together
-// by index, or keep them apart. Only a piece of our format can be signed.
+// by index, or keep them apart. Only a piece of one of our formats can be signed.
 func thoughts(parts []chat.Part, v []byte) []chat.Part {
 	at := -1
 	var index, joined []byte
 	it := walk.Array(v, 0)
 	for it.Next() {
 		x := it.Value()
-		if format := text(x, "format"); len(format) > 0 && string(format) != thoughtFormat {
+		format := text(x, "format")
+		signer := chat.ParseSigner(format)
+		if len(format) > 0 && signer == chat.NoSigner {
 			continue
 		}
 		switch string(text(x, "type")) {
@@ -401,14 +416,14 @@ func thoughts(parts []chat.Part, v []byte) []chat.Part {
 				joined = append(joined, s...)
 				p.Text = joined
 			}
-			if len(sig) > 0 && len(text(x, "format")) > 0 {
-				p.Signature = sig
+			if len(sig) > 0 && signer != chat.NoSigner {
+				p.Signature, p.Signer = sig, signer
 			}
 		case "reasoning.encrypted":
-			if len(text(x, "format")) == 0 {
+			if signer == chat.NoSigner {
 				continue
 			}
-			parts = append(parts, chat.Part{Kind: chat.PartRedacted, Text: text(x, "data")})
+			parts = append(parts, chat.Part{Kind: chat.PartRedacted, Text: text(x, "data"), Signer: signer})
 			at = -1
 		}
 	}
@@ -420,9 +435,6 @@ func thoughts(parts []chat.Part, v []byte) []chat.Part {
 	}
 	return signed
 }
-
-// thoughtFormat marks thoughts that an Anthropic model signed.
-const thoughtFormat = "anthropic-claude-v1"
 
 // content adds the parts of a message's or a result's content.
 func (d *decoder) content(n int, parts []chat.Part, v []byte) ([]chat.Part, *apierr.Error) {
@@ -478,7 +490,13 @@ func (d *decoder) part(n int, v []byte) (p chat.Part, err *apierr.Error) {
 			err = chat.BadAt(n, ".content[].file.file_data", "must be a data URL")
 		}
 	case "input_audio":
-		return p, r.Refuse(path + "type=input_audio")
+		a := get(v, "input_audio")
+		format := text(a, "format")
+		p = chat.Part{Kind: chat.PartAudio, Data: d.plain(text(a, "data"))}
+		if len(format) == 0 || !base64(format) || len(p.Data) == 0 || !base64(p.Data) {
+			return p, chat.BadAt(n, ".content[].input_audio", "needs data in base64 and a format")
+		}
+		p.Media = append([]byte("audio/"), format...)
 	default:
 		return p, chat.BadAt(n, ".content[].type", "is of a kind that this model's provider has no equivalent for")
 	}
@@ -491,12 +509,20 @@ func (d *decoder) part(n int, v []byte) (p chat.Part, err *apierr.Error) {
 	it := walk.Object(v, 0)
 	for it.Next() {
 		switch string(it.Key) {
-		case "type", "text", "refusal", "image_url", "file", "cache_control":
+		case "type", "text", "refusal", "image_url", "file", "input_audio", "cache_control":
 		default:
 			r.Unmapped(path, it.Key)
 		}
 	}
 	return p, nil
+}
+
+// plain undoes the escapes that some writers put before slashes.
+func (d *decoder) plain(raw []byte) []byte {
+	if bytes.IndexByte(raw, '\\') < 0 {
+		return raw
+	}
+	return d.r.Keep(raw)
 }
 
 // link reads a URL: a data URL becomes media type and data.

@@ -1,6 +1,7 @@
 package openai
 
 import (
+	"bytes"
 	"strconv"
 	"strings"
 
@@ -37,7 +38,7 @@ func AppendForm(dst []byte, r *chat.Request, model string, d Dialect) ([]byte, *
 		err = chat.Bad("messages", "holds nothing to answer")
 	}
 	if err == nil && len(r.Stop) > maxStops {
-		err = chat.Bad("stop_sequences", "may hold four strings at most for this model")
+		err = chat.Bad(r.Name(chat.MemberStop), "may hold four strings at most for this model")
 	}
 	if err != nil {
 		return dst[:start], err
@@ -64,6 +65,27 @@ func AppendForm(dst []byte, r *chat.Request, model string, d Dialect) ([]byte, *
 	if r.TopP != nil {
 		dst = append(dst, `,"top_p":`...)
 		dst = append(dst, r.TopP...)
+	}
+	if r.Seed != nil {
+		if d == Mistral {
+			dst = append(dst, `,"random_seed":`...)
+		} else {
+			dst = append(dst, `,"seed":`...)
+		}
+		dst = append(dst, r.Seed...)
+	}
+	if r.Frequency != nil {
+		dst = append(dst, `,"frequency_penalty":`...)
+		dst = append(dst, r.Frequency...)
+	}
+	if r.Presence != nil {
+		dst = append(dst, `,"presence_penalty":`...)
+		dst = append(dst, r.Presence...)
+	}
+	if r.TopK != nil {
+		if err := r.Lack(chat.MemberTopK, chat.OpenAI); err != nil {
+			return dst[:start], err
+		}
 	}
 	if len(r.User) > 0 {
 		dst = append(dst, `,"user":`...)
@@ -147,10 +169,10 @@ func (e *encoder) user(dst []byte, t *chat.Turn) []byte {
 				said = true
 				dst = chat.AppendInner(dst, in.Text)
 			case chat.PartImage:
-				e.r.Drop("messages[].content[].content[].type=image")
+				e.r.Drop(e.r.Name(chat.MemberResultImage))
 				rest = append(rest, *in)
 			case chat.PartFile:
-				e.r.Drop("messages[].content[].content[].type=document")
+				e.r.Drop(e.r.Name(chat.MemberResultFile))
 				rest = append(rest, *in)
 			}
 		}
@@ -161,7 +183,7 @@ func (e *encoder) user(dst []byte, t *chat.Turn) []byte {
 	}
 	for i := range t.Parts {
 		switch p := &t.Parts[i]; p.Kind {
-		case chat.PartText, chat.PartImage, chat.PartFile:
+		case chat.PartText, chat.PartImage, chat.PartFile, chat.PartAudio:
 			rest = append(rest, *p)
 		}
 	}
@@ -194,6 +216,12 @@ func (e *encoder) content(dst []byte, parts []chat.Part) []byte {
 				dst = data(dst, p)
 			}
 			dst = append(dst, `"}}`...)
+		case chat.PartAudio:
+			dst = append(dst, `{"type":"input_audio","input_audio":{"data":"`...)
+			dst = append(dst, p.Data...)
+			dst = append(dst, `","format":"`...)
+			dst = append(dst, audioFormat(p.Media)...)
+			dst = append(dst, `"}}`...)
 		case chat.PartFile:
 			dst = append(dst, `{"type":"file","file":{"filename":`...)
 			if len(p.Title) > 0 {
@@ -211,6 +239,18 @@ func (e *encoder) content(dst []byte, parts []chat.Part) []byte {
 		}
 	}
 	return append(dst, ']')
+}
+
+// audioFormat is Chat's name for a media type of audio.
+func audioFormat(media []byte) []byte {
+	switch name := bytes.TrimPrefix(media, []byte("audio/")); string(name) {
+	case "mpeg":
+		return []byte("mp3")
+	case "x-wav", "wave":
+		return []byte("wav")
+	default:
+		return name
+	}
 }
 
 func data(dst []byte, p *chat.Part) []byte {
@@ -232,7 +272,7 @@ func (e *encoder) assistant(dst []byte, turn int, t *chat.Turn) []byte {
 		case chat.PartThinking:
 			thoughts++
 		case chat.PartRedacted:
-			e.r.Drop("messages[].content[].type=redacted_thinking")
+			e.r.Drop(e.r.Name(chat.MemberRedacted))
 		}
 	}
 	switch {
@@ -259,7 +299,7 @@ func (e *encoder) assistant(dst []byte, turn int, t *chat.Turn) []byte {
 			}
 			dst = append(dst, '"')
 		} else {
-			e.r.Drop("messages[].content[].type=thinking")
+			e.r.Drop(e.r.Name(chat.MemberThought))
 		}
 	}
 	if calls > 0 {
@@ -279,7 +319,11 @@ func (e *encoder) assistant(dst []byte, turn int, t *chat.Turn) []byte {
 			dst = chat.AppendText(dst, p.Name)
 			dst = append(dst, `,"arguments":`...)
 			dst = chat.AppendPlain(dst, p.Args)
-			dst = append(dst, "}}"...)
+			dst = append(dst, '}')
+			if p.Signer == chat.Google && e.d == GeminiCompat {
+				dst = appendProof(dst, p.Signature)
+			}
+			dst = append(dst, '}')
 		}
 		dst = append(dst, ']')
 	}
@@ -418,7 +462,7 @@ func (e *encoder) thinking(dst []byte, model string) []byte {
 		return dst // the model's own default
 	}
 	if !e.d.reasons(model) {
-		r.Drop("thinking")
+		r.Drop(r.Name(chat.MemberThinking))
 		return dst
 	}
 	effort := r.Effort

@@ -1,0 +1,64 @@
+package chat
+
+// Member is a member of a request that the form has a place for. Each format has its
+// own name for it, by which a customer is told of it.
+type Member uint8
+
+// The members.
+const (
+	MemberTemperature Member = iota
+	MemberTopP
+	MemberTopK
+	MemberSeed
+	MemberFrequency
+	MemberPresence
+	MemberStop
+	MemberUser
+	MemberThinking
+	MemberFormat
+	MemberParallel
+	MemberStrict
+	MemberThought  // a thought of the history
+	MemberRedacted // one that is not shown
+	MemberCache
+	MemberAudio
+	MemberResultImage
+	MemberResultFile
+	MemberLate // a system text amid the conversation
+	numMembers
+)
+
+// memberNames are the paths of the members, "" where a format has no such member.
+var memberNames = [NumProtocols][numMembers]string{
+	OpenAI: {
+		MemberTemperature: "temperature", MemberTopP: "top_p", MemberTopK: "top_k", MemberSeed: "seed",
+		MemberFrequency: "frequency_penalty", MemberPresence: "presence_penalty", MemberStop: "stop", MemberUser: "user",
+		MemberThinking: "reasoning_effort", MemberFormat: "response_format", MemberParallel: "parallel_tool_calls",
+		MemberStrict: "tools[].function.strict", MemberThought: "messages[].reasoning_details", MemberRedacted: "messages[].reasoning_details",
+		MemberCache: "messages[].content[].cache_control", MemberAudio: "messages[].content[].type=input_audio",
+		MemberResultImage: "messages[].content[].type=image_url", MemberResultFile: "messages[].content[].type=file", MemberLate: "messages[].role",
+	},
+	Messages: {
+		MemberTemperature: "temperature", MemberTopP: "top_p", MemberTopK: "top_k", MemberStop: "stop_sequences", MemberUser: "metadata",
+		MemberThinking: "thinking", MemberFormat: "output_config", MemberParallel: "tool_choice.disable_parallel_tool_use",
+		MemberStrict: "tools[].strict", MemberThought: "messages[].content[].type=thinking", MemberRedacted: "messages[].content[].type=redacted_thinking",
+		MemberCache: "messages[].content[].cache_control", MemberResultImage: "messages[].content[].content[].type=image",
+		MemberResultFile: "messages[].content[].content[].type=document", MemberLate: "messages[].role",
+	},
+	Gemini: {
+		MemberTemperature: "generationConfig.temperature", MemberTopP: "generationConfig.topP", MemberTopK: "generationConfig.topK",
+		MemberSeed: "generationConfig.seed", MemberFrequency: "generationConfig.frequencyPenalty", MemberPresence: "generationConfig.presencePenalty",
+		MemberStop: "generationConfig.stopSequences", MemberThinking: "generationConfig.thinkingConfig", MemberFormat: "generationConfig.responseSchema",
+		MemberThought: "contents[].parts[].thought", MemberRedacted: "contents[].parts[].thought",
+		MemberAudio: "contents[].parts[].inlineData", MemberResultImage: "contents[].parts[].functionResponse.parts",
+		MemberResultFile: "contents[].parts[].functionResponse.parts",
+	},
+}
+
+// Name is the path of a member in the format that the customer speaks.
+func (r *Request) Name(m Member) string {
+	if n := memberNames[r.From][m]; n != "" {
+		return n
+	}
+	return memberNames[OpenAI][m]
+}
