@@ -1,5 +1,6 @@
 // Package usage holds what a request consumed: disjoint unit counts per price
-// class, and the record of one finished request.
+// class, how they are read from what each provider reports, and the record of one
+// finished request.
 package usage
 
 // Class is one price class. Unit counts are disjoint over classes: a cached
