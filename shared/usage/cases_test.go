@@ -191,8 +191,8 @@ var unsaid = map[string]map[usage.Class]int64{
 	"openai.images--openai--image-generation-basic":                                      {usage.Images: 1},
 }
 
-// kinds that must be compared, of each folder: protocol and provider, and how many
-// there must be. A kind that is gone, or a case less, fails.
+// The kinds that must be compared, protocol and provider: one that is gone fails, and
+// one that is new is named here.
 var (
 	ownKinds = []string{
 		"anthropic.messages/anthropic", "bedrock.converse/bedrock", "bedrock.converse_stream/bedrock", "cohere.chat/cohere",
@@ -202,7 +202,7 @@ var (
 		"openai.chat/huggingface", "openai.chat/kimi", "openai.chat/mistral", "openai.chat/ollama", "openai.chat/openai",
 		"openai.chat/openrouter", "openai.chat/perplexity", "openai.chat/qwen-compat", "openai.chat/xai", "openai.chat/zai-glm",
 		"openai.completions/openai", "openai.embeddings/mistral", "openai.embeddings/openai", "openai.embeddings/voyage",
-		"openai.images/openai", "openai.images/xai", "openai.images_edit/openai", "openai.responses/openai", "openai.responses/xai",
+		"openai.images/openai", "openai.images/xai", "openai.images_edit/openai", "openai.responses/openai", "openai.responses/openrouter", "openai.responses/xai",
 		"openai.speech/openai", "openai.transcription/mistral", "openai.transcription/openai", "rerank/cohere", "rerank/jina",
 	}
 	recordedKinds = []string{
