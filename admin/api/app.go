@@ -88,7 +88,7 @@ func Routes() []Route { return new(api).routes() }
 func (a *api) routes() []Route {
 	var all []Route
 	for _, list := range [][]Route{
-		a.clientRoutes(), a.modelRoutes(), a.keyRoutes(), a.balanceRoutes(), a.transactionRoutes(), a.redeemRoutes(), a.billingRoutes(), a.statementRoutes(), a.traceRoutes(), pending,
+		a.clientRoutes(), a.modelRoutes(), a.keyRoutes(), a.balanceRoutes(), a.transactionRoutes(), a.redeemRoutes(), a.billingRoutes(), a.statementRoutes(), a.spendRoutes(), a.traceRoutes(), pending,
 		a.operatorRoutes(), a.metaRoutes(),
 	} {
 		all = append(all, list...)
@@ -249,6 +249,8 @@ func toAPIError(err error) *apierr.Error {
 	switch {
 	case errors.As(err, &f):
 		return fiberError(f)
+	case errors.Is(err, report.ErrCursor):
+		return toAPIError(errCursor)
 	case errors.Is(err, store.ErrNotFound):
 		return apierr.ErrNotFound
 	case errors.Is(err, store.ErrConflict):

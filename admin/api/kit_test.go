@@ -35,6 +35,23 @@ type world struct {
 	app    *fiber.App
 	slot   store.ProxySlot
 	seq    int64
+	frozen time.Time // what the app's clock shows, zero: the real time
+}
+
+// now is the app's clock.
+func (w *world) now() time.Time {
+	if !w.frozen.IsZero() {
+		return w.frozen
+	}
+	return time.Now()
+}
+
+// freeze stops the app's clock, so that a test may meet midnight.
+func (w *world) freeze() time.Time {
+	if w.frozen.IsZero() {
+		w.frozen = time.Now()
+	}
+	return w.frozen
 }
 
 const testCatalogue = `
@@ -77,10 +94,10 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	w.manage = manage.New(w.db, box, "tsk_", time.Now)
-	w.report = report.New(w.db, time.Now)
+	w.report = report.New(w.db, w.now)
 	w.app = New(Deps{
 		DB: w.db, Manage: w.manage, Report: w.report, Operator: session.NewOperator(operatorToken), Log: obs.Discard(),
-		Metrics: obs.NewMetrics(false), Brand: "Token Relay", PublicURL: "http://relay.example", Now: time.Now, Ready: func() bool { return true },
+		Metrics: obs.NewMetrics(false), Brand: "Token Relay", PublicURL: "http://relay.example", Now: w.now, Ready: func() bool { return true },
 	})
 	file, err := catalogfile.Parse([]byte(testCatalogue))
 	if err != nil {

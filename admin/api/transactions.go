@@ -45,13 +45,7 @@ func (a *api) transactionRoutes() []Route {
 
 func (a *api) transactions(c *Call, q *transactionQuery) (*transactionPage, error) {
 	f := q.report()
-	f.Limit = q.Limit
-	if q.Cursor != "" {
-		var ok bool
-		if f.After, ok = report.ParseTransactionCursor(q.Cursor); !ok {
-			return nil, errCursor
-		}
-	}
+	f.Limit, f.After = q.Limit, q.Cursor
 	list, next, err := a.Report.Transactions(c.Context, c.Caller, &f)
 	if err != nil {
 		return nil, err

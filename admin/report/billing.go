@@ -102,13 +102,8 @@ func billingRow(u *store.UsageRow, versions map[int64]*price.Version) BillingRow
 		RequestID: u.ID.String(), ClientRequestID: u.ClientRequestID, Time: time.UnixMicro(u.AdmittedMicros).UTC(),
 		Model: u.Model, RequestedModel: u.RequestedModel, KeyID: u.KeyPublicID, KeyName: u.KeyName,
 		Stream: u.Flags&usage.FlagStream != 0, Status: u.Status.String(), HTTPStatus: int(u.HTTPStatus), Code: u.Code,
-		InputTokens: u.Units.TotalInput(), OutputTokens: u.Units.TotalOutput(), Usage: map[string]int64{},
+		InputTokens: u.Units.TotalInput(), OutputTokens: u.Units.TotalOutput(), Usage: unitsByClass(&u.Units),
 		UsageSource: u.Source.String(), Reserved: u.Hold, Charge: u.Charge, Currency: "USD",
-	}
-	for class, n := range u.Units {
-		if n != 0 {
-			row.Usage[usage.Class(class).String()] = n
-		}
 	}
 	if u.EndMicros > u.AdmittedMicros {
 		row.LatencyMS = (u.EndMicros - u.AdmittedMicros) / 1000

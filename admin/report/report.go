@@ -4,12 +4,16 @@
 package report
 
 import (
+	"errors"
 	"sync"
 	"time"
 
 	"tokenrelay/shared/price"
 	"tokenrelay/shared/store"
 )
+
+// ErrCursor says that a cursor is not one that the list gave.
+var ErrCursor = errors.New("no cursor of this list")
 
 // Service answers reads.
 type Service struct {

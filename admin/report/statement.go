@@ -9,7 +9,6 @@ import (
 
 	"tokenrelay/shared/money"
 	"tokenrelay/shared/store"
-	"tokenrelay/shared/usage"
 )
 
 // Statement is a customer's month (UTC): what was called, what it cost, what was paid.
@@ -46,57 +45,26 @@ type StatementLine struct {
 func (s *Service) Statement(ctx context.Context, clientID, walletID int64, month time.Time) (*Statement, error) {
 	from := time.Date(month.Year(), month.Month(), 1, 0, 0, 0, 0, time.UTC)
 	st := &Statement{Month: from.Format("2006-01"), From: from, To: from.AddDate(0, 1, 0), Currency: "USD", Lines: []StatementLine{}, Transactions: []Transaction{}}
-	hours, err := s.db.Hourly(ctx, store.HourlyFilter{ClientID: clientID, From: st.From, To: st.To})
+	rows, err := s.db.Rollup(ctx, store.RollupFilter{HourlyFilter: store.HourlyFilter{ClientID: clientID, From: st.From, To: st.To}, ByModel: true, ByKey: true})
 	if err != nil {
 		return nil, err
 	}
-	keys, err := s.db.ListKeys(ctx, clientID, 0, 10_000)
+	names, err := s.keyNames(ctx, rows)
 	if err != nil {
 		return nil, err
 	}
-	names := make(map[int64]*store.Key, len(keys))
-	for i := range keys {
-		names[keys[i].ID] = &keys[i]
-	}
-	type id struct {
-		model string
-		key   int64
-	}
-	lines := map[id]*StatementLine{}
-	units := map[id]*usage.Units{}
-	for i := range hours {
-		h := &hours[i]
-		k := id{h.Model, h.KeyID}
-		l := lines[k]
-		if l == nil {
-			l = &StatementLine{Model: h.Model, Usage: map[string]int64{}}
-			if key := names[h.KeyID]; key != nil {
-				l.KeyID, l.KeyName = key.PublicID, key.Name
-			}
-			lines[k], units[k] = l, &usage.Units{}
-		}
-		l.Calls += h.Success + h.Failed + h.Timeout + h.Cancelled + h.Interrupt
-		l.Success += h.Success
-		units[k].Add(&h.Units)
-		if l.Charge, err = l.Charge.Add(h.Charge); err != nil {
+	for i := range rows {
+		u, k := usageSum(&rows[i]), names[rows[i].KeyID]
+		st.Lines = append(st.Lines, StatementLine{
+			Model: rows[i].Model, KeyID: k.PublicID, KeyName: k.Name, Calls: u.Calls, Success: u.Success,
+			InputTokens: u.InputTokens, OutputTokens: u.OutputTokens, Usage: u.Usage, Charge: u.Charge,
+		})
+		st.Calls += u.Calls
+		st.InputTokens += u.InputTokens
+		st.OutputTokens += u.OutputTokens
+		if st.Charges, err = st.Charges.Add(u.Charge); err != nil {
 			return nil, err
 		}
-	}
-	for k, l := range lines {
-		u := units[k]
-		l.InputTokens, l.OutputTokens = u.TotalInput(), u.TotalOutput()
-		for class, n := range u {
-			if n != 0 {
-				l.Usage[usage.Class(class).String()] = n
-			}
-		}
-		st.Calls += l.Calls
-		st.InputTokens += l.InputTokens
-		st.OutputTokens += l.OutputTokens
-		if st.Charges, err = st.Charges.Add(l.Charge); err != nil {
-			return nil, err
-		}
-		st.Lines = append(st.Lines, *l)
 	}
 	slices.SortFunc(st.Lines, func(a, b StatementLine) int {
 		return cmp.Or(cmp.Compare(a.Model, b.Model), cmp.Compare(a.KeyID, b.KeyID))

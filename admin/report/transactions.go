@@ -51,29 +51,35 @@ type TransactionFilter struct {
 	Kind      string
 	KeyID     string // only calls have one
 	RequestID reqid.ID
-	After     TransactionCursor
+	After     string // cursor of the page
 	Limit     int
 }
 
-// TransactionCursor is the last movement of the page before. Movements are listed by
+// transactionCursor is the last movement of the page before. Movements are listed by
 // time, newest first; at the same time entries come before calls, and of a call the
 // charge comes first.
-type TransactionCursor struct {
+type transactionCursor struct {
 	entryAt time.Time
 	entryID int64
 	request reqid.ID
 	leg     int
 }
 
-// ParseTransactionCursor reads a cursor's text.
-func ParseTransactionCursor(text string) (c TransactionCursor, ok bool) {
-	if id, leg, isCall := parseLeg(text); isCall {
-		return TransactionCursor{request: id, leg: leg}, true
+// parseTransactionCursor reads a cursor's text; "" is the first page.
+func parseTransactionCursor(text string) (c transactionCursor, err error) {
+	if text == "" {
+		return c, nil
 	}
-	at, id, found := strings.Cut(text, ".")
+	if id, leg, isCall := parseLeg(text); isCall {
+		return transactionCursor{request: id, leg: leg}, nil
+	}
+	at, id, _ := strings.Cut(text, ".")
 	micros, err := strconv.ParseInt(at, 10, 64)
 	n, ok := parseEntryID(id)
-	return TransactionCursor{entryAt: time.UnixMicro(micros), entryID: n}, found && err == nil && micros > 0 && ok
+	if err != nil || micros <= 0 || !ok {
+		return c, ErrCursor
+	}
+	return transactionCursor{entryAt: time.UnixMicro(micros), entryID: n}, nil
 }
 
 func (t *Transaction) cursor() string {
@@ -102,11 +108,15 @@ func parseLeg(text string) (id reqid.ID, leg int, ok bool) {
 // Transactions returns movements of the key's customer, newest first, and the text of
 // the cursor of the next page, "" when there is none.
 func (s *Service) Transactions(ctx context.Context, key *store.KeyRow, f *TransactionFilter) (list []Transaction, next string, err error) {
-	calls, err := s.callMovements(ctx, key, f)
+	after, err := parseTransactionCursor(f.After)
 	if err != nil {
 		return nil, "", err
 	}
-	entries, err := s.entryMovements(ctx, key, f)
+	calls, err := s.callMovements(ctx, key, f, &after)
+	if err != nil {
+		return nil, "", err
+	}
+	entries, err := s.entryMovements(ctx, key, f, &after)
 	if err != nil {
 		return nil, "", err
 	}
@@ -120,7 +130,7 @@ func (s *Service) Transactions(ctx context.Context, key *store.KeyRow, f *Transa
 }
 
 // callMovements reads one more than a page holds of what calls moved.
-func (s *Service) callMovements(ctx context.Context, key *store.KeyRow, f *TransactionFilter) ([]Transaction, error) {
+func (s *Service) callMovements(ctx context.Context, key *store.KeyRow, f *TransactionFilter, after *transactionCursor) ([]Transaction, error) {
 	if f.Kind != "" && !ofCalls(f.Kind) {
 		return nil, nil
 	}
@@ -135,13 +145,13 @@ func (s *Service) callMovements(ctx context.Context, key *store.KeyRow, f *Trans
 		q.KeyID = k.ID
 	}
 	switch {
-	case !f.After.request.IsZero():
-		q.Before = f.After.request
-		if f.Kind == "" && f.After.leg > 0 { // the rest of that call first
-			q.Before = successor(f.After.request)
+	case !after.request.IsZero():
+		q.Before = after.request
+		if f.Kind == "" && after.leg > 0 { // the rest of that call first
+			q.Before = successor(after.request)
 		}
-	case !f.After.entryAt.IsZero():
-		q.Before = reqid.Min(f.After.entryAt.UnixMilli() + 1)
+	case !after.entryAt.IsZero():
+		q.Before = reqid.Min(after.entryAt.UnixMilli() + 1)
 	}
 	rows, err := s.db.Usage(ctx, q)
 	if err != nil {
@@ -150,7 +160,7 @@ func (s *Service) callMovements(ctx context.Context, key *store.KeyRow, f *Trans
 	list := make([]Transaction, 0, len(rows))
 	for i := range rows {
 		for leg := len(legs) - 1; leg >= 0; leg-- {
-			if f.Kind != "" && f.Kind != legs[leg].kind || rows[i].ID == f.After.request && leg >= f.After.leg {
+			if f.Kind != "" && f.Kind != legs[leg].kind || rows[i].ID == after.request && leg >= after.leg {
 				continue
 			}
 			if t := callMovement(&rows[i], leg); t.Amount != 0 {
@@ -189,7 +199,7 @@ func successor(id reqid.ID) reqid.ID {
 }
 
 // entryMovements reads one more than a page holds of what is no call.
-func (s *Service) entryMovements(ctx context.Context, key *store.KeyRow, f *TransactionFilter) ([]Transaction, error) {
+func (s *Service) entryMovements(ctx context.Context, key *store.KeyRow, f *TransactionFilter, after *transactionCursor) ([]Transaction, error) {
 	q := store.EntryFilter{WalletID: key.WalletID, From: f.From, To: f.To, RequestID: f.RequestID, Limit: f.Limit + 1}
 	if f.Kind != "" {
 		q.Kinds = []store.EntryKind{ledger.Kind(f.Kind)}
@@ -198,10 +208,10 @@ func (s *Service) entryMovements(ctx context.Context, key *store.KeyRow, f *Tran
 		return nil, nil
 	}
 	switch {
-	case !f.After.request.IsZero(): // those at its very time came before it
-		q.Before = f.After.request.Time()
-	case !f.After.entryAt.IsZero():
-		q.Before, q.BeforeID = f.After.entryAt, f.After.entryID
+	case !after.request.IsZero(): // those at its very time came before it
+		q.Before = after.request.Time()
+	case !after.entryAt.IsZero():
+		q.Before, q.BeforeID = after.entryAt, after.entryID
 	}
 	rows, err := s.db.Entries(ctx, q)
 	if err != nil {
@@ -285,10 +295,7 @@ func (s *Service) TransactionPages(key *store.KeyRow, f TransactionFilter, size 
 		if err != nil {
 			return nil, err
 		}
-		done = next == ""
-		if !done {
-			f.After, _ = ParseTransactionCursor(next)
-		}
+		f.After, done = next, next == ""
 		records := make([][]string, len(list))
 		for i := range list {
 			records[i] = list[i].Record()

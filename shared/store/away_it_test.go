@@ -85,6 +85,9 @@ func calls(d *store.DB) map[string]func(context.Context) error {
 			return err
 		},
 		"Hourly":     func(c context.Context) error { _, err := d.Hourly(c, store.HourlyFilter{}); return err },
+		"Rollup":     func(c context.Context) error { _, err := d.Rollup(c, store.RollupFilter{}); return err },
+		"CodeSums":   func(c context.Context) error { _, err := d.CodeSums(c, store.HourlyFilter{}, 1); return err },
+		"KeyNames":   func(c context.Context) error { _, err := d.KeyNames(c, []int64{1}); return err },
 		"Codes":      func(c context.Context) error { _, err := d.Codes(c, store.HourlyFilter{}); return err },
 		"AuditLog":   func(c context.Context) error { _, err := d.AuditLog(c, 0, 1); return err },
 		"Setting":    func(c context.Context) error { _, err := d.Setting(c, "x"); return err },

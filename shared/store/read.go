@@ -229,50 +229,6 @@ func (d *DB) Entries(ctx context.Context, f EntryFilter) ([]Entry, error) {
 	return entries, nil
 }
 
-// Hourly reads roll-ups, oldest first, the proxies added up.
-func (d *DB) Hourly(ctx context.Context, f HourlyFilter) ([]HourRow, error) {
-	ctx, cancel := d.limit(ctx)
-	defer cancel()
-	w := &where{}
-	if f.ClientID != 0 {
-		w.and("client_id = ?", f.ClientID)
-	}
-	if f.KeyID != 0 {
-		w.and("key_id = ?", f.KeyID)
-	}
-	if f.Model != "" {
-		w.and("model = ?", f.Model)
-	}
-	if !f.From.IsZero() {
-		w.and("hour >= ?", f.From.Unix()/3600)
-	}
-	if !f.To.IsZero() {
-		w.and("hour < ?", (f.To.Unix()+3599)/3600)
-	}
-	rows, err := d.pool.Query(ctx, `SELECT hour, client_id, key_id, model, sum(success)::bigint, sum(failed)::bigint, sum(timeout)::bigint,
-		sum(cancelled)::bigint, sum(interrupted)::bigint, sum_counts(units), sum(charge)::bigint, sum(cost)::bigint, sum(overrun)::bigint,
-		sum(bytes_in)::bigint, sum(bytes_out)::bigint, sum_counts(latency), sum_counts(first_token)
-		FROM usage_hourly`+w.String()+" GROUP BY hour, client_id, key_id, model ORDER BY hour, client_id, key_id, model", w.args...)
-	if err != nil {
-		return nil, fmt.Errorf("cannot read the roll-ups: %w", err)
-	}
-	hours, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (h HourRow, err error) {
-		var hour int32
-		var units, latency, first []int64
-		err = row.Scan(&hour, &h.ClientID, &h.KeyID, &h.Model, &h.Success, &h.Failed, &h.Timeout, &h.Cancelled, &h.Interrupt, &units,
-			(*int64)(&h.Charge), (*int64)(&h.Cost), (*int64)(&h.Overrun), &h.BytesIn, &h.BytesOut, &latency, &first)
-		h.Hour = time.Unix(int64(hour)*3600, 0).UTC()
-		copy(h.Units[:], units)
-		copy(h.Latency[:], latency)
-		copy(h.FirstToken[:], first)
-		return h, err
-	})
-	if err != nil {
-		return nil, fmt.Errorf("cannot read the roll-ups: %w", err)
-	}
-	return hours, nil
-}
-
 // CodeRow counts requests of an hour by error code, refusals included.
 type CodeRow struct {
 	Hour            time.Time
@@ -285,22 +241,7 @@ type CodeRow struct {
 func (d *DB) Codes(ctx context.Context, f HourlyFilter) ([]CodeRow, error) {
 	ctx, cancel := d.limit(ctx)
 	defer cancel()
-	w := &where{}
-	if f.ClientID != 0 {
-		w.and("client_id = ?", f.ClientID)
-	}
-	if f.KeyID != 0 {
-		w.and("key_id = ?", f.KeyID)
-	}
-	if f.Model != "" {
-		w.and("model = ?", f.Model)
-	}
-	if !f.From.IsZero() {
-		w.and("hour >= ?", f.From.Unix()/3600)
-	}
-	if !f.To.IsZero() {
-		w.and("hour < ?", (f.To.Unix()+3599)/3600)
-	}
+	w := f.conditions()
 	rows, err := d.pool.Query(ctx, "SELECT hour, client_id, key_id, model, code, sum(n)::bigint FROM code_hourly"+w.String()+
 		" GROUP BY hour, client_id, key_id, model, code ORDER BY hour, client_id, key_id, model, code", w.args...)
 	if err != nil {

@@ -521,9 +521,22 @@ type HourlyFilter struct {
 	From, To time.Time
 }
 
-// HourRow is one roll-up: per hour, client, key, model; proxies added up.
+// RollupFilter selects roll-ups and says how they are added up.
+type RollupFilter struct {
+	HourlyFilter
+	Hours     int      // of a row, counted from 1970: 1, 24; 0 = the whole time is one row
+	ByModel   bool     // else the models are added up
+	ByKey     bool     // else the keys
+	ByClient  bool     // else the clients
+	Durations bool     // with Latency and FirstToken
+	After     *HourRow // page: only rows that come after this one
+	Limit     int      // 0 = all
+}
+
+// HourRow is one sum of roll-ups; the proxies are added up. What it is not grouped by
+// is zero.
 type HourRow struct {
-	Hour                                           time.Time
+	Hour                                           time.Time // its first moment; zero when the whole time is one row
 	ClientID, KeyID                                int64
 	Model                                          string
 	Success, Failed, Timeout, Cancelled, Interrupt int64
