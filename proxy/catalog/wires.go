@@ -23,7 +23,12 @@ const (
 func WiresOf(p Protocol, dialect string) Wires {
 	switch p {
 	case ProtocolOpenAI:
-		return WireChat | WireEmbeddings | WireCompletions
+		w := WireChat | WireEmbeddings | WireCompletions
+		switch dialect {
+		case "openai", "azure", "xai", "deepseek", "openrouter":
+			w |= WireResponses
+		}
+		return w
 	case ProtocolAnthropic:
 		return WireMessages
 	}

@@ -62,6 +62,7 @@ func Final(e *End) (units usage.Units, source usage.Source, flags usage.Flags) {
 			return usage.Units{}, usage.SourceNone, suspect(e.Impossible)
 		}
 		units[usage.Input], units[usage.Output] = estimate, counted
+		units[usage.Searches] = min(e.Reported[usage.Searches], maxSearches)
 		return units, usage.SourceEstimated, suspect(e.Impossible)
 	}
 	units, source = e.Reported, e.Source

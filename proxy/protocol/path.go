@@ -31,7 +31,12 @@ type Match struct {
 }
 
 // Shape is the error shape of the match's family.
-func (m *Match) Shape() apierr.Shape { return m.Family.Shape() }
+func (m *Match) Shape() apierr.Shape {
+	if m.Endpoint == OpenAIResponses {
+		return apierr.ShapeResponses
+	}
+	return m.Family.Shape()
+}
 
 // Shape is the family's error shape.
 func (f Family) Shape() apierr.Shape {

@@ -40,14 +40,14 @@ GET  /anthropic/v1/models/claude                       serve anthropic.model par
 GET  /v1/openai/models                                 serve openai.models pinned=openai
 GET  /v1/openai/v1/models/gpt-5                        serve openai.model pinned=openai param=gpt-5
 
-POST /v1/responses                                     501 openai.responses
+POST /v1/responses                                     serve openai.responses
 POST /v1/responses/input_tokens                        501 openai.responses_tokens
 POST /v1/responses/compact                             501 openai.responses_compact
 GET  /v1/responses/resp_1                              501 openai.response param=resp_1
 DELETE /v1/responses/resp_1                            501 openai.response param=resp_1
 POST /v1/responses/resp_1/cancel                       501 openai.response param=resp_1
 GET  /v1/responses/resp_1/input_items                  501 openai.response param=resp_1
-POST /v1/openai/responses                              501 openai.responses pinned=openai
+POST /v1/openai/responses                              serve openai.responses pinned=openai
 POST /v1/audio/speech                                  501 openai.speech
 POST /v1/audio/transcriptions                          501 openai.transcriptions
 POST /v1/audio/translations                            501 openai.translations

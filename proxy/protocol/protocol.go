@@ -173,7 +173,7 @@ func (e Endpoint) String() string {
 // Served reports whether this build answers the endpoint.
 func (e Endpoint) Served() bool {
 	switch e {
-	case OpenAIChat, OpenAICompletions, OpenAIEmbeddings, AnthropicMessages, OpenAIModels, OpenAIModel, AnthropicModels, AnthropicModel:
+	case OpenAIChat, OpenAICompletions, OpenAIResponses, OpenAIEmbeddings, AnthropicMessages, OpenAIModels, OpenAIModel, AnthropicModels, AnthropicModel:
 		return true
 	}
 	return false

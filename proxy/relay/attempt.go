@@ -231,7 +231,9 @@ func (x *Exchange) prepare() {
 	x.ev, x.evDone, x.out = x.ev[:0], 0, x.out[:0]
 	x.scan = sse.Scanner{}
 	x.oversize, x.done, x.kept, x.failedInStream, x.translated = false, false, 0, false, false
-	x.maxEvent = protocol.MaxEvent
+	if x.maxEvent = x.lane.maxEvent; x.maxEvent == 0 {
+		x.maxEvent = protocol.MaxEvent
+	}
 	x.cfg = protocol.StreamConfig{
 		UpstreamModel: x.choice.Route.UpstreamModel,
 		Dialect:       uint8(openai.ParseDialect(x.choice.Route.Provider.Dialect)),

@@ -15,6 +15,7 @@ import (
 	"tokenrelay/proxy/protocol"
 	"tokenrelay/proxy/protocol/anthropic"
 	"tokenrelay/proxy/protocol/openai"
+	"tokenrelay/proxy/protocol/responses"
 	"tokenrelay/proxy/route"
 	"tokenrelay/proxy/sse"
 	"tokenrelay/proxy/upstream"
@@ -46,14 +47,15 @@ type Client interface {
 // it. Everything in it belongs to the connection's goroutine.
 type Exchange struct {
 	// Kept from request to request: memory that is reused.
-	call   upstream.Call
-	openai openai.Stream
-	claude anthropic.Stream
-	peek   peek.Request
-	trans  *translation
-	req    []byte // request bytes for the upstream
-	ev     []byte // decoded answer bytes; ev[evDone:] are not yet events
-	out    []byte // answer bytes for the customer, not yet written
+	call      upstream.Call
+	openai    openai.Stream
+	claude    anthropic.Stream
+	responses responses.Stream
+	peek      peek.Request
+	trans     *translation
+	req       []byte // request bytes for the upstream
+	ev        []byte // decoded answer bytes; ev[evDone:] are not yet events
+	out       []byte // answer bytes for the customer, not yet written
 
 	state
 }

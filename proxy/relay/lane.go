@@ -35,6 +35,7 @@ type lane struct {
 	form      chat.Protocol // where wire is one of conversations
 	shape     peek.Shape
 	heartbeat []byte
+	maxEvent  int  // bytes up to which an event is read as a whole, 0 = protocol.MaxEvent
 	inputOnly bool // nothing is generated, so there is no output to hold money for
 
 	scan       func(x *Exchange) *apiError          // finds in the customer's body what x.peek tells
@@ -157,6 +158,8 @@ func laneOf(e protocol.Endpoint) *lane {
 		return &completionsLane
 	case protocol.OpenAIEmbeddings:
 		return &embeddingsLane
+	case protocol.OpenAIResponses:
+		return &responsesLane
 	}
 	return nil
 }

@@ -23,6 +23,7 @@ import (
 	"tokenrelay/proxy/upstream"
 	"tokenrelay/shared/apierr"
 	"tokenrelay/shared/apikey"
+	"tokenrelay/shared/peek"
 	"tokenrelay/shared/reqid"
 	"tokenrelay/shared/usage"
 )
@@ -167,12 +168,15 @@ func (x *Exchange) read() *apiError {
 }
 
 var (
-	errOldHTTP     = apierr.Invalid("stream", "A stream needs HTTP/1.1 or later.")
-	errNoLane      = "The model '%s' is not served on this endpoint."
-	errNoBound     = apierr.Invalid("messages", "The request has parts of unknown size, and the model's context window is not known either: its cost has no bound.")
-	errServerTools = apierr.Invalid("tools", "A tool that the provider runs needs a price and a limit (max_uses): its cost would have no bound.")
-	errAboveCap    = "The output cap is above the model's maximum of %d tokens."
-	errStoredIDs   = "Objects stored at a provider ('%s') are not supported here."
+	errOldHTTP      = apierr.Invalid("stream", "A stream needs HTTP/1.1 or later.")
+	errNoLane       = "The model '%s' is not served on this endpoint."
+	errNoBound      = apierr.Invalid("messages", "The request has parts of unknown size, and the model's context window is not known either: its cost has no bound.")
+	errServerTools  = apierr.Invalid("tools", "A tool that the provider runs needs a price and a limit (max_uses): its cost would have no bound.")
+	errServerSearch = apierr.Invalid("tools", "A tool that the provider runs needs a price and a limit for the request (max_tool_calls): its cost would have no bound.")
+	errHostedTool   = "The tool '%s' runs at the provider without a price of its own, or reaches into its account, and is not offered here."
+	errAboveCap     = "The output cap is above the model's maximum of %d tokens."
+	errNoResponse   = apierr.New(apierr.NotFound, "The previous response was not found.")
+	errStoredIDs    = "Objects stored at a provider ('%s') are not supported here."
 )
 
 // resolve finds the model, its price for this customer, and the provider if the
@@ -195,6 +199,9 @@ func (x *Exchange) resolve() *apiError {
 	if err := x.chooseAuto(); err != nil {
 		return err
 	}
+	if x.peek.Previous != nil {
+		return errNoResponse
+	}
 	if x.peek.StoredID != "" {
 		return apierr.Newf(apierr.NotFound, errStoredIDs, x.peek.StoredID)
 	}
@@ -204,7 +211,13 @@ func (x *Exchange) resolve() *apiError {
 	if x.peek.PriceMember != "" {
 		return apierr.Invalid(x.peek.PriceMember, "This service changes the price of the request and is not offered here: leave '"+x.peek.PriceMember+"' out.")
 	}
+	if x.peek.ServerTool != "" {
+		return apierr.Invalid("tools", sprintf(errHostedTool, x.peek.ServerTool))
+	}
 	if x.peek.ServerTools > 0 && (x.peek.ServerToolsNoLimit > 0 || !x.rule.Version.Base.Priced(usage.Searches)) {
+		if x.lane.shape == peek.OpenAIResponses {
+			return errServerSearch
+		}
 		return errServerTools
 	}
 	if c := x.peek.OutputCap(); c > x.model.MaxOutput && x.model.MaxOutput > 0 {
@@ -215,6 +228,9 @@ func (x *Exchange) resolve() *apiError {
 
 // capMember is the body's member for the output cap that counts.
 func (x *Exchange) capMember() string {
+	if x.lane.shape == peek.OpenAIResponses {
+		return "max_output_tokens"
+	}
 	if x.peek.MaxCompletion >= x.peek.MaxTokens {
 		return "max_completion_tokens"
 	}

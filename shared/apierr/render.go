@@ -14,7 +14,8 @@ const (
 	ShapeAnthropic
 	ShapeDashScope
 	ShapeGemini
-	ShapeEnvelope // management and customer API (S1-B6)
+	ShapeEnvelope  // management and customer API (S1-B6)
+	ShapeResponses // as ShapeOpenAI, but for errors in a stream
 )
 
 // Append appends the body of e in the given shape: one JSON object, whatever the
@@ -84,6 +85,17 @@ func AppendStreamError(dst []byte, shape Shape, e *Error, requestID []byte) []by
 		dst = append(dst, "event:error\n:HTTP_STATUS/"...)
 		dst = strconv.AppendInt(dst, int64(e.Status), 10)
 		dst = append(dst, "\ndata:"...)
+	case ShapeResponses:
+		// The event's own members, and besides them the object that SDKs raise.
+		dst = append(dst, "event: error\ndata: {\"type\":\"error\",\"code\":"...)
+		dst = appendString(dst, string(e.Code))
+		dst = append(dst, `,"message":`...)
+		dst = e.appendMessageJSON(dst, requestID)
+		dst = append(dst, `,"param":null,`...)
+		at := len(dst)
+		dst = Append(dst, ShapeOpenAI, e, requestID)
+		dst = append(dst[:at], dst[at+1:]...)
+		return append(dst, "\n\n"...)
 	default:
 		dst = append(dst, "data: "...)
 	}

@@ -121,6 +121,12 @@ func (s *scanner) part(depth int) bool {
 		case "file":
 			bit = 8
 			ok = s.mediaValue(depth+1, inFile, &m)
+		case "file_data": // Responses
+			bit = 32
+			var v []byte
+			if v, ok = s.text(depth + 1); v != nil {
+				m.found(v, inFile)
+			}
 		case "source":
 			bit = 16
 			ok = s.mediaValue(depth+1, inSource, &m)
@@ -237,7 +243,7 @@ func (r *Request) count(m *media) {
 		return
 	}
 	switch string(m.kind) {
-	case "image_url", "image", "input_image":
+	case "image_url", "image", "input_image", "computer_screenshot":
 		r.Images++
 		if m.where == inSource && string(m.source) != "base64" {
 			base64 = false

@@ -23,6 +23,7 @@ const (
 	AnthropicMessages
 	OpenAIEmbeddings
 	OpenAICompletions
+	OpenAIResponses
 )
 
 // Limits of what Scan accepts.
@@ -63,6 +64,9 @@ type Request struct {
 	MaxTokensSpan      Span
 	MaxCompletion      int64 // 0 = not given; the member max_completion_tokens
 	MaxCompletionSpan  Span
+	MaxOutput          int64 // 0 = not given; the member max_output_tokens of a request for responses
+	MaxOutputSpan      Span
+	MaxToolCalls       int64  // 0 = not given: calls of the provider's own tools, all together
 	N, BestOf          int64  // 0 = not given
 	Prompts            int64  // of a request for completions: each is answered N times
 	Messages           int    // messages of the conversation
@@ -71,6 +75,7 @@ type Request struct {
 	Rereads            int    // ways in which the provider reads the input again (context_management)
 	ServerTools        int    // of them run by the provider, web_search_options and the like included
 	ServerToolsNoLimit int    // of those, without max_uses
+	ServerTool         string // kind of one that can have no limit here, "" = none; of requests for responses
 	ServerToolUses     int64  // sum of the max_uses given
 	Images, Audios     int    // parts
 	Files              int    // documents, videos, and other parts whose size in tokens the body does not tell
@@ -78,6 +83,9 @@ type Request struct {
 	AudioBytes         int64  // of those, audio
 	TextBytes          int64  // all other bytes of the body: no text has more tokens than bytes
 	AudioOutput        bool   // modalities or audio ask for audio output
+	Previous           []byte // previous_response_id of a request for responses, still escaped; nil = not given
+	PreviousSpan       Span   // its value
+	NotStored          bool   // store is false
 	StoredID           string // name of a member that refers to an object stored at the provider, "" = none
 	PriceMember        string // name of a member that asks for a dearer service (service_tier, speed, inference_geo), "" = none
 	scratch            [MaxModel]byte
@@ -85,8 +93,13 @@ type Request struct {
 
 // OutputCap is the client's own cap per choice, 0 if it gave none. Where both
 // members are given the larger counts: which of them an upstream obeys is its own
-// affair.
-func (r *Request) OutputCap() int64 { return max(r.MaxTokens, r.MaxCompletion) }
+// affair. Responses know max_output_tokens only, and ignore the others.
+func (r *Request) OutputCap() int64 {
+	if r.Shape == OpenAIResponses {
+		return r.MaxOutput
+	}
+	return max(r.MaxTokens, r.MaxCompletion)
+}
 
 // Choices is the number of answers that are billed, at least 1.
 func (r *Request) Choices() int64 { return max(1, r.N, r.BestOf) * max(1, r.Prompts) }
@@ -109,6 +122,10 @@ func Scan(body []byte, shape Shape, r *Request) *apierr.Error {
 	case shape == OpenAICompletions:
 		if s.seen&(1<<fPrompt) == 0 {
 			return apierr.Invalid("prompt", "The field 'prompt' is missing.")
+		}
+	case shape == OpenAIResponses:
+		if err := r.responses(s.seen); err != nil {
+			return err
 		}
 	case s.seen&(1<<fMessages) == 0:
 		return apierr.Invalid("messages", "The field 'messages' is missing.")

@@ -45,6 +45,9 @@ const (
 	fConversation
 	fBackground
 	fContextManagement
+	fMaxToolCalls
+	fReasoning
+	fStore
 	numFields
 )
 
@@ -53,7 +56,7 @@ var fieldNames = [numFields]string{
 	"max_output_tokens", "n", "best_of", "messages", "input", "prompt", "system", "instructions",
 	"tools", "functions", "thinking", "service_tier", "speed", "inference_geo", "web_search_options",
 	"enable_search", "mcp_servers", "modalities", "audio", "container", "previous_response_id",
-	"conversation", "background", "context_management",
+	"conversation", "background", "context_management", "max_tool_calls", "reasoning", "store",
 }
 
 // fieldOf finds the guarded member of that exact name.
@@ -119,6 +122,12 @@ func fieldOf(name []byte) field {
 		return fBackground
 	case "context_management":
 		return fContextManagement
+	case "max_tool_calls":
+		return fMaxToolCalls
+	case "reasoning":
+		return fReasoning
+	case "store":
+		return fStore
 	}
 	return none
 }
@@ -576,6 +585,11 @@ func (s *scanner) once(f field, exact bool, seen *uint64) bool {
 // topValue reads the value of a member of the request's own object.
 func (s *scanner) topValue(f field, from int) bool {
 	r := s.r
+	if r.Shape == OpenAIResponses {
+		if ours, ok := s.responsesValue(f, from); ours {
+			return ok
+		}
+	}
 	switch f {
 	case fModel:
 		return s.model()

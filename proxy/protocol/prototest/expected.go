@@ -19,6 +19,10 @@ var comment = regexp.MustCompile(`(?m)^:[^\r\n]*`)
 // Expected is what D8 makes of a recorded answer, computed by the oracle.
 func (c *Case) Expected(m Mode) []byte {
 	switch {
+	case c.Protocol == "openai.responses" && c.Stream:
+		return responsesStream(c.Body, m)
+	case c.Protocol == "openai.responses":
+		return responsesRules("", m).Apply(c.Body)
 	case c.Protocol == "anthropic.messages" && c.Stream:
 		return messagesStream(c.Body, messagesRules(true, m))
 	case c.Protocol == "anthropic.messages":
@@ -105,4 +109,67 @@ func messagesStream(body []byte, rules *Rules) []byte {
 		out = append(out, rest[len(text):]...)
 	}
 	return out
+}
+
+// responsesRules are those of a response that stands at path.
+func responsesRules(path string, m Mode) *Rules {
+	r := &Rules{
+		Cut:       map[string]bool{path + ".cost_in_usd_ticks": true, path + ".cost": true},
+		CutPrefix: []string{path + ".usage.cost"},
+	}
+	if !m.Pinned {
+		r.NewModel, r.Model = m.Model, map[string]bool{path + ".model": true}
+		r.Cut[".provider"], r.Cut[path+".provider"] = true, true
+	}
+	return r
+}
+
+func responsesStream(body []byte, m Mode) []byte {
+	var out []byte
+	rules := responsesRules(".response", m)
+	for _, line := range bytes.SplitAfter(body, []byte("\n")) {
+		rest, ok := bytes.CutPrefix(line, []byte("data: "))
+		switch {
+		case ok && bytes.HasPrefix(rest, []byte("{")):
+			text := bytes.TrimRight(rest, "\r\n")
+			out = append(out, "data: "...)
+			out = append(out, rules.Apply(text)...)
+			out = append(out, rest[len(text):]...)
+		case bytes.HasPrefix(line, []byte(":")) && !m.Pinned:
+			out = append(out, comment.ReplaceAll(line, []byte(": keep-alive"))...)
+		default:
+			out = append(out, line...)
+		}
+	}
+	return out
+}
+
+// searched counts the searches of the web in a response, which no usage tells, by its
+// last form in the body.
+func (c *Case) searched() (n int64) {
+	text := c.Body
+	if c.Stream {
+		for _, line := range bytes.Split(c.Body, []byte("\n")) {
+			if rest, ok := bytes.CutPrefix(line, []byte("data: ")); ok && bytes.Contains(rest, []byte(`"response.completed"`)) {
+				text = rest
+			}
+		}
+	}
+	type answer struct {
+		Output []struct {
+			Type   string
+			Action struct{ Type string }
+		}
+	}
+	var v struct {
+		answer
+		Response answer
+	}
+	_ = json.Unmarshal(text, &v)
+	for _, item := range append(v.Output, v.Response.Output...) {
+		if item.Type == "web_search_call" && item.Action.Type == "search" {
+			n++
+		}
+	}
+	return n
 }

@@ -118,6 +118,9 @@ func Read(t testing.TB, dir, protocol string) (list []Case) {
 		if string(j.Usage.Raw) != "null" {
 			c.Usage = j.Usage.Expected
 		}
+		if c.Usage != nil && c.Protocol == "openai.responses" {
+			c.Usage.Server.Searches = c.searched()
+		}
 		list = append(list, c)
 	}
 	return list

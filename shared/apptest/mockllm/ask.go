@@ -80,7 +80,7 @@ func text(content json.RawMessage) (s string, images int64, toolResult bool, err
 		for _, p := range parts {
 			b.WriteString(p.Text)
 			switch p.Type {
-			case "image", "image_url":
+			case "image", "image_url", "input_image":
 				images++
 			case "tool_result":
 				toolResult = true

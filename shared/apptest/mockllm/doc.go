@@ -8,7 +8,7 @@
 //
 // # Where it answers
 //
-// OpenAI Chat on …/chat/completions, Anthropic Messages on …/messages and
+// OpenAI Chat on …/chat/completions, Responses on …/responses, Anthropic Messages on …/messages and
 // …/messages/count_tokens, model lists on …/models, all under any base path. The
 // first path segment is the lane (the name a test gives to one upstream); a path
 // segment that names a dialect (openai azure deepseek mistral qwen kimi glm xai

@@ -38,6 +38,7 @@ type out struct {
 	gzBuf   bytes.Buffer
 	nl      string
 	dial    *dialect
+	items   bool // a stream of Responses: its errors are events of its own, and end it
 }
 
 // begin renders status line and headers; nothing is written yet except by the
@@ -247,7 +248,7 @@ func (o *out) event(ev []byte, tokens, think int64) error {
 		if err := o.event(o.errorEvent(), 0, 0); err != nil {
 			return err
 		}
-		if o.dial != nil && o.dial.done && !o.dial.namedError {
+		if o.dial != nil && o.dial.done && !o.dial.namedError && !o.items {
 			return nil // go on: some providers do
 		}
 		o.cut = true
@@ -315,6 +316,9 @@ func (o *out) comment(line string) error { return o.write([]byte(line + o.nl + o
 
 func (o *out) errorEvent() []byte {
 	_, _, body := errorFor(o.dial, o.dial == dialectAnthropic, o.sc.Error, 500, o.ask.name, "")
+	if o.items {
+		return []byte("event: error\ndata: {\"type\":\"error\",\"sequence_number\":1," + body[1:] + "\n\n")
+	}
 	if o.dial == dialectAnthropic || o.dial.namedError {
 		return []byte("event: error\ndata: " + body + "\n\n")
 	}
@@ -323,6 +327,9 @@ func (o *out) errorEvent() []byte {
 
 func (o *out) longEvent(n int64) []byte {
 	text := strings.Repeat("y", int(min(n, 1<<30)))
+	if o.items {
+		return []byte("event: response.output_text.delta\ndata: {\"type\":\"response.output_text.delta\",\"item_id\":\"msg_long\",\"output_index\":0,\"content_index\":0,\"delta\":\"" + text + "\"}\n\n")
+	}
 	if o.dial == dialectAnthropic {
 		return []byte("event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"" + text + "\"}}\n\n")
 	}

@@ -275,6 +275,8 @@ func (s *Server) answer(o *out, method, path, lane, pathScript, key string) erro
 		sh = messages{}
 	case strings.HasSuffix(path, "/completions"):
 		sh = completions{}
+	case strings.HasSuffix(path, "/responses"):
+		sh = responses{}
 	case strings.HasSuffix(path, "/embeddings"):
 		sh = embeddings{}
 	case strings.HasSuffix(path, "/models") || strings.Contains(path, "/models/"):
