@@ -91,6 +91,13 @@ prove: ## kill, starve, revoke, reprice, upgrade under load; compare every reque
 	$(GO) test -count=1 -timeout 60m -v -run '^TestProve$$' ./shared/apptest/crash -args -prove.kills=$(KILLS) \
 	  -prove.pgkills=$(PGKILLS) -prove.outage=$(OUTAGE) -prove.rate=$(RATE) -prove.seed=$(SEED) -prove.out=$(CURDIR)/PROOF.txt
 
+# Schedules of make simulate.
+SCHEDULES ?= 1000000
+
+.PHONY: simulate
+simulate: ## SCHEDULES=1000000 schedules of kills, power losses and faults against a model of Postgres, from SEED
+	$(GO) test -count=1 -timeout 12h -v -run '^TestSchedules$$' ./proxy/simtest -args -schedules=$(SCHEDULES) -seed=$(SEED)
+
 .PHONY: bench
 bench: ## Go benchmarks with allocation counts (BENCH=regexp)
 	$(GO) test -run '^$$' -bench '$(or $(BENCH),.)' -benchmem ./...

@@ -441,3 +441,7 @@ func (j *Journal) Close() error {
 	defer j.ackMu.Unlock()
 	return errors.Join(err, j.cur.f.Close(), j.ack.f.Close(), j.dir.Close())
 }
+
+// Unmap gives the memory of the in-flight slots back, after Close. No slot may be
+// used any more: it is for who opens many journals in one process, a proxy never does.
+func (j *Journal) Unmap() error { return j.flights.close() }

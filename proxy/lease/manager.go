@@ -133,6 +133,7 @@ type Manager struct {
 
 	fenced   atomic.Bool
 	draining atomic.Bool
+	underWay atomic.Int64 // actions whose answer is awaited
 	downTill atomic.Int64 // the database was away: no new question before
 	clock    atomic.Int64 // unix ns of the database − Now(), 0 = not known
 	lived    atomic.Int64 // proxies alive, as of the last heartbeat
@@ -584,15 +585,18 @@ func (m *Manager) renew(ctx context.Context) error {
 // Drain gives every lease back and closes it, so that nothing is left with this
 // proxy. No hold succeeds afterwards. It is called when requests have ended and the
 // journal is shipped; leases with money still held are returned but for that, not
-// closed, and named in the error.
+// closed, and named in the error. A grant whose answer was lost is closed unseen.
 func (m *Manager) Drain(ctx context.Context) error {
 	m.draining.Store(true)
 	ticker := time.NewTicker(5 * time.Millisecond)
 	defer ticker.Stop()
-	for {
+	for first := true; ; first = false {
 		left := m.list()
-		if len(left) == 0 {
-			return nil
+		switch {
+		case len(left) == 0 && m.underWay.Load() == 0 && !first:
+			return m.closeUnseen(ctx)
+		case m.fenced.Load():
+			return fmt.Errorf("cannot return %d of the leases: %w", len(left), store.ErrFenced)
 		}
 		for _, w := range left {
 			w.mu.Lock()
@@ -603,6 +607,24 @@ func (m *Manager) Drain(ctx context.Context) error {
 		case <-ctx.Done():
 			return fmt.Errorf("cannot return %d of the leases: %w", len(left), ctx.Err())
 		case <-ticker.C:
+		}
+	}
+}
+
+// closeUnseen closes what the database granted this process without its knowing: the
+// answer was lost and nobody asked again.
+func (m *Manager) closeUnseen(ctx context.Context) error {
+	for n := 0; ; n++ {
+		_, err := m.db.CloseOldLeases(ctx, m.slot.ID, m.slot.Epoch+1)
+		if err == nil {
+			return nil
+		}
+		timer := time.NewTimer(time.Duration(m.o.backoff(n)))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return fmt.Errorf("cannot close grants that were not answered: %w", err)
 		}
 	}
 }

@@ -179,6 +179,9 @@ func (w *Wallet) next(now int64) (*action, int64) {
 		w.act = action{}
 		return nil, 0
 	}
+	if w.act.kind == grant && w.m.draining.Load() {
+		w.act = action{} // if it was done after all, Drain closes it
+	}
 	if w.act.kind != nothing {
 		if now < w.retryAt {
 			return nil, w.retryAt
@@ -256,6 +259,7 @@ func (w *Wallet) nextDraining(l *Lease, now int64) (*action, int64) {
 func (w *Wallet) send(a action, now int64) *action {
 	a.sent = now
 	w.act, w.inFlight = a, true
+	w.m.underWay.Add(1)
 	return &w.act
 }
 
@@ -289,6 +293,7 @@ func (w *Wallet) borrow(l *Lease) action {
 func (w *Wallet) apply(r result, now int64) {
 	a := w.act
 	w.inFlight = false
+	w.m.underWay.Add(-1)
 	switch {
 	case r.err == nil:
 		w.act, w.failures = action{}, 0
