@@ -80,12 +80,9 @@ func thinking(r *Reader, key, v []byte) {
 
 // messages: input leaves both caches out, output holds thinking.
 func (f *figures) messages(u *Units) bool {
-	if f.in < 0 && f.out < 0 {
-		return false
-	}
 	f.apart(u)
 	u[Searches] = max(0, f.searches)
-	return true
+	return f.in >= 0 || f.out >= 0
 }
 
 // apart brings figures whose input leaves the caches out into classes.
@@ -128,16 +125,18 @@ func (r *Reader) iterations(v []byte) {
 	m = inside(v, 0)
 	for m.next() {
 		t := m.value()
-		if len(t) == 0 || t[0] != '{' || string(word(member(t, "type"))) == served {
+		if len(t) == 0 || t[0] != '{' {
 			continue
 		}
 		s.figures = noFigures
 		r.each(t, messagesCount)
-		var u Units
-		if s.figures.messages(&u) {
-			s.extra.Add(&u)
-			s.elsewhere(word(member(t, "model")), &u)
+		if string(word(member(t, "type"))) == served {
+			continue
 		}
+		var u Units
+		s.figures.messages(&u)
+		s.extra.Add(&u)
+		s.elsewhere(word(member(t, "model")), &u)
 	}
 	s.figures = before
 }

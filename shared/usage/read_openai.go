@@ -6,8 +6,7 @@ package usage
 func chatTop(r *Reader, key, v []byte) {
 	switch string(key) {
 	case "usage":
-		r.object(v, chatUsage)
-		r.found = r.found || len(v) > 0 && v[0] == '{'
+		r.chatObject(v)
 	case "x_groq":
 		r.each(v, groq)
 	case "choices":
@@ -15,9 +14,15 @@ func chatTop(r *Reader, key, v []byte) {
 	}
 }
 
+// chatObject takes a usage object that makes looking into the choices needless.
+func (r *Reader) chatObject(v []byte) {
+	r.object(v, chatUsage)
+	r.found = r.found || len(v) > 0 && v[0] == '{'
+}
+
 func groq(r *Reader, key, v []byte) {
 	if string(key) == "usage" {
-		r.object(v, chatUsage)
+		r.chatObject(v)
 	}
 }
 

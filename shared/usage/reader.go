@@ -215,25 +215,25 @@ func (r *Reader) each(v []byte, take taker) {
 	r.broken = r.broken || m.bad
 }
 
-// object takes a usage object that stands for all before it. One without any figure
-// leaves the figures as they are.
+// object takes a usage object that stands for all before it. One that says nothing
+// leaves what was said.
 func (r *Reader) object(v []byte, take taker) {
 	if len(v) == 0 || v[0] != '{' {
 		r.work.impossible = r.work.impossible || string(v) != "null"
 		return
 	}
-	before := r.work.figures
-	r.work.figures = noFigures
+	s := &r.work
+	before, seen := s.figures, s.seen
+	s.figures, s.seen = noFigures, true
 	r.each(v, take)
-	if !r.work.any() {
-		r.work.figures = before
+	if _, ok := r.own(s); !ok || !s.any() {
+		s.figures, s.seen = before, seen
 		return
 	}
 	// Later usage objects of one answer never say less output than earlier ones, but
 	// for Gemini's, which begin anew after its own tools.
-	s := &r.work
-	s.impossible = s.impossible || s.seen && s.out < s.last && r.form != FormGemini
-	s.seen, s.last = true, s.out
+	s.impossible = s.impossible || seen && s.out < s.last && r.form != FormGemini
+	s.last = s.out
 }
 
 // count takes a figure.
@@ -272,12 +272,13 @@ func (r *Reader) Units() (Units, Source) {
 		return Units{}, SourceNone
 	}
 	s := &r.kept
-	u, ok := r.own()
+	u, ok := r.own(s)
 	switch {
 	case r.form == FormMessages && !s.seen:
 		if !s.started {
 			return Units{}, SourceNone
 		}
+		u.Add(&s.extra)
 		u[Output] = 0
 		return u, SourcePartial
 	case !ok:
@@ -305,7 +306,7 @@ func (r *Reader) Notes() Notes {
 		Reasoning: max(0, s.reasoning), Fetches: max(0, s.fetches), FileSearches: max(0, s.fileSearches, s.files),
 		ImageSearches: max(0, s.imageSearches), CodeRuns: max(0, s.codeRuns, s.runs), Impossible: s.impossible,
 	}
-	if u, ok := r.own(); ok && r.ready {
+	if u, ok := r.own(s); ok && r.ready {
 		if u[Seconds] == 0 {
 			n.AudioSeconds = max(0, s.seconds)
 		}
@@ -315,8 +316,7 @@ func (r *Reader) Notes() Notes {
 }
 
 // own brings the figures into classes, iterations left out.
-func (r *Reader) own() (u Units, ok bool) {
-	s := &r.kept
+func (r *Reader) own(s *state) (u Units, ok bool) {
 	switch r.form {
 	case FormChat, FormGeminiChat:
 		ok = s.chat(&u, r.form == FormGeminiChat)

@@ -83,7 +83,7 @@ func TestBrokenEventsLeaveNoTrace(t *testing.T) {
 // The last usage counts, and never the sum of several; an empty one says nothing.
 func TestLaterUsageStandsForEarlier(t *testing.T) {
 	chunk := `{"choices":[],"usage":{"prompt_tokens":8,"completion_tokens":%d,"prompt_tokens_details":%s}}`
-	r := read(t, usage.FormChat, fmt.Sprintf(chunk, 2, `{"cached_tokens":5}`), fmt.Sprintf(chunk, 6, "null"), `{"choices":[],"usage":{}}`, `{"choices":[],"usage":null}`)
+	r := read(t, usage.FormChat, fmt.Sprintf(chunk, 2, `{"cached_tokens":5}`), fmt.Sprintf(chunk, 6, "null"), `{"choices":[],"usage":{}}`, `{"choices":[],"usage":{"total_tokens":3}}`, `{"choices":[],"usage":null}`)
 	if u, _ := r.Units(); u[usage.Input] != 8 || u[usage.CacheRead] != 0 || u[usage.Output] != 6 || r.Notes().Impossible {
 		t.Errorf("%v", u)
 	}
@@ -101,6 +101,12 @@ func TestLaterUsageStandsForEarlier(t *testing.T) {
 	if u, source := r.Units(); u[usage.Input] != 12 || u[usage.CacheRead] != 4 || u[usage.Output] != 9 || source != usage.SourceReported {
 		t.Errorf("after the end: %v %s", u, source)
 	}
+	// A last event that says no output says nothing of the end: the opening's is a
+	// running figure.
+	r = read(t, usage.FormMessages, `{"message":{"usage":{"input_tokens":10,"output_tokens":1}}}`, `{"type":"message_delta","usage":{"input_tokens":11}}`)
+	if u, source := r.Units(); u[usage.Input] != 11 || u[usage.Output] != 0 || source != usage.SourcePartial {
+		t.Errorf("after an end without output: %v %s", u, source)
+	}
 	// Reset forgets.
 	r.Reset(usage.FormMessages)
 	if u, source := r.Units(); !u.IsZero() || source != usage.SourceNone || r.Others() != 0 {
@@ -109,6 +115,38 @@ func TestLaterUsageStandsForEarlier(t *testing.T) {
 	var zero usage.Reader
 	if u, source := zero.Units(); !u.IsZero() || source != usage.SourceNone || zero.Notes() != (usage.Notes{}) {
 		t.Errorf("the zero value: %v %s", u, source)
+	}
+}
+
+// Where the provider's searches are told.
+func TestSearches(t *testing.T) {
+	search := `{"type":"response.output_item.done","item":{"type":"web_search_call","action":{"type":"search"}}}`
+	for _, tt := range []struct {
+		name   string
+		form   usage.Form
+		events []string
+		want   int64
+	}{
+		{"Perplexity", usage.FormChat, []string{`{"usage":{"prompt_tokens":1,"num_search_queries":3}}`}, 3},
+		{"xAI, sources", usage.FormChat, []string{`{"usage":{"prompt_tokens":1,"num_sources_used":2}}`}, 2},
+		{"a cut stream's items", usage.FormResponses, []string{
+			search, strings.Replace(search, "done", "added", 1), search, strings.Replace(search, `"search"`, `"open_page"`, 1),
+			`{"type":"response.failed","response":{"output":[],"usage":{"input_tokens":5,"output_tokens":1}}}`,
+		}, 2},
+		{"items once and again at the end", usage.FormResponses, []string{
+			search, `{"type":"response.completed","response":{"output":[{"type":"web_search_call"}],"usage":{"input_tokens":5,"output_tokens":1}}}`,
+		}, 1},
+		{"usage before items", usage.FormResponses, []string{
+			`{"output":[{"type":"web_search_call"}],"usage":{"input_tokens":5,"output_tokens":1,"server_side_tool_usage_details":{"web_search_calls":2,"x_search_calls":1}}}`,
+		}, 3},
+		{"Gemini, the last event alone", usage.FormGemini, []string{
+			`{"candidates":[{"groundingMetadata":{"webSearchQueries":["a"]}}],"usageMetadata":{"promptTokenCount":1}}`,
+			`{"candidates":[{"groundingMetadata":{"webSearchQueries":["a","b"]}}],"usageMetadata":{"promptTokenCount":1}}`,
+		}, 2},
+	} {
+		if u, _ := read(t, tt.form, tt.events...).Units(); u[usage.Searches] != tt.want {
+			t.Errorf("%s: %d searches, want %d", tt.name, u[usage.Searches], tt.want)
+		}
 	}
 }
 
