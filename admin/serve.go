@@ -101,7 +101,7 @@ func newServer(ctx context.Context, c *config.Admin, log *slog.Logger) (s *serve
 	s.app = api.New(api.Deps{
 		DB: s.db, Manage: manage.New(s.db, box, c.KeyPrefix, now), Report: report.New(s.db, now),
 		Operator: session.NewOperator(c.OperatorToken), Log: log, Metrics: s.metrics, TrustedProxies: c.TrustedProxies,
-		Brand: c.Brand, PublicURL: c.PublicURL, Now: now, Ready: s.started.Load,
+		Brand: c.Brand, PublicURL: c.PublicURL, CreditsPerUSD: c.CreditsPerUSD, Now: now, Ready: s.started.Load,
 	})
 	return s, nil
 }

@@ -37,6 +37,7 @@ type Deps struct {
 	TrustedProxies []netip.Prefix
 	Brand          string
 	PublicURL      string
+	CreditsPerUSD  int64 // amounts of the log, 0 = USD
 	Now            func() time.Time
 	Ready          func() bool // false: the schema is not there yet, everything is 503
 }
@@ -88,7 +89,7 @@ func Routes() []Route { return new(api).routes() }
 func (a *api) routes() []Route {
 	var all []Route
 	for _, list := range [][]Route{
-		a.clientRoutes(), a.modelRoutes(), a.keyRoutes(), a.balanceRoutes(), a.transactionRoutes(), a.redeemRoutes(), a.billingRoutes(), a.statementRoutes(), a.spendRoutes(), a.traceRoutes(), pending,
+		a.clientRoutes(), a.modelRoutes(), a.keyRoutes(), a.balanceRoutes(), a.transactionRoutes(), a.redeemRoutes(), a.billingRoutes(), a.statementRoutes(), a.spendRoutes(), a.observationRoutes(), a.traceRoutes(), pending,
 		a.operatorRoutes(), a.metaRoutes(),
 	} {
 		all = append(all, list...)

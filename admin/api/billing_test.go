@@ -117,7 +117,11 @@ func TestNoSupplierData(t *testing.T) {
 	rec := w.used(acme, "alpha", usage.Success, "", time.Now(), 1000, 50)
 	for _, path := range []string{
 		"/openapi/v1/client", "/openapi/v1/models", "/openapi/v1/api-keys", "/openapi/v1/balance", "/openapi/v1/billing/detail",
-		"/openapi/v1/billing/detail.csv", "/openapi/v1/traces/" + rec.ID.String(),
+		"/openapi/v1/billing/detail.csv", "/openapi/v1/traces/" + rec.ID.String(), "/openapi/v1/balance-transactions?kind=charge",
+		"/openapi/v1/balance-transactions.csv?kind=charge", "/openapi/v1/usage/breakdown", "/openapi/v1/billing/cost-breakdown",
+		"/openapi/v1/billing/monthly-statement", "/openapi/v1/billing/monthly-statement.csv", "/openapi/v1/cost/overview", "/openapi/v1/cost/trend",
+		"/openapi/v1/cost/models", "/openapi/v1/cost/models/alpha", "/openapi/v1/observation/metrics", "/openapi/v1/observation/charts",
+		"/openapi/v1/observation/logs",
 	} {
 		r := w.call(acme, "GET", path, "")
 		if r.Status != 200 {

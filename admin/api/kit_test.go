@@ -27,15 +27,17 @@ const operatorToken = "an operator token for tests"
 
 // world is an app on a database of its own.
 type world struct {
-	t      *testing.T
-	url    string
-	db     *store.DB
-	manage *manage.Service
-	report *report.Service
-	app    *fiber.App
-	slot   store.ProxySlot
-	seq    int64
-	frozen time.Time // what the app's clock shows, zero: the real time
+	t        *testing.T
+	url      string
+	db       *store.DB
+	manage   *manage.Service
+	report   *report.Service
+	app      *fiber.App
+	slot     store.ProxySlot
+	seq      int64
+	took     time.Duration   // by calls
+	attempts []usage.Attempt // of calls, nil: one
+	frozen   time.Time       // what the app's clock shows, zero: the real time
 }
 
 // now is the app's clock.
@@ -83,7 +85,7 @@ groups:
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	ctx := t.Context()
-	w := &world{t: t, url: pgtest.New(t)}
+	w := &world{t: t, url: pgtest.New(t), took: 900 * time.Millisecond}
 	var err error
 	if w.db, err = store.Open(ctx, w.url, store.Options{}); err != nil {
 		t.Fatal(err)
@@ -206,9 +208,12 @@ func (w *world) used(n *tenant, model string, status usage.Status, code string, 
 		Model: m.PublicID, RequestedModel: model, Status: status, HTTPStatus: 200, Code: code, Source: usage.SourceReported,
 		Units: units, Hold: hold, Charge: charge, Cost: charge / 2, PriceID: rule.Version.ID,
 		ModelPPM: rule.ModelPPM, GroupPPM: rule.GroupPPM, ClientPPM: rule.ClientPPM,
-		AdmittedMicros: micros, FirstTokenMicros: 120_000, EndMicros: micros + 900_000, BytesIn: 100, BytesOut: 400, NumAttempts: 1,
+		AdmittedMicros: micros, FirstTokenMicros: 120_000, EndMicros: micros + w.took.Microseconds(), BytesIn: 100, BytesOut: 400, NumAttempts: 1,
 	}
-	rec.Attempts[0] = usage.Attempt{HTTPStatus: 200, Outcome: usage.OutcomeOK, EndMicros: 900_000}
+	rec.Attempts[0] = usage.Attempt{HTTPStatus: 200, Outcome: usage.OutcomeOK, EndMicros: int32(w.took.Microseconds())}
+	if w.attempts != nil {
+		rec.NumAttempts = uint8(copy(rec.Attempts[:], w.attempts))
+	}
 	if status == usage.Refused {
 		rec.HTTPStatus, rec.NumAttempts, rec.Hold, rec.PriceID = 429, 0, 0, 0
 		rec.ModelPPM, rec.GroupPPM, rec.ClientPPM, rec.Source, rec.FirstTokenMicros = price.PPM, price.PPM, price.PPM, usage.SourceNone, 0

@@ -31,9 +31,6 @@ var pending = []Route{
 	todo(fiber.MethodPost, "/openapi/v1/api-keys/:api_key_id/rotate", "S1-41"),
 	todo(fiber.MethodGet, "/openapi/v1/billing/rules", "S1-48"),
 	todo(fiber.MethodGet, "/openapi/v1/billing/rules/:model", "S1-49"),
-	todo(fiber.MethodGet, "/openapi/v1/observation/metrics", "S1-54"),
-	todo(fiber.MethodGet, "/openapi/v1/observation/charts", "S1-55"),
-	todo(fiber.MethodGet, "/openapi/v1/observation/logs", "S1-56"),
 }
 
 func todo(method, path, id string) Route {

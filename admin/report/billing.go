@@ -44,6 +44,7 @@ type BillingFilter struct {
 	From, To  time.Time // from ≤ time < to
 	Model     string    // public id or alias
 	Status    string
+	LogStatus string // as the log shows it, instead of Status
 	KeyID     string
 	RequestID reqid.ID
 	Before    reqid.ID // page: only older rows
@@ -69,7 +70,10 @@ func (s *Service) Billing(ctx context.Context, key *store.KeyRow, f *BillingFilt
 		if !ok {
 			return nil, next, nil
 		}
-		q.Status = status
+		q.Statuses = []usage.Status{status}
+	}
+	if f.LogStatus != "" {
+		q.Statuses = logStatuses[f.LogStatus]
 	}
 	if f.KeyID != "" {
 		k, err := s.db.KeyByPublicID(ctx, key.ClientID, f.KeyID)

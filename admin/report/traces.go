@@ -2,6 +2,7 @@ package report
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"tokenrelay/shared/reqid"
@@ -17,6 +18,16 @@ type Trace struct {
 	BytesOut int64          `json:"response_bytes"`
 	Clamped  bool           `json:"max_tokens_clamped"`
 	Attempts []TraceAttempt `json:"attempts"`
+	Timeline []TraceEvent   `json:"timeline" doc:"in the order of time"`
+}
+
+// TraceEvent is a moment of a call.
+type TraceEvent struct {
+	Event   string    `json:"event" enum:"received,attempt_started,attempt_ended,first_token,ended"`
+	Time    time.Time `json:"time"`
+	AtMS    int64     `json:"at_ms" doc:"since the request was received"`
+	Attempt *int      `json:"attempt" doc:"of attempts, from 1"`
+	Outcome *string   `json:"outcome" doc:"how an attempt or the call ended"`
 }
 
 // TraceAttempt is one try at one upstream, which stays unnamed.
@@ -50,5 +61,34 @@ func (s *Service) Trace(ctx context.Context, key *store.KeyRow, id reqid.ID) (*T
 			Outcome: a.Outcome.String(), StartMS: int64(a.StartMicros) / 1000, DurationMS: int64(a.EndMicros-a.StartMicros) / 1000,
 		})
 	}
+	t.Timeline = timeline(u)
 	return t, nil
+}
+
+func timeline(u *store.UsageRow) []TraceEvent {
+	var list []TraceEvent
+	add := func(event string, micros int64, attempt *int, outcome *string) {
+		list = append(list, TraceEvent{
+			Event: event, Time: time.UnixMicro(u.AdmittedMicros + micros).UTC(), AtMS: micros / 1000, Attempt: attempt, Outcome: outcome,
+		})
+	}
+	add("received", 0, nil, nil)
+	for i, a := range u.Attempts[:min(int(u.NumAttempts), len(u.Attempts))] {
+		n, outcome := i+1, a.Outcome.String()
+		add("attempt_started", int64(a.StartMicros), &n, nil)
+		if a.EndMicros >= a.StartMicros { // a call that was broken off has no end of its attempt
+			add("attempt_ended", int64(a.EndMicros), &n, &outcome)
+		}
+	}
+	if u.FirstTokenMicros > 0 {
+		add("first_token", int64(u.FirstTokenMicros), nil, nil)
+	}
+	status := u.Status.String()
+	end := u.EndMicros - u.AdmittedMicros
+	for i := range list { // clocks of attempts may be read a moment later
+		end = max(end, list[i].Time.UnixMicro()-u.AdmittedMicros)
+	}
+	add("ended", end, nil, &status)
+	slices.SortStableFunc(list, func(a, b TraceEvent) int { return a.Time.Compare(b.Time) })
+	return list
 }

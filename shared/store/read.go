@@ -81,7 +81,7 @@ func (d *DB) Usage(ctx context.Context, f UsageFilter) ([]UsageRow, error) {
 	ctx, cancel := d.limit(ctx)
 	defer cancel()
 	rows, err := d.usageRows(ctx, f)
-	if err == nil && f.Refusals && (f.Status == 0 || f.Status == usage.Refused) {
+	if err == nil && f.Refusals && (len(f.Statuses) == 0 || slices.Contains(f.Statuses, usage.Refused)) {
 		var refused []UsageRow
 		refused, err = d.refusalRows(ctx, f)
 		rows = append(rows, refused...)
@@ -124,12 +124,18 @@ func (f *UsageFilter) conditions() *where {
 const joinNames = ` LEFT JOIN api_key k ON k.id = u.key_id LEFT JOIN proxy_slot p ON p.id = u.slot`
 
 func (d *DB) usageRows(ctx context.Context, f UsageFilter) ([]UsageRow, error) {
-	if f.Status == usage.Refused {
+	var statuses []int16 // of rows of this table
+	for _, status := range f.Statuses {
+		if status != usage.Refused {
+			statuses = append(statuses, int16(status))
+		}
+	}
+	if len(f.Statuses) > len(statuses) && len(statuses) == 0 {
 		return nil, nil
 	}
 	w := f.conditions()
-	if f.Status != 0 {
-		w.and("u.status = ?", int16(f.Status))
+	if len(statuses) > 0 {
+		w.and("u.status = ANY (?::smallint[])", statuses)
 	}
 	if f.Held {
 		w.and("u.hold > 0")

@@ -330,7 +330,7 @@ func TestUsagePages(t *testing.T) {
 		f    store.UsageFilter
 		want int
 	}{
-		"status":  {store.UsageFilter{Status: usage.Failed}, 5},
+		"status":  {store.UsageFilter{Statuses: []usage.Status{usage.Failed}}, 5},
 		"request": {store.UsageFilter{RequestID: recs[3].ID}, 1},
 		"key":     {store.UsageFilter{KeyID: p.key.ID}, 25},
 		"no key":  {store.UsageFilter{KeyID: p.key.ID + 1}, 0},

@@ -482,7 +482,7 @@ type UsageFilter struct {
 	All       bool  // operators
 	From, To  time.Time
 	Model     string
-	Status    usage.Status
+	Statuses  []usage.Status // one of them
 	KeyID     int64
 	RequestID reqid.ID
 	Before    reqid.ID // page: only older ones

@@ -111,3 +111,23 @@ func Hammer(t testing.TB, url string, connections int, span time.Duration, sql s
 	all.Wait()
 	return float64(n.Load()) / time.Since(began).Seconds()
 }
+
+// Lock keeps everybody else off the tables, named with commas between, until the function
+// that it returns is called.
+func Lock(t testing.TB, url, tables string) (release func()) {
+	t.Helper()
+	ctx := context.Background()
+	conn, err := pgx.Connect(ctx, url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	release = func() { _ = conn.Close(ctx) } // ends the transaction too
+	t.Cleanup(release)
+	if _, err = conn.Exec(ctx, "BEGIN"); err == nil {
+		_, err = conn.Exec(ctx, "LOCK TABLE "+tables+" IN ACCESS EXCLUSIVE MODE")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return release
+}
