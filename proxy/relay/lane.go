@@ -126,8 +126,12 @@ var messagesLane = lane{
 // scanJSON reads a body that is one JSON object with the model in it.
 func scanJSON(x *Exchange) *apiError { return peek.Scan(x.body, x.lane.shape, &x.peek) }
 
-// conversations are the wires between which requests are translated.
-const conversations = catalog.WireChat | catalog.WireMessages
+// conversations are the wires whose requests are translated, targets those that they
+// are translated for.
+const (
+	targets       = catalog.WireChat | catalog.WireMessages
+	conversations = targets | catalog.WireResponses
+)
 
 // others are the wires that requests of this lane can be translated for, once no
 // route of its own can answer.
@@ -135,7 +139,7 @@ func (l *lane) others() catalog.Wires {
 	if l.wire&conversations == 0 {
 		return 0
 	}
-	return conversations &^ l.wire
+	return targets &^ l.wire
 }
 
 // upstreamLane is the lane of an upstream that has several of the wires: the first

@@ -3,6 +3,7 @@ package relay
 import (
 	"tokenrelay/proxy/catalog"
 	"tokenrelay/proxy/protocol"
+	"tokenrelay/proxy/protocol/chat"
 	"tokenrelay/proxy/protocol/openai"
 	"tokenrelay/proxy/protocol/responses"
 	"tokenrelay/shared/peek"
@@ -11,6 +12,7 @@ import (
 // responsesLane serves POST /v1/responses.
 var responsesLane = lane{
 	wire:      catalog.WireResponses,
+	form:      chat.Responses,
 	shape:     peek.OpenAIResponses,
 	heartbeat: openai.Heartbeat(),
 	maxEvent:  responses.MaxEvent,

@@ -46,7 +46,7 @@ func (x *Exchange) translate(dst []byte) ([]byte, *apiError) {
 	c := chat.Config{
 		ID: x.idText[len("req_"):], Model: x.showName, Created: x.startedMilli / 1000,
 		AskedUsage: x.peek.IncludeUsage, InputEstimate: x.end.InputEstimate,
-		Legacy: t.form.Legacy,
+		Legacy: t.form.Legacy, Echo: t.form.Echo,
 	}
 	t.stream.Begin(x.via.form, x.lane.form, &x.cfg, &c)
 	x.answer, x.maxEvent, x.translated = &t.stream, translate.MaxEvent, true

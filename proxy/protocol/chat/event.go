@@ -59,8 +59,9 @@ type Config struct {
 	Model         string // as the customer named it
 	Created       int64  // unix seconds
 	AskedUsage    bool
-	Legacy        bool  // function_call in place of tool_calls
-	InputEstimate int64 // tokens
+	Legacy        bool   // function_call in place of tool_calls
+	InputEstimate int64  // tokens
+	Echo          []byte // Request.Echo; Reset copies it
 }
 
 // Encoder writes an answer in one format.

@@ -230,6 +230,7 @@ type Request struct {
 	Budget      int64 // of thinking tokens, 0 = none given
 	Adaptive    bool  // the model decides how much it thinks
 	Stream      bool
+	Echo        []byte // JSON members of the request that its answer repeats, Responses only
 
 	Rest []string // paths of members that the form has no place for
 

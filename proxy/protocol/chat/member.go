@@ -45,6 +45,12 @@ var memberNames = [NumProtocols][numMembers]string{
 		MemberCache: "messages[].content[].cache_control", MemberResultImage: "messages[].content[].content[].type=image",
 		MemberResultFile: "messages[].content[].content[].type=document", MemberLate: "messages[].role",
 	},
+	Responses: {
+		MemberTemperature: "temperature", MemberTopP: "top_p", MemberUser: "user", MemberThinking: "reasoning", MemberFormat: "text",
+		MemberParallel: "parallel_tool_calls", MemberStrict: "tools[].strict", MemberThought: "input[].type=reasoning",
+		MemberRedacted: "input[].type=reasoning", MemberResultImage: "input[].output[].type=input_image",
+		MemberResultFile: "input[].output[].type=input_file", MemberLate: "input[].role",
+	},
 	Gemini: {
 		MemberTemperature: "generationConfig.temperature", MemberTopP: "generationConfig.topP", MemberTopK: "generationConfig.topK",
 		MemberSeed: "generationConfig.seed", MemberFrequency: "generationConfig.frequencyPenalty", MemberPresence: "generationConfig.presencePenalty",

@@ -493,7 +493,7 @@ func (d *decoder) part(n int, v []byte) (p chat.Part, err *apierr.Error) {
 		a := get(v, "input_audio")
 		format := text(a, "format")
 		p = chat.Part{Kind: chat.PartAudio, Data: d.plain(text(a, "data"))}
-		if len(format) == 0 || !base64(format) || len(p.Data) == 0 || !base64(p.Data) {
+		if len(format) == 0 || !chat.Base64(format) || len(p.Data) == 0 || !chat.Base64(p.Data) {
 			return p, chat.BadAt(n, ".content[].input_audio", "needs data in base64 and a format")
 		}
 		p.Media = append([]byte("audio/"), format...)
@@ -527,40 +527,10 @@ func (d *decoder) plain(raw []byte) []byte {
 
 // link reads a URL: a data URL becomes media type and data.
 func (d *decoder) link(n int, p *chat.Part, url []byte, path string) *apierr.Error {
-	if bytes.IndexByte(url, '\\') >= 0 {
-		url = d.r.Keep(url)
+	if why := d.r.Link(p, url); why != "" {
+		return chat.BadAt(n, path, why)
 	}
-	rest, ok := bytes.CutPrefix(url, []byte("data:"))
-	if !ok {
-		if !bytes.HasPrefix(url, []byte("https://")) && !bytes.HasPrefix(url, []byte("http://")) {
-			return chat.BadAt(n, path, "must be an http, https or data URL")
-		}
-		for _, c := range url {
-			if c <= ' ' || c == '"' || c == '\\' || c == 0x7f {
-				return chat.BadAt(n, path, "is no URL")
-			}
-		}
-		p.URL = url
-		return nil
-	}
-	media, data, ok := bytes.Cut(rest, []byte(","))
-	media, is64 := bytes.CutSuffix(media, []byte(";base64"))
-	if media, _, _ = bytes.Cut(media, []byte(";")); !ok || !is64 || len(media) == 0 || !base64(media) || !base64(data) {
-		return chat.BadAt(n, path, "must be a data URL in base64")
-	}
-	p.Media, p.Data = media, data
 	return nil
-}
-
-// base64 reports whether b holds only what base64 and media types are made of.
-func base64(b []byte) bool {
-	for _, c := range b {
-		if c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'z' || c == '+' || c == '/' || c == '=' || c == '-' || c == '_' || c == '.' {
-			continue
-		}
-		return false
-	}
-	return true
 }
 
 // object reports whether b is one JSON object.

@@ -22,8 +22,9 @@ var deltas = map[chat.Protocol][2]string{
 
 // A translated stream allocates nothing per event.
 func TestEventAllocations(t *testing.T) {
-	for from, d := range deltas {
-		s := start(from, 1-from)
+	for _, way := range [...][2]chat.Protocol{{chat.OpenAI, chat.Messages}, {chat.Messages, chat.OpenAI}, {chat.OpenAI, chat.Responses}, {chat.Messages, chat.Responses}} {
+		from, d := way[0], deltas[way[0]]
+		s := start(from, way[1])
 		out := make([]byte, 0, 64<<10)
 		out, _ = s.Event(out, []byte(d[0]))
 		ev := []byte(d[1])
@@ -33,7 +34,7 @@ func TestEventAllocations(t *testing.T) {
 				t.Fatalf("%v %q", k, out)
 			}
 		}); n != 0 {
-			t.Errorf("from %v: %v allocations an event", from, n)
+			t.Errorf("%v: %v allocations an event", way, n)
 		}
 	}
 }

@@ -148,6 +148,9 @@ func translated(from chat.Protocol, body []byte) (out []byte, dropped []string, 
 func TestFates(t *testing.T) {
 	for i := range chat.Table {
 		row := &chat.Table[i]
+		if row.From == chat.Responses {
+			continue // TestResponsesFates
+		}
 		t.Run(row.From.String()+"/"+row.Path, func(t *testing.T) {
 			sample, ok := samples[row.From][row.Path]
 			if !ok {

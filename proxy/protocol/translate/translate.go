@@ -7,12 +7,14 @@ package translate
 import (
 	"bytes"
 	"errors"
+	"slices"
 
 	"tokenrelay/proxy/meter"
 	"tokenrelay/proxy/protocol"
 	"tokenrelay/proxy/protocol/anthropic"
 	"tokenrelay/proxy/protocol/chat"
 	"tokenrelay/proxy/protocol/openai"
+	"tokenrelay/proxy/protocol/responses"
 	"tokenrelay/proxy/protocol/walk"
 	"tokenrelay/proxy/sse"
 	"tokenrelay/shared/apierr"
@@ -49,6 +51,7 @@ type format struct {
 	encoder   func() chat.Encoder                              // of the customer's answer
 	passError func(dst []byte, p *passed) []byte               // an upstream's error, for the customer
 	event     string                                           // stands before "data: " of an error in a stream
+	opening   string                                           // begins the object of such an error
 
 	request  func(dst []byte, r *chat.Request, model string, dialect openai.Dialect) ([]byte, *apierr.Error)
 	observer func() observer
@@ -68,6 +71,10 @@ var formats = [chat.NumProtocols]format{
 			return anthropic.AppendForm(dst, r, model)
 		},
 		observer: func() observer { return new(anthropic.Stream) }, decoder: func() chat.Decoder { return new(anthropic.AnswerDecoder) },
+	},
+	chat.Responses: {
+		decode: responses.DecodeRequest, encoder: func() chat.Encoder { return new(responses.AnswerEncoder) }, passError: passOpenAI,
+		event: "event: error\n", opening: `{"type":"error",`,
 	},
 }
 
@@ -272,7 +279,11 @@ func (s *Stream) appendError(dst, ev []byte) []byte {
 	s.joined = sse.Join(s.joined[:0], ev)
 	dst = append(dst, formats[s.to].event...)
 	dst = append(dst, "data: "...)
+	at := len(dst)
 	dst = AppendPassedError(dst, s.to, s.joined, s.src.ErrorClass().Status, &s.cfg, nil)
+	if o := formats[s.to].opening; o != "" {
+		dst = slices.Replace(dst, at, at+1, []byte(o)...)
+	}
 	return append(dst, "\n\n"...)
 }
 

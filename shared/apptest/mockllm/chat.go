@@ -138,8 +138,8 @@ func (chat) id(o *out, w *answer) string {
 
 func callID(o *out, c call) string {
 	if o.dial.name == "mistral" { // nine letters or digits
-		s := c.ID + "000000000"
-		return s[:9]
+		s := "000000000" + c.ID
+		return s[len(s)-9:] // its end tells the calls of one answer apart
 	}
 	return "call_" + c.ID
 }
