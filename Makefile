@@ -44,6 +44,13 @@ test: check ## everything that must hold: shape, unit tests, race on the concurr
 	$(GO) test -race -short -skip 'Kill|Flip|Torn|Crash|Disk' -timeout 10m $(RACE) || failed=$$?; \
 	wait $$waits || failed=$$?; cat "$$out"; exit $$failed
 	$(GO) test -count=1 -p 1 -timeout 15m $(REAL)
+	@if [ -n "$$(git status --porcelain loadtest/k6 2>&1)" ] || git log -1 --name-only --format= | grep -q '^loadtest/k6/'; then \
+	  $(MAKE) --no-print-directory load-test; else echo "loadtest/k6 has not changed: make load-test tests it"; fi
+
+.PHONY: load-test
+load-test: $(K6) ## the k6 module's own tests, and one short run of it
+	cd loadtest/k6 && $(GO) vet ./... && $(GO) test ./...
+	$(GO) run ./loadtest/run -k6 $(K6) smoke
 
 .PHONY: check
 check: ## formatting, vet and the shape of the repository (seconds)
@@ -101,6 +108,20 @@ simulate: ## SCHEDULES=1000000 schedules of kills, power losses and faults again
 .PHONY: bench
 bench: ## Go benchmarks with allocation counts (BENCH=regexp)
 	$(GO) test -run '^$$' -bench '$(or $(BENCH),.)' -benchmem ./...
+
+.PHONY: sidebyside
+sidebyside: ## the relay beside bare fasthttp, nginx and haproxy, one load, one table (10 minutes; ARGS=-quick)
+	$(GO) run ./bench/sidebyside $(ARGS)
+
+# k6 with the project's module for event streams: a Go module of its own, built on first use.
+K6 := $(CACHE)/k6
+$(K6): $(wildcard loadtest/k6/*.go loadtest/k6/sse/*.go) loadtest/k6/go.mod loadtest/k6/go.sum
+	@mkdir -p $(CACHE)
+	cd loadtest/k6 && $(GO) build -o $(abspath $@) .
+
+.PHONY: load
+load: $(K6) ## k6 scripts (SCRIPTS="smoke streams") against BASE_URL with KEY, or a relay of its own
+	$(GO) run ./loadtest/run -k6 $(K6) $(SCRIPTS)
 
 .PHONY: fuzz
 fuzz: ## every fuzz target for TIME (10s) each

@@ -22,17 +22,18 @@ import (
 // provider, the test catalogue, and a database on the server that the test process
 // shares.
 type Options struct {
-	Proxies     int      // 0: one; negative: none
-	Admins      int      // 0: one; negative: none
-	OwnPostgres bool     // a server of its own, which may be killed
-	Catalogue   string   // YAML; MOCK and PRICE in it are replaced; "": TestCatalogue; "-": none
-	Env         []string // NAME=value for every program
-	ProxyEnv    []string // for proxies only
-	AdminEnv    []string // for admin only
-	Recordings  string   // folder of recorded cases for the mock
-	MockDefault string   // script that every request to the mock starts from
-	MockRecords int      // requests that the mock's meter lists, 0: 200,000
-	Unmigrated  bool     // leave the database empty; nothing is waited for or applied
+	Proxies         int      // 0: one; negative: none
+	Admins          int      // 0: one; negative: none
+	OwnPostgres     bool     // a server of its own, which may be killed
+	DurablePostgres bool     // with OwnPostgres: it syncs to the disk as production's does, for measuring
+	Catalogue       string   // YAML; MOCK and PRICE in it are replaced; "": TestCatalogue; "-": none
+	Env             []string // NAME=value for every program
+	ProxyEnv        []string // for proxies only
+	AdminEnv        []string // for admin only
+	Recordings      string   // folder of recorded cases for the mock
+	MockDefault     string   // script that every request to the mock starts from
+	MockRecords     int      // requests that the mock's meter lists, 0: 200,000
+	Unmigrated      bool     // leave the database empty; nothing is waited for or applied
 }
 
 // Stack is what Start started.
@@ -82,7 +83,7 @@ func Start(t testing.TB, o Options) *Stack {
 	if o.OwnPostgres {
 		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 		defer cancel()
-		pg, err := embedpg.Start(ctx, embedpg.Options{Dir: filepath.Join(dir, "pg"), Throwaway: true, Install: true})
+		pg, err := embedpg.Start(ctx, embedpg.Options{Dir: filepath.Join(dir, "pg"), Throwaway: !o.DurablePostgres, Install: true})
 		if err != nil {
 			t.Fatalf("cannot start Postgres: %v", err)
 		}

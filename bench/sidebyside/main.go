@@ -1,0 +1,387 @@
+// Command sidebyside measures what a relayed request costs, next to proxies that do
+// nothing but forward: the same load, one after another and round by round, against
+// the provider directly, a bare fasthttp proxy, Debian's nginx and haproxy, and this
+// project with Postgres, keys, prices and usage records on.
+//
+//	go run ./bench/sidebyside -fetch     once: Debian's nginx and haproxy into .cache/sidebyside
+//	go run ./bench/sidebyside            about ten minutes; the table on stdout
+//	go run ./bench/sidebyside -quick     one short round, to see that it works
+//
+// All figures are medians over the rounds, ratios are medians of the ratios within a
+// round. Absolute times are those of the machine at that moment; compare within a run.
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"tokenrelay/shared/apptest"
+)
+
+var (
+	rounds     = flag.Int("rounds", 5, "rounds; the table shows their medians")
+	quick      = flag.Bool("quick", false, "one round of a quarter of the length: figures are rough")
+	held       = flag.Int("hold", 1000, "streams held open when memory is measured")
+	strangers  = flag.Float64("strangers", 12, "a measurement in which other processes took more than this % of the machine is made again, twice at most; 0: nobody looks")
+	jsonFile   = flag.String("json", "", "also write every measurement to this file")
+	fetchFirst = flag.Bool("fetch", false, "download Debian's nginx and haproxy into .cache/sidebyside and end")
+	role       = flag.String("role", "", "internal: provider or bare")
+	addrs      = flag.String("addrs", "", "internal: addresses of the role")
+)
+
+func main() {
+	flag.Parse()
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "sidebyside:", err)
+		os.Exit(1)
+	}
+}
+
+func run() error {
+	if *role != "" {
+		return play(*role, strings.Split(*addrs, ","))
+	}
+	root, err := apptest.Root()
+	if err != nil {
+		return err
+	}
+	fetched := filepath.Join(root, ".cache", "sidebyside")
+	if *fetchFirst {
+		return fetch(fetched)
+	}
+	return apptest.Command(func(h *apptest.Host) error {
+		b, err := set(h, fetched)
+		if err != nil {
+			return err
+		}
+		if err := b.measure(); err != nil {
+			return err
+		}
+		if *jsonFile != "" {
+			j, _ := json.MarshalIndent(b.all, "", " ")
+			if err := os.WriteFile(*jsonFile, append(j, '\n'), 0o644); err != nil {
+				return fmt.Errorf("cannot write the measurements: %w", err)
+			}
+		}
+		return b.report(os.Stdout)
+	})
+}
+
+// play is what the command does as a process of its own beside the first.
+func play(role string, at []string) error {
+	switch {
+	case role == "provider" && len(at) == 1:
+		ln, err := net.Listen("tcp", at[0])
+		if err != nil {
+			return err
+		}
+		return (&provider{}).serve(ln)
+	case role == "bare" && len(at) == 3:
+		return serveBare(at[0], at[1], at[2])
+	}
+	return fmt.Errorf("unknown role %q", role)
+}
+
+// bench is everything that was started and everything that was measured.
+type bench struct {
+	provider string // host:port
+	targets  []*target
+	relay    *relay
+	watched  []func() int // processes that are ours, besides the targets
+	all      []measurement
+}
+
+// set starts everything.
+func set(h *apptest.Host, fetched string) (*bench, error) {
+	dir, err := os.MkdirTemp("", "sidebyside-")
+	if err != nil {
+		return nil, fmt.Errorf("cannot make a folder: %w", err)
+	}
+	h.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("cannot open a folder: %w", err)
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("cannot find this program: %w", err)
+	}
+	own := func(role string, listen, more []string) (*program, error) {
+		p := &program{
+			path: self, args: []string{"-role", role, "-addrs", strings.Join(append(slices.Clone(listen), more...), ",")},
+			dir: dir, log: filepath.Join(dir, role+".log"), end: syscall.SIGKILL, wait: listen,
+		}
+		h.Cleanup(p.stop)
+		return p, p.start()
+	}
+	var free [3]string
+	for i := range free {
+		if free[i], err = freeAddr(); err != nil {
+			return nil, err
+		}
+	}
+	b := &bench{provider: free[0]}
+	up, err := own("provider", free[:1], nil)
+	if err != nil {
+		return nil, err
+	}
+	b.watched = append(b.watched, func() int { return up.cmd.Process.Pid })
+	direct := door{Addr: b.provider, Path: chatPath("direct")}
+	b.targets = append(b.targets, &target{name: "direct", version: "no process in between", plain: direct, stream: direct})
+
+	floor, err := own("bare", free[1:3], free[:1])
+	if err != nil {
+		return nil, err
+	}
+	b.targets = append(b.targets, &target{
+		name: "bare", version: "fasthttp, nothing in between", restart: floor.again, pid: func() int { return floor.cmd.Process.Pid },
+		plain: door{Addr: free[1], Path: chatPath("bare")}, stream: door{Addr: free[2], Path: chatPath("bare")},
+	})
+	for _, f := range [][2]string{{"nginx", nginxConf}, {"haproxy", haproxyConf}} {
+		t, p, err := foreign(f[0], f[1], dir, fetched, b.provider)
+		if err != nil {
+			return nil, err
+		}
+		if p != nil {
+			h.Cleanup(p.stop)
+		}
+		b.targets = append(b.targets, t)
+	}
+	r, t := startRelay(h, b.provider)
+	t.version = "keys, prices, usage, journal; Postgres with fsync"
+	b.relay, b.targets = r, append(b.targets, t)
+	for _, pid := range r.processes() {
+		b.watched = append(b.watched, func() int { return pid })
+	}
+	return b, nil
+}
+
+// measurement is one load against one target in one round.
+type measurement struct {
+	Round    int
+	Load     string
+	Target   string
+	Sent, OK int64
+	Events   int64
+	Seconds  float64
+	P50, P99 float64 // µs
+	First50  float64 // µs to the first content event
+	First99  float64
+	Delay50  float64 // µs from the provider's write of an event to its arrival
+	Delay99  float64
+	CPU      float64 // µs of the target's processes
+	Database float64 // µs of the relay's Postgres
+	KiB      float64 // resident memory per stream held
+	Errors   map[string]int64
+	OneError string
+	Foreign  float64 // part of the machine that processes took which are not of the run
+	Tries    int
+}
+
+// loads in the order of a round. Spans are long enough for some 2,000 requests.
+var loads = []struct {
+	name string
+	what string
+	work work
+}{
+	{"500", "500 requests/s on 64 connections", work{Conns: 64, Rate: 500, Span: 4 * time.Second}},
+	{"2000", "2,000 requests/s on 64 connections", work{Conns: 64, Rate: 2000, Span: 2 * time.Second}},
+	{"calm", "100 requests/s on 16 connections", work{Conns: 16, Rate: 100, Span: 6 * time.Second}},
+	{"full", "64 connections, as fast as it goes", work{Conns: 64, Span: 2 * time.Second}},
+	{"paced", "40 streams/s of 64 events, 10 ms apart", work{Conns: 128, Rate: 40, Span: 3 * time.Second, Stream: true, Events: 64, Gap: 10 * time.Millisecond, First: 5 * time.Millisecond}},
+	{"flood", "32 connections, streams of 64 events as fast as they go", work{Conns: 32, Span: 2 * time.Second, Stream: true, Events: 64}},
+}
+
+// heldWork is a stream that lasts longer than the measurement of memory.
+var heldWork = work{Stream: true, Events: 90, Gap: time.Second}
+
+func (b *bench) measure() error {
+	n, scale := *rounds, time.Duration(1)
+	if *quick {
+		n, scale = 1, 4
+	}
+	if n < 1 {
+		return errors.New("at least one round is needed")
+	}
+	here := slices.DeleteFunc(slices.Clone(b.targets), func(t *target) bool { return t.missing != "" })
+	for round := range n {
+		// Each round begins with another target, so that none always comes after the
+		// same one.
+		order := append(slices.Clone(here[round%len(here):]), here[:round%len(here)]...)
+		for _, l := range loads {
+			w := l.work
+			w.Span /= scale
+			for _, t := range order {
+				m, err := b.one(t, w)
+				if err != nil {
+					return fmt.Errorf("%s, %s: %w", t.name, l.what, err)
+				}
+				m.Round, m.Load, m.Target = round, l.name, t.name
+				b.all = append(b.all, m)
+			}
+			fmt.Fprintf(os.Stderr, "round %d of %d: %s\n", round+1, n, l.what)
+		}
+		for _, t := range order {
+			m, err := b.memory(t)
+			if err != nil {
+				return fmt.Errorf("%s, streams held: %w", t.name, err)
+			}
+			m.Round, m.Load, m.Target = round, "held", t.name
+			b.all = append(b.all, m)
+		}
+		fmt.Fprintf(os.Stderr, "round %d of %d: %d streams held open\n", round+1, n, *held)
+	}
+	return nil
+}
+
+// ours is the processor time of every process of the run, this one included.
+func (b *bench) ours() int64 {
+	sum := cpuNanos(os.Getpid()) // children are among it: programs are started from here
+	for _, pid := range b.watched {
+		if p := pid(); !descends(p, os.Getpid()) {
+			sum += cpuNanos(p)
+		}
+	}
+	return sum
+}
+
+// one measures a load against a target, again if strangers were at work meanwhile.
+func (b *bench) one(t *target, w work) (measurement, error) {
+	d := t.plain
+	if w.Stream {
+		d = t.stream
+	}
+	var m measurement
+	for try := 1; try <= 3; try++ {
+		warm := w
+		warm.Span = 400 * time.Millisecond
+		warmed := drive(d, warm)
+		if err := t.rest(); err != nil {
+			return m, err
+		}
+		if *strangers > 0 {
+			calm()
+		}
+		machine, mine, began := busyNanos(), b.ours(), time.Now()
+		cpu, database := t.cpu(), b.database(t)
+		o := drive(d, w)
+		// What a relay still writes down after the last answer is part of its cost.
+		if err := t.rest(); err != nil {
+			return m, err
+		}
+		cpu, database = t.cpu()-cpu, b.database(t)-database
+		took := time.Since(began)
+		foreign := float64(busyNanos()-machine-(b.ours()-mine)) / float64(took.Nanoseconds()) / float64(runtime.NumCPU())
+		o.Errors, o.OneError = withWarm(&o, &warmed)
+		m = measurement{
+			Sent: o.Sent, OK: o.OK, Events: o.Events, Seconds: o.Seconds,
+			P50: quantile(o.Latency, .5) / 1e3, P99: quantile(o.Latency, .99) / 1e3,
+			First50: quantile(o.First, .5) / 1e3, First99: quantile(o.First, .99) / 1e3,
+			Delay50: quantile(o.Delay, .5) / 1e3, Delay99: quantile(o.Delay, .99) / 1e3,
+			CPU: float64(cpu) / 1e3, Database: float64(database) / 1e3,
+			Errors: o.Errors, OneError: o.OneError, Foreign: foreign, Tries: try,
+		}
+		if *strangers <= 0 || foreign*100 <= *strangers {
+			break
+		}
+	}
+	return m, nil
+}
+
+// withWarm joins the errors of the warm-up to those of the measurement: an answer that
+// was wrong is not forgiven because nobody was counting.
+func withWarm(o, warm *outcome) (map[string]int64, string) {
+	var all outcome
+	all.add(o)
+	all.add(warm)
+	return all.Errors, all.OneError
+}
+
+// calm waits, at most 5 seconds, for a moment in which the machine does nothing.
+func calm() {
+	for limit := time.Now().Add(5 * time.Second); time.Now().Before(limit); {
+		before := busyNanos()
+		time.Sleep(200 * time.Millisecond)
+		if busyNanos()-before < int64(runtime.NumCPU())*30_000_000 { // 15 %
+			return
+		}
+	}
+}
+
+// rest waits until the target has nothing left to do.
+func (t *target) rest() error {
+	if t.settle == nil {
+		return nil
+	}
+	return t.settle()
+}
+
+func (t *target) cpu() int64 {
+	if t.pid == nil {
+		return 0
+	}
+	return cpuNanos(t.pid())
+}
+
+func (b *bench) database(t *target) int64 {
+	if t.name != "relay" {
+		return 0
+	}
+	return cpuNanos(b.relay.Postgres.PID())
+}
+
+// memory holds streams open at a target that has just been started and has served a
+// little: what an earlier load left in its heap would hide what a stream needs.
+func (b *bench) memory(t *target) (measurement, error) {
+	var m measurement
+	if t.restart != nil {
+		if err := t.restart(); err != nil {
+			return m, err
+		}
+	}
+	warm := drive(t.stream, work{Conns: 32, Span: 300 * time.Millisecond, Stream: true, Events: 8})
+	if err := t.rest(); err != nil {
+		return m, err
+	}
+	before, after := int64(0), int64(0)
+	if t.pid != nil {
+		before = rssKiB(t.pid())
+	}
+	o, err := hold(t.stream, heldWork, *held, func() {
+		time.Sleep(2 * time.Second) // each has had a few events
+		if t.pid != nil {
+			after = rssKiB(t.pid())
+		}
+	})
+	if err != nil && !errors.Is(err, errNotAllOpen) { // which is among the errors
+		return m, err
+	}
+	if err := t.rest(); err != nil {
+		return m, err
+	}
+	o.Errors, o.OneError = withWarm(&o, &warm)
+	m = measurement{Sent: o.Sent, Seconds: o.Seconds, KiB: float64(after-before) / float64(*held), Errors: o.Errors, OneError: o.OneError, Tries: 1}
+	return m, nil
+}
+
+// descends says whether a process is below another one.
+func descends(pid, ancestor int) bool {
+	for range 20 {
+		if pid == ancestor {
+			return true
+		}
+		if pid = parent(pid); pid <= 1 {
+			return false
+		}
+	}
+	return false
+}
