@@ -42,12 +42,11 @@ func (r *Reader) lifetimes(v []byte) {
 		if len(t) == 0 || t[0] != '{' {
 			continue
 		}
-		n := int64(0)
-		r.count(orNull(member(t, "inputTokens")), &n)
+		n := orNull(member(t, "inputTokens"))
 		if string(word(member(t, "ttl"))) == "1h" {
-			r.work.write1h = max(0, r.work.write1h) + n
+			r.more(n, &r.work.write1h)
 		} else {
-			r.work.write5m = max(0, r.work.write5m) + n
+			r.more(n, &r.work.write5m)
 		}
 	}
 	r.broken = r.broken || m.bad
@@ -67,9 +66,9 @@ func (s *state) converse(u *Units) bool {
 const (
 	framePrelude = 12
 	frameEnd     = 4
-	// MaxFrame is the largest frame that is read, in bytes: 16 MiB, what the form
-	// itself allows.
-	MaxFrame = 16 << 20
+	// MaxFrame is the largest frame that is read, in bytes: 16 MiB of payload and
+	// 128 KiB of headers, what the form itself allows.
+	MaxFrame = 16<<20 + 128<<10 + framePrelude + frameEnd
 )
 
 // Frame takes the first frame of an AWS event stream off buf: its length in bytes, 0

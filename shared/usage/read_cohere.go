@@ -4,8 +4,12 @@ package usage
 // stands at the top, in the delta of the last event, or in meta.
 func cohereTop(r *Reader, key, v []byte) {
 	switch string(key) {
-	case "usage", "meta":
+	case "usage":
 		r.object(v, cohereUsage)
+	case "meta": // of others it may be anything
+		if len(v) > 0 && v[0] == '{' {
+			r.object(v, cohereUsage)
+		}
 	case "delta":
 		r.each(v, cohereDelta)
 	}

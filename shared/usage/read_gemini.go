@@ -47,13 +47,12 @@ func (r *Reader) modalities(v []byte, audio, image *int64) {
 		if len(t) == 0 || t[0] != '{' {
 			continue
 		}
-		n := int64(-1)
-		r.count(orNull(member(t, "tokenCount")), &n)
+		n := orNull(member(t, "tokenCount"))
 		switch string(word(member(t, "modality"))) {
 		case "AUDIO":
-			*audio = max(0, *audio) + max(0, n)
+			r.more(n, audio)
 		case "IMAGE":
-			*image = max(0, *image) + max(0, n)
+			r.more(n, image)
 		}
 	}
 	r.broken = r.broken || m.bad

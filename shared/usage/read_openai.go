@@ -66,7 +66,7 @@ func chatUsage(r *Reader, key, v []byte) {
 	case "completion_tokens_details":
 		r.each(v, outputDetails)
 	case "num_search_queries", "num_sources_used": // Perplexity; xAI
-		note(v, &f.searches)
+		r.count(v, &f.searches)
 	case "server_tool_use": // OpenRouter
 		r.each(v, serverTools)
 	case "prompt_audio_seconds": // Mistral
@@ -179,7 +179,7 @@ func toolUsage(r *Reader, key, v []byte) {
 
 func webSearch(r *Reader, key, v []byte) {
 	if string(key) == "num_requests" {
-		note(v, &r.work.told)
+		r.count(v, &r.work.told)
 	}
 }
 
@@ -257,7 +257,7 @@ func sideTools(r *Reader, key, v []byte) {
 	f := &r.work
 	switch string(key) {
 	case "web_search_calls", "x_search_calls", "document_search_calls":
-		more(&f.searches, v)
+		r.more(v, &f.searches)
 	case "file_search_calls":
 		note(v, &f.fileSearches)
 	case "code_interpreter_calls":

@@ -73,7 +73,7 @@ var noFigures = figures{
 
 // any says that the object counted something.
 func (f *figures) any() bool {
-	return f.in >= 0 || f.out >= 0 || f.total >= 0 || f.billedIn >= 0 || f.billedOut >= 0 || f.searchUnits >= 0 || f.seconds >= 0
+	return f.in >= 0 || f.out >= 0 || f.total >= 0 || f.billedIn >= 0 || f.billedOut >= 0 || f.searchUnits >= 0 || f.seconds >= 0 || f.reasoning >= 0
 }
 
 // maxOthers is the most models that an answer can name beside its own.
@@ -252,9 +252,10 @@ func note(v []byte, n *int64) {
 	}
 }
 
-// more adds to a figure that may be absent.
-func more(n *int64, v []byte) {
-	if x, ok, _ := whole(v); ok {
+// more adds a figure to one that may be absent.
+func (r *Reader) more(v []byte, n *int64) {
+	x := int64(-1)
+	if r.count(v, &x); x >= 0 {
 		*n = max(0, *n) + x
 	}
 }

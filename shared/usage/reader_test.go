@@ -90,6 +90,10 @@ func TestLaterUsageStandsForEarlier(t *testing.T) {
 	if r = read(t, usage.FormChat, fmt.Sprintf(chunk, 6, "{}"), fmt.Sprintf(chunk, 2, "{}")); !r.Notes().Impossible {
 		t.Error("an output that shrank was not seen")
 	}
+	r = read(t, usage.FormGemini, `{"usageMetadata":{"thoughtsTokenCount":5}}`, `{"usageMetadata":{"trafficType":"ON_DEMAND"}}`)
+	if u, source := r.Units(); u[usage.Output] != 5 || source != usage.SourceReported {
+		t.Errorf("nothing but thoughts: %v %s", u, source)
+	}
 	// Messages overlays, member by member.
 	r = read(t, usage.FormMessages, `{"type":"message_start","message":{"usage":{"input_tokens":10,"cache_read_input_tokens":4,"output_tokens":1}}}`)
 	if u, source := r.Units(); u[usage.Input] != 10 || u[usage.Output] != 0 || source != usage.SourcePartial {
