@@ -8,6 +8,7 @@ import (
 
 	"github.com/VictoriaMetrics/metrics"
 
+	"tokenrelay/shared/failpoint"
 	"tokenrelay/shared/journalfile"
 	"tokenrelay/shared/obs"
 )
@@ -95,6 +96,7 @@ func (j *Journal) sync() error {
 	j.syncing.Broadcast()
 	j.mu.Unlock()
 	j.m.sync.UpdateDuration(began)
+	failpoint.Hit(failpoint.K8)
 	if err != nil {
 		j.rescue(from)
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 
+	"tokenrelay/shared/failpoint"
 	"tokenrelay/shared/journalfile"
 	"tokenrelay/shared/usage"
 )
@@ -171,6 +172,7 @@ func (j *Journal) Ack(p Position) error {
 	if err := j.ack.write(p); err != nil {
 		return err
 	}
+	failpoint.Hit(failpoint.K10)
 	j.before, j.acked = j.acked, p
 	j.ackSeq.Store(p.Seq)
 	// The position before is what counts if the file's newer half is lost.

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"tokenrelay/proxy/live/pin"
+	"tokenrelay/shared/failpoint"
 	"tokenrelay/shared/money"
 	"tokenrelay/shared/store"
 )
@@ -304,8 +305,11 @@ func (m *Manager) do(ctx context.Context, e store.Escrow, a *action) (r result) 
 		r.grant, r.err = m.db.Grant(ctx, store.GrantRequest{
 			Slot: m.slot.ID, Epoch: m.slot.Epoch, LeaseID: a.lease.id, Seq: a.seq, Escrow: e, Need: a.need, Target: a.target,
 		})
+		failpoint.Hit(failpoint.K11)
 	case giveBack:
+		failpoint.Hit(failpoint.K12)
 		r.err = m.db.ReturnLease(ctx, a.lease.id, a.seq, a.amount, a.close)
+		failpoint.Hit(failpoint.K13)
 	case renew:
 		var open []int64
 		_, open, r.err = m.db.RenewLeases(ctx, m.slot.ID, m.slot.Epoch, []int64{a.lease.id})

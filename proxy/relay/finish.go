@@ -8,6 +8,7 @@ import (
 	"tokenrelay/proxy/meter"
 	"tokenrelay/proxy/settle"
 	"tokenrelay/shared/apierr"
+	"tokenrelay/shared/failpoint"
 	"tokenrelay/shared/price"
 	"tokenrelay/shared/usage"
 )
@@ -71,6 +72,7 @@ func (x *Exchange) finish(status usage.Status, http int16, code apierr.Code) {
 	r.Flags |= flags
 	bill := settle.Price(x.rule, x.supplierRule(), &units, x.ticket.Hold())
 	r.Charge, r.Cost, r.Overrun = bill.Charge, bill.Cost, bill.Overrun
+	failpoint.Hit(failpoint.K5)
 	if bill.Overrun > 0 {
 		r.Flags |= usage.FlagOverrun
 	}
@@ -102,6 +104,7 @@ func (x *Exchange) record(status usage.Status, http int16, code apierr.Code) {
 		x.r.o.Log.Error("a finished request could not be recorded", "request_id", string(x.requestID()), "charge", r.Charge.String(), "error", err)
 		x.flight = nil
 	}
+	failpoint.Hit(failpoint.K6)
 	if r.Charge > 0 || status == usage.Success {
 		x.ticket.Settle(r.Charge, tokens(&r.Units))
 	} else {

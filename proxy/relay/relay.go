@@ -23,6 +23,7 @@ import (
 	"tokenrelay/proxy/upstream"
 	"tokenrelay/shared/apierr"
 	"tokenrelay/shared/apikey"
+	"tokenrelay/shared/failpoint"
 	"tokenrelay/shared/peek"
 	"tokenrelay/shared/reqid"
 	"tokenrelay/shared/usage"
@@ -259,9 +260,11 @@ func (x *Exchange) admit() *apiError {
 	if err := x.r.o.Gate.Admit(&x.input, &x.ticket); err != nil {
 		return err
 	}
+	failpoint.Hit(failpoint.K1)
 	x.admitted = true
 	x.fillRecord()
 	x.flight.Begin(&x.rec)
+	failpoint.Hit(failpoint.K2)
 	return nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"tokenrelay/proxy/protocol"
 	"tokenrelay/proxy/upstream"
 	"tokenrelay/shared/apierr"
+	"tokenrelay/shared/failpoint"
 	"tokenrelay/shared/usage"
 )
 
@@ -204,6 +205,7 @@ func (x *Exchange) pump() error {
 func (x *Exchange) progress() {
 	u := x.answer.Progress()
 	x.flight.Progress(x.charge(&u), &u)
+	failpoint.Hit(failpoint.K4)
 }
 
 // flush writes what there is.
@@ -230,6 +232,7 @@ func (x *Exchange) complete() error {
 	if len(x.out) > 0 {
 		err = x.flush()
 	}
+	failpoint.Hit(failpoint.K7)
 	x.claim.Done()
 	x.phase = waitEOF
 	x.lastRead = upstream.Now()

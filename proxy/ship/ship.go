@@ -17,6 +17,7 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 
 	"tokenrelay/proxy/journal"
+	"tokenrelay/shared/failpoint"
 	"tokenrelay/shared/obs"
 	"tokenrelay/shared/reqid"
 	"tokenrelay/shared/store"
@@ -341,6 +342,7 @@ func (s *Shipper) send(ctx context.Context, recs []usage.Record) error {
 	if err != nil {
 		return fmt.Errorf("cannot settle %d records: %w", len(recs), err)
 	}
+	failpoint.Hit(failpoint.K9)
 	s.m.batches.Inc()
 	s.m.records.Add(res.Inserted)
 	s.m.late.Add(res.Late)

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"io"
 	"syscall"
+
+	"tokenrelay/shared/failpoint"
 )
 
 // ErrTruncated means that the upstream closed before its response was complete.
@@ -59,6 +61,7 @@ func (c *Call) Do(h *Host, req []byte, w Waiter) error {
 		c.host, c.conn, c.r, c.w, c.got, c.clean, c.body = h, conn, 0, 0, false, false, bodyNone
 		err = conn.write(req)
 		if err == nil {
+			failpoint.Hit(failpoint.K3)
 			err = c.readHead()
 		} else if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
 			// An upstream may refuse a large body early: its answer is worth reading.

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -24,6 +25,7 @@ type Process struct {
 	path    string
 	args    []string
 	env     []string
+	more    []string // With
 	dir     string
 	logFile string
 	ready   string // URL that answers 200 when it is ready
@@ -73,7 +75,7 @@ func (p *Process) Start() {
 	}
 	defer func() { _ = log.Close() }() // the child has its own
 	cmd := exec.Command(p.path, p.args...)
-	cmd.Env, cmd.Dir = p.env, p.dir
+	cmd.Env, cmd.Dir = slices.Concat(p.env, p.more), p.dir
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = attributes()
 	if err := spawn()(cmd); err != nil {
@@ -192,6 +194,14 @@ func (p *Process) Use(path string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.path = path
+}
+
+// With gives the process these variables (NAME=value) besides its own at its next
+// starts, in place of those of an earlier call.
+func (p *Process) With(env ...string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.more = env
 }
 
 // Path is the program's file.

@@ -57,6 +57,8 @@ type load struct {
 	chunks   int // of the longest stream
 	gap      time.Duration
 
+	late bool // a proxy is declared lost, so that some charges come late
+
 	due func() time.Duration // until a worker may begin its next request, nil = at once
 
 	open atomic.Int64 // streams of which some output has arrived
