@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"fmt"
 	"slices"
 	"time"
@@ -48,6 +49,18 @@ type createdKey struct {
 	report.APIKey
 }
 
+// keyCopy is the body of POST …/copy and …/rotate, which may be left out.
+type keyCopy struct {
+	Name Opt[string] `json:"name" minlen:"1" maxlen:"128" doc:"name of the new key; left out: that of the old one" example:"production 2"`
+}
+
+type accessList struct {
+	KeyID      string               `json:"key_id"`
+	ModelScope string               `json:"model_scope"`
+	Items      []report.ModelAccess `json:"items"`
+	NextCursor *string              `json:"next_cursor"`
+}
+
 type keyList struct {
 	Items      []report.APIKey `json:"items"`
 	NextCursor *string         `json:"next_cursor"`
@@ -67,6 +80,13 @@ func (a *api) keyRoutes() []Route {
 		read(fiber.MethodPost, "/openapi/v1/api-keys/:api_key_id/disable", "S1-39", "Disable a key", func(c *Call) (*report.APIKey, error) {
 			return a.setKeyStatus(c, store.KeyDisabled)
 		}),
+		find("/openapi/v1/api-keys/:api_key_id/model-access", "S1-36", "Which of the customer's models a key can call", a.modelAccess),
+		write(fiber.MethodPost, "/openapi/v1/api-keys/:api_key_id/copy", "S1-40", "Make a key with another one's limits and models; its token is shown this once", func(c *Call, in *keyCopy) (*createdKey, error) {
+			return a.succeedKey(c, in, a.Manage.CopyKey)
+		}).status(fiber.StatusCreated).refuses(apierr.ModelNotAllowed),
+		write(fiber.MethodPost, "/openapi/v1/api-keys/:api_key_id/rotate", "S1-41", "Revoke a key and make its successor; the new token is shown this once", func(c *Call, in *keyCopy) (*createdKey, error) {
+			return a.succeedKey(c, in, a.Manage.RotateKey)
+		}).status(fiber.StatusCreated).refuses(apierr.ModelNotAllowed),
 	}
 }
 
@@ -120,6 +140,32 @@ func (a *api) patchKey(c *Call, in *keyPatch) (*report.APIKey, error) {
 	return &view, nil
 }
 
+// succeedKey makes a key from another one. Its token opens what the other one opens, so
+// that must be within the calling key's own scope.
+func (a *api) succeedKey(c *Call, in *keyCopy, from func(context.Context, store.Actor, int64, string, string) (store.Key, string, error)) (*createdKey, error) {
+	old, err := a.Report.Key(c.Context, c.Caller.ClientID, c.Param("api_key_id"))
+	if err != nil {
+		return nil, err
+	}
+	if err := a.checkGift(c, old.AllowedModelIDs); err != nil {
+		return nil, err
+	}
+	key, token, err := from(c.Context, c.actor(), c.Caller.ClientID, old.ID, in.Name.V)
+	if err != nil {
+		return nil, err
+	}
+	return &createdKey{Token: token, APIKey: a.Report.ViewKey(&key)}, nil
+}
+
+func (a *api) modelAccess(c *Call, q *page) (*accessList, error) {
+	key, err := a.Report.Key(c.Context, c.Caller.ClientID, c.Param("api_key_id"))
+	if err != nil {
+		return nil, err
+	}
+	items, next, err := a.Report.KeyAccess(c.Context, c.Caller, key.ID, q.Cursor, q.Limit)
+	return &accessList{KeyID: key.ID, ModelScope: key.ModelScope, Items: items, NextCursor: next}, err
+}
+
 // limitsOf is what a body says of a key's limits; null clears one.
 func (a *api) limitsOf(c *Call, in *keyLimits) (*store.KeyPatch, error) {
 	p := &store.KeyPatch{
@@ -159,23 +205,31 @@ func (a *api) setKeyStatus(c *Call, to store.KeyStatus) (*report.APIKey, error) 
 // visible to its customer and inside the calling key's own scope, and a scoped key
 // cannot make an automatic one.
 func (a *api) checkScope(c *Call, models []string) error {
-	own := c.Caller.Models
-	if len(models) == 0 {
-		if len(own) > 0 {
-			return apierr.New(apierr.ModelNotAllowed, "A key with a model scope cannot give another key all models.").WithParam("allowed_model_ids")
+	if len(models) > 0 {
+		catalogue, err := a.Report.Catalogue(c.Context)
+		if err != nil {
+			return err
 		}
+		for _, id := range models {
+			if m := catalogue.Find(id); m == nil || !catalogue.Visible(m, c.Caller.GroupID, a.Now()) {
+				return apierr.Invalid("allowed_model_ids", fmt.Sprintf("allowed_model_ids: there is no model %q", clip(id, 64)))
+			}
+		}
+	}
+	return a.checkGift(c, models)
+}
+
+// checkGift is the part of checkScope that is about the calling key's own scope.
+func (a *api) checkGift(c *Call, models []string) error {
+	own := c.Caller.Models
+	if len(own) == 0 {
 		return nil
 	}
-	catalogue, err := a.Report.Catalogue(c.Context)
-	if err != nil {
-		return err
+	if len(models) == 0 {
+		return apierr.New(apierr.ModelNotAllowed, "A key with a model scope cannot give another key all models.").WithParam("allowed_model_ids")
 	}
 	for _, id := range models {
-		m := catalogue.Find(id)
-		if m == nil || !catalogue.Visible(m, c.Caller.GroupID, a.Now()) {
-			return apierr.Invalid("allowed_model_ids", fmt.Sprintf("allowed_model_ids: there is no model %q", clip(id, 64)))
-		}
-		if len(own) > 0 && !slices.Contains(own, id) {
+		if !slices.Contains(own, id) {
 			return apierr.New(apierr.ModelNotAllowed, fmt.Sprintf("This API key may not give away the model %q, which is outside its own scope.", clip(id, 64))).WithParam("allowed_model_ids")
 		}
 	}

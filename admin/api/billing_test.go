@@ -121,7 +121,8 @@ func TestNoSupplierData(t *testing.T) {
 		"/openapi/v1/balance-transactions.csv?kind=charge", "/openapi/v1/usage/breakdown", "/openapi/v1/billing/cost-breakdown",
 		"/openapi/v1/billing/monthly-statement", "/openapi/v1/billing/monthly-statement.csv", "/openapi/v1/cost/overview", "/openapi/v1/cost/trend",
 		"/openapi/v1/cost/models", "/openapi/v1/cost/models/alpha", "/openapi/v1/observation/metrics", "/openapi/v1/observation/charts",
-		"/openapi/v1/observation/logs",
+		"/openapi/v1/observation/logs", "/openapi/v1/models/alpha/preflight", "/openapi/v1/billing/rules", "/openapi/v1/resources",
+		"/openapi/v1/api-keys/" + acme.key.PublicID + "/model-access",
 	} {
 		r := w.call(acme, "GET", path, "")
 		if r.Status != 200 {

@@ -18,19 +18,8 @@ var pending = []Route{
 	todo(fiber.MethodPatch, "/openapi/v1/security/policy", "S1-16"),
 	todo(fiber.MethodGet, "/openapi/v1/routing/policy", "S1-17"),
 	todo(fiber.MethodPatch, "/openapi/v1/routing/policy", "S1-18"),
-	todo(fiber.MethodGet, "/openapi/v1/resources", "S1-19"),
-	todo(fiber.MethodGet, "/openapi/v1/resources/:resource_id", "S1-20"),
-	todo(fiber.MethodGet, "/openapi/v1/resource-types", "S1-21"),
-	todo(fiber.MethodGet, "/openapi/v1/models/:model/preflight", "S1-24"),
-	todo(fiber.MethodGet, "/openapi/v1/model-tags", "S1-25"),
 	todo(fiber.MethodGet, "/openapi/v1/balance/config", "S1-27"),
 	todo(fiber.MethodPatch, "/openapi/v1/balance/config", "S1-28"),
-	todo(fiber.MethodPost, "/openapi/v1/balance/check", "S1-29"),
-	todo(fiber.MethodGet, "/openapi/v1/api-keys/:api_key_id/model-access", "S1-36"),
-	todo(fiber.MethodPost, "/openapi/v1/api-keys/:api_key_id/copy", "S1-40"),
-	todo(fiber.MethodPost, "/openapi/v1/api-keys/:api_key_id/rotate", "S1-41"),
-	todo(fiber.MethodGet, "/openapi/v1/billing/rules", "S1-48"),
-	todo(fiber.MethodGet, "/openapi/v1/billing/rules/:model", "S1-49"),
 }
 
 func todo(method, path, id string) Route {

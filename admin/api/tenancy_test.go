@@ -24,7 +24,7 @@ func TestTenantMatrix(t *testing.T) {
 	own := map[*tenant]map[string]string{a: objects(a), b: objects(b)}
 	never := map[string]string{"api_key_id": "AAAAAAAAAAAA", "request_id": "req_01JD4M4M4M4M4M4M4M4M4M4M4M", "transaction_id": "req_01JD4M4M4M4M4M4M4M4M4M4M4M-c"}
 	// Objects that belong to everybody.
-	shared := map[string]bool{"model": true}
+	shared := map[string]bool{"model": true, "resource_id": true}
 
 	keyBefore := w.call(b, "GET", "/openapi/v1/api-keys/"+b.key.PublicID, "").Body.Data
 	tried := 0

@@ -44,6 +44,39 @@ func (s *Service) CreateKey(ctx context.Context, actor store.Actor, in NewKey) (
 	return k, token, nil
 }
 
+// CopyKey makes a key with the limits and models of another one of the client and returns
+// its token. name "" is that of the other.
+func (s *Service) CopyKey(ctx context.Context, actor store.Actor, clientID int64, publicID, name string) (k store.Key, token string, err error) {
+	old, err := s.db.KeyByPublicID(ctx, clientID, publicID)
+	if err != nil {
+		return k, "", err
+	}
+	if name == "" {
+		name = old.Name
+	}
+	return s.CreateKey(ctx, actor, NewKey{ClientID: clientID, Name: name, KeyLimits: old.KeyLimits})
+}
+
+// RotateKey revokes a key of the client, whose running streams finish, and makes its
+// successor with the same limits and models; its token is returned. name "" stays. A key
+// that is not active is store.ErrConflict.
+func (s *Service) RotateKey(ctx context.Context, actor store.Actor, clientID int64, publicID, name string) (k store.Key, token string, err error) {
+	if name != "" {
+		if err := checkText("name", name, 1, maxName); err != nil {
+			return k, "", err
+		}
+	}
+	token, id, err := apikey.Generate(s.prefix)
+	if err != nil {
+		return k, "", fmt.Errorf("cannot make a key: %w", err)
+	}
+	k, err = s.db.RotateKey(ctx, actor, clientID, publicID, store.NewKey{PublicID: id, Digest: apikey.Digest([]byte(token)), Last4: apikey.Last4(token), Name: name})
+	if err != nil {
+		return k, "", err
+	}
+	return k, token, nil
+}
+
 // checkLimits refuses limits that cannot be meant.
 func (s *Service) checkLimits(l *store.KeyLimits) error {
 	for _, c := range []struct {

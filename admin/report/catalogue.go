@@ -25,6 +25,8 @@ type Model struct {
 	store.ModelRow
 	Prices []*price.Version // newest first; empty: not for sale
 	Routed bool             // at least one way to serve it
+	Keyed  bool             // at least one of them has a credential
+	Open   bool             // at least one of those is not paused
 }
 
 // Catalogue returns the catalogue as it stands. Asking costs one small statement;
@@ -63,9 +65,20 @@ func newCatalogue(rows *store.CatalogRows) *Catalogue {
 			c.byName[alias] = m
 		}
 	}
+	keyed, open := map[int64]bool{}, map[int64]bool{}
+	for i := range rows.ProviderKeys {
+		keyed[rows.ProviderKeys[i].ProviderID] = true
+	}
+	for i := range rows.Providers {
+		p := &rows.Providers[i]
+		open[p.ID] = keyed[p.ID] && !p.Paused
+	}
 	for i := range rows.Routes {
-		if m := byRow[rows.Routes[i].ModelID]; m != nil {
+		r := &rows.Routes[i]
+		if m := byRow[r.ModelID]; m != nil {
 			m.Routed = true
+			m.Keyed = m.Keyed || keyed[r.ProviderID]
+			m.Open = m.Open || open[r.ProviderID]
 		}
 	}
 	for i := range rows.Prices {
@@ -102,6 +115,20 @@ func (c *Catalogue) Visible(m *Model, groupID int64, now time.Time) bool {
 		})
 	}
 	return m.sellable(now)
+}
+
+// served is m, or the models that a virtual one chooses among.
+func (c *Catalogue) served(m *Model) []*Model {
+	if m.AutoStrategy == "" {
+		return []*Model{m}
+	}
+	var list []*Model
+	for _, name := range m.AutoModels {
+		if target := c.byName[name]; target != nil {
+			list = append(list, target)
+		}
+	}
+	return list
 }
 
 func (m *Model) sellable(now time.Time) bool {

@@ -88,8 +88,8 @@ func (c *Catalogue) customerModel(m *Model, key *store.KeyRow, now time.Time) Cu
 	}
 	if m.AutoStrategy != "" {
 		auto := &AutoModel{Strategy: m.AutoStrategy, Models: []string{}}
-		for _, name := range m.AutoModels {
-			if target := c.byName[name]; target != nil && target.sellable(now) {
+		for _, target := range c.served(m) {
+			if target.sellable(now) {
 				auto.Models = append(auto.Models, target.PublicID)
 			}
 		}
