@@ -31,6 +31,8 @@ func WiresOf(p Protocol, dialect string) Wires {
 		return w
 	case ProtocolAnthropic:
 		return WireMessages
+	case ProtocolGemini:
+		return WireGemini
 	}
 	return 0
 }

@@ -14,6 +14,7 @@ type StreamConfig struct {
 	Dialect       uint8  // openai.Dialect; unused for Anthropic
 	AskedUsage    bool   // the client itself asked for include_usage
 	HiddenOutput  bool   // more may be billed than is sent (best_of)
+	Array         bool   // the client of a Gemini stream wants one JSON array in place of events
 	InputOnly     bool   // nothing is generated: a usage that is a total only is the input
 	Pinned        bool   // provider-pinned lane: model and comments stay, only prices are cut
 

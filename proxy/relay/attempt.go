@@ -382,12 +382,12 @@ func (x *Exchange) classified(a *usage.Attempt, class *protocol.Class, body []by
 		c.ModelMissing(now)
 	}
 	if class.PassOn {
+		x.kept = class.Status
 		if x.translated {
 			x.out = translate.AppendPassedError(x.out[:0], x.lane.form, body, class.Status, &x.cfg, x.requestID())
 		} else {
 			x.out = x.lane.passError(x.out[:0], x, body)
 		}
-		x.kept = class.Status
 	}
 	x.call.Close()
 	if class.PassOn && !class.Failover {

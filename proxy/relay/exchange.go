@@ -14,6 +14,7 @@ import (
 	"tokenrelay/proxy/meter"
 	"tokenrelay/proxy/protocol"
 	"tokenrelay/proxy/protocol/anthropic"
+	"tokenrelay/proxy/protocol/gemini"
 	"tokenrelay/proxy/protocol/openai"
 	"tokenrelay/proxy/protocol/responses"
 	"tokenrelay/proxy/route"
@@ -50,6 +51,7 @@ type Exchange struct {
 	call      upstream.Call
 	openai    openai.Stream
 	claude    anthropic.Stream
+	gemini    gemini.Stream
 	responses responses.Stream
 	peek      peek.Request
 	trans     *translation

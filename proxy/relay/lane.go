@@ -129,7 +129,7 @@ func scanJSON(x *Exchange) *apiError { return peek.Scan(x.body, x.lane.shape, &x
 // conversations are the wires whose requests are translated, targets those that they
 // are translated for.
 const (
-	targets       = catalog.WireChat | catalog.WireMessages
+	targets       = catalog.WireChat | catalog.WireMessages | catalog.WireGemini
 	conversations = targets | catalog.WireResponses
 )
 
@@ -145,10 +145,13 @@ func (l *lane) others() catalog.Wires {
 // upstreamLane is the lane of an upstream that has several of the wires: the first
 // of them.
 func upstreamLane(w catalog.Wires) *lane {
-	if w&catalog.WireChat != 0 {
+	switch {
+	case w&catalog.WireChat != 0:
 		return &chatLane
+	case w&catalog.WireMessages != 0:
+		return &messagesLane
 	}
-	return &messagesLane
+	return &geminiLane
 }
 
 // laneOf finds the lane of an endpoint, nil for one that is not inference.

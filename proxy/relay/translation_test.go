@@ -17,6 +17,8 @@ type crossing struct{ path, model, upModel, end string }
 var crossings = []crossing{
 	{"/v1/chat/completions", "claude-a", "up-claude", "data: [DONE]\n\n"},
 	{"/v1/messages", "gpt-a", "up-gpt", "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"},
+	{"/v1/chat/completions", "gemini-a", "up-gemini", "data: [DONE]\n\n"},
+	{"/v1/messages", "gemini-a", "up-gemini", "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"},
 }
 
 // Any chat model answers on either endpoint, and costs there what it costs on its
@@ -27,7 +29,7 @@ func TestTranslatedAnswers(t *testing.T) {
 	for _, c := range crossings {
 		for _, stream := range []bool{false, true} {
 			var charge [2]int64
-			for i, path := range []string{c.path, map[string]string{"claude-a": "/v1/messages", "gpt-a": "/v1/chat/completions"}[c.model]} {
+			for i, path := range []string{c.path, map[string]string{"claude-a": "/v1/messages", "gpt-a": "/v1/chat/completions", "gemini-a": map[string]string{"/v1/messages": "/v1/chat/completions", "/v1/chat/completions": "/v1/messages"}[c.path]}[c.model]} {
 				r := post(t, k, path, chat(c.model, "out=7;cached=3;in=20", stream))
 				if r.status != 200 || r.err != nil || strings.Contains(string(r.body), c.upModel) || !strings.Contains(string(r.body), `"model":"`+c.model+`"`) {
 					t.Fatalf("%s: %d %v\n%s", path, r.status, r.err, r.body)

@@ -389,6 +389,9 @@ const (
 	imageOpenAI = 2_833 + 8*5_667
 	// imageAnthropic covers the largest image that is not scaled down.
 	imageAnthropic = 8_192
+	// imageGemini covers a picture cut into 63 tiles of 258 tokens; the widest that is
+	// taken has fewer.
+	imageGemini = 16_384
 	// audioBytesPerToken: no codec spends fewer base64 bytes on what becomes one
 	// token (8 kbit/s at 32 tokens a second is 41).
 	audioBytesPerToken = 16
@@ -424,8 +427,11 @@ func (r *Request) Bound(context int64, b *price.Bound) bool {
 		return true
 	}
 	perImage := int64(imageOpenAI)
-	if r.Shape == AnthropicMessages {
+	switch r.Shape {
+	case AnthropicMessages:
 		perImage = imageAnthropic
+	case GeminiGenerate:
+		perImage = imageGemini
 	}
 	b.ImageTokens = int64(r.Images) * perImage
 	b.AudioTokens = 0

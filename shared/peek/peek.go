@@ -24,6 +24,8 @@ const (
 	OpenAIEmbeddings
 	OpenAICompletions
 	OpenAIResponses
+	GeminiGenerate
+	GeminiCount // countTokens
 )
 
 // Limits of what Scan accepts.
@@ -67,6 +69,7 @@ type Request struct {
 	MaxOutput          int64 // 0 = not given; the member max_output_tokens of a request for responses
 	MaxOutputSpan      Span
 	MaxToolCalls       int64  // 0 = not given: calls of the provider's own tools, all together
+	Contents, Config   Span   // of Gemini: the values of contents and generationConfig
 	N, BestOf          int64  // 0 = not given
 	Prompts            int64  // of a request for completions: each is answered N times
 	Messages           int    // messages of the conversation
@@ -109,6 +112,13 @@ func (r *Request) Choices() int64 { return max(1, r.N, r.BestOf) * max(1, r.Prom
 func Scan(body []byte, shape Shape, r *Request) *apierr.Error {
 	*r = Request{Shape: shape, Size: len(body)}
 	s := scanner{b: body, r: r}
+	if shape == GeminiGenerate || shape == GeminiCount {
+		if err := s.gemini(); err != nil {
+			return err
+		}
+		r.TextBytes = int64(len(body)) - r.MediaBytes
+		return nil
+	}
 	if !s.top() {
 		return s.err
 	}

@@ -81,7 +81,9 @@ func (d *decoder) member(key, v []byte) *apierr.Error {
 			return nil
 		})
 	case "metadata":
-		r.User = text(v, "user_id")
+		if r.User = text(v, "user_id"); len(r.User) > 0 {
+			r.UserNames = append(r.UserNames, "metadata")
+		}
 		d.others("metadata.", v, "user_id")
 	case "thinking":
 		return d.thinking(v)

@@ -284,9 +284,7 @@ func (e *encoder) part(dst []byte, turn int, p *chat.Part) ([]byte, *apierr.Erro
 		return e.end(dst, p), nil
 	case chat.PartThinking:
 		if p.Signer != chat.Anthropic {
-			if p.Signer != chat.NoSigner {
-				e.r.Drop(e.r.Name(chat.MemberThought))
-			}
+			e.r.Drop(e.r.Name(chat.MemberThought))
 			return dst, nil
 		}
 		dst = append(dst, `{"type":"thinking","thinking":`...)

@@ -59,6 +59,7 @@ type Config struct {
 	Model         string // as the customer named it
 	Created       int64  // unix seconds
 	AskedUsage    bool
+	Array         bool   // one JSON array in place of events
 	Legacy        bool   // function_call in place of tool_calls
 	InputEstimate int64  // tokens
 	Echo          []byte // Request.Echo; Reset copies it

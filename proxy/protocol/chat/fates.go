@@ -61,11 +61,15 @@ func Find(from, to Protocol, path string) *Row {
 // another format, whichever it is; Exceptions tells where one format differs. The
 // code that translates asks both (Request.Cannot), docs/translation.md is made from
 // them, and a test walks them. The rows of a format stand in the file of its name.
-var Table = slices.Concat(chatRows, messagesRows, responsesRows)
+var Table = slices.Concat(chatRows, messagesRows, responsesRows, geminiRows)
 
 // Exceptions are the rows that hold for one target only, in the place of those of
 // Table.
-var Exceptions = [NumProtocols][]Row{}
+var Exceptions = [NumProtocols][]Row{
+	OpenAI:   fromGemini[OpenAI],
+	Messages: fromGemini[Messages],
+	Gemini:   toGemini,
+}
 
 // AppendMarkdown appends the table as the page docs/translation.md.
 func AppendMarkdown(dst []byte) []byte {
@@ -97,21 +101,24 @@ Claude models from 4.6 on get ` + "`thinking: {type: adaptive}`" + ` and the eff
 
 Thoughts of an Anthropic model reach a Chat client as ` + "`reasoning_content`" + ` and, with their signatures, as
 ` + "`reasoning_details`" + ` of the format ` + "`anthropic-claude-v1`" + `: sent back with the message they are what the model signed.
-Thoughts of other models reach a Messages client as ` + "`thinking`" + ` blocks without a signature.
+A Gemini model's proofs reach a Chat client in ` + "`tool_calls[].extra_content.google.thought_signature`" + ` and as ` + "`reasoning_details`" + ` of the
+format ` + "`google-gemini-v1`" + `, a Messages client as ` + "`thinking`" + ` blocks whose signature begins with ` + "`google-gemini-v1:`" + `. What an Anthropic
+model signed reaches a Gemini client as a thought with a ` + "`thoughtSignature`" + `. Each is sent back to models of its own provider only.
+Thoughts without a proof reach a Messages client as ` + "`thinking`" + ` blocks without a signature.
 A Responses client gets a thought as a ` + "`reasoning`" + ` item with the text in ` + "`summary`" + ` and what was signed in ` + "`encrypted_content`" + `:
 sent back it is what the model signed.
 
 ## Answers
 
-| Chat Completions | Messages | Responses |
-| --- | --- | --- |
-| ` + "`stop`" + ` | ` + "`end_turn`, `stop_sequence`, `pause_turn`" + ` | ` + "`completed`" + ` |
-| ` + "`length`" + ` | ` + "`max_tokens`, `model_context_window_exceeded`" + ` | ` + "`incomplete`: `max_output_tokens`" + ` |
-| ` + "`tool_calls`, `function_call`" + ` | ` + "`tool_use`" + ` | ` + "`completed`, with `function_call` items" + ` |
-| ` + "`content_filter`" + ` | ` + "`refusal`" + ` | ` + "`incomplete`: `content_filter`" + ` |
-| ` + "`usage.prompt_tokens`" + ` | ` + "`input_tokens` + `cache_read_input_tokens` + `cache_creation_input_tokens`" + ` | ` + "`input_tokens`" + ` |
-| ` + "`usage.prompt_tokens_details.cached_tokens`, `.cache_write_tokens`" + ` | ` + "`cache_read_input_tokens`, `cache_creation_input_tokens`" + ` | ` + "`input_tokens_details.cached_tokens`, `.cache_write_tokens`" + ` |
-| ` + "`usage.completion_tokens`" + ` | ` + "`output_tokens`" + ` | ` + "`output_tokens`" + ` |
+| Chat Completions | Messages | Responses | Gemini |
+| --- | --- | --- | --- |
+| ` + "`stop`" + ` | ` + "`end_turn`, `stop_sequence`, `pause_turn`" + ` | ` + "`completed`" + ` | ` + "`STOP`, `OTHER`, `MALFORMED_FUNCTION_CALL` and the like" + ` |
+| ` + "`length`" + ` | ` + "`max_tokens`, `model_context_window_exceeded`" + ` | ` + "`incomplete`: `max_output_tokens`" + ` | ` + "`MAX_TOKENS`" + ` |
+| ` + "`tool_calls`, `function_call`" + ` | ` + "`tool_use`" + ` | ` + "`completed`, with `function_call` items" + ` | ` + "`STOP`" + ` with a ` + "`functionCall`" + ` |
+| ` + "`content_filter`" + ` | ` + "`refusal`" + ` | ` + "`incomplete`: `content_filter`" + ` | ` + "`SAFETY`, `RECITATION`, `PROHIBITED_CONTENT` and the like; `promptFeedback.blockReason`" + ` |
+| ` + "`usage.prompt_tokens`" + ` | ` + "`input_tokens` + `cache_read_input_tokens` + `cache_creation_input_tokens`" + ` | ` + "`input_tokens`" + ` | ` + "`promptTokenCount` + `toolUsePromptTokenCount`" + ` |
+| ` + "`usage.prompt_tokens_details.cached_tokens`, `.cache_write_tokens`" + ` | ` + "`cache_read_input_tokens`, `cache_creation_input_tokens`" + ` | ` + "`input_tokens_details.cached_tokens`, `.cache_write_tokens`" + ` | ` + "`cachedContentTokenCount`" + `, none |
+| ` + "`usage.completion_tokens`" + ` | ` + "`output_tokens`" + ` | ` + "`output_tokens`" + ` | ` + "`candidatesTokenCount` + `thoughtsTokenCount`" + ` |
 `)
 	return b.Bytes()
 }

@@ -225,6 +225,7 @@ type Request struct {
 	Presence    []byte // presence penalty
 	Stop        [][]byte
 	User        []byte
+	UserNames   []string // the customer's members for it
 	Format      Format
 	Effort      Effort
 	Budget      int64 // of thinking tokens, 0 = none given

@@ -13,7 +13,6 @@ const (
 	MemberFrequency
 	MemberPresence
 	MemberStop
-	MemberUser
 	MemberThinking
 	MemberFormat
 	MemberParallel
@@ -32,21 +31,21 @@ const (
 var memberNames = [NumProtocols][numMembers]string{
 	OpenAI: {
 		MemberTemperature: "temperature", MemberTopP: "top_p", MemberTopK: "top_k", MemberSeed: "seed",
-		MemberFrequency: "frequency_penalty", MemberPresence: "presence_penalty", MemberStop: "stop", MemberUser: "user",
+		MemberFrequency: "frequency_penalty", MemberPresence: "presence_penalty", MemberStop: "stop",
 		MemberThinking: "reasoning_effort", MemberFormat: "response_format", MemberParallel: "parallel_tool_calls",
 		MemberStrict: "tools[].function.strict", MemberThought: "messages[].reasoning_details", MemberRedacted: "messages[].reasoning_details",
 		MemberCache: "messages[].content[].cache_control", MemberAudio: "messages[].content[].type=input_audio",
 		MemberResultImage: "messages[].content[].type=image_url", MemberResultFile: "messages[].content[].type=file", MemberLate: "messages[].role",
 	},
 	Messages: {
-		MemberTemperature: "temperature", MemberTopP: "top_p", MemberTopK: "top_k", MemberStop: "stop_sequences", MemberUser: "metadata",
+		MemberTemperature: "temperature", MemberTopP: "top_p", MemberTopK: "top_k", MemberStop: "stop_sequences",
 		MemberThinking: "thinking", MemberFormat: "output_config", MemberParallel: "tool_choice.disable_parallel_tool_use",
 		MemberStrict: "tools[].strict", MemberThought: "messages[].content[].type=thinking", MemberRedacted: "messages[].content[].type=redacted_thinking",
 		MemberCache: "messages[].content[].cache_control", MemberResultImage: "messages[].content[].content[].type=image",
 		MemberResultFile: "messages[].content[].content[].type=document", MemberLate: "messages[].role",
 	},
 	Responses: {
-		MemberTemperature: "temperature", MemberTopP: "top_p", MemberUser: "user", MemberThinking: "reasoning", MemberFormat: "text",
+		MemberTemperature: "temperature", MemberTopP: "top_p", MemberThinking: "reasoning", MemberFormat: "text",
 		MemberParallel: "parallel_tool_calls", MemberStrict: "tools[].strict", MemberThought: "input[].type=reasoning",
 		MemberRedacted: "input[].type=reasoning", MemberResultImage: "input[].output[].type=input_image",
 		MemberResultFile: "input[].output[].type=input_file", MemberLate: "input[].role",

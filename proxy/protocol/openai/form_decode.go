@@ -122,6 +122,7 @@ func (d *decoder) member(key, v []byte) *apierr.Error {
 		}
 		r.Effort = e
 	case "user", "safety_identifier":
+		r.UserNames = append(r.UserNames, string(key))
 		if s, ok := walk.Text(v); ok && (r.User == nil || key[0] == 's') {
 			r.User = s
 		}

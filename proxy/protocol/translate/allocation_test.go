@@ -18,38 +18,45 @@ var deltas = map[chat.Protocol][2]string{
 		"event: message_start\ndata: {\"type\":\"message_start\",\"message\":{\"id\":\"m\",\"model\":\"up\",\"usage\":{\"input_tokens\":3,\"output_tokens\":1}}}\n\n",
 		"event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\" the words\"}}\n\n",
 	},
+	chat.Gemini: {
+		"data: {\"candidates\": [{\"content\": {\"parts\": [{\"text\": \"some\"}],\"role\": \"model\"},\"index\": 0}],\"usageMetadata\": {\"promptTokenCount\": 3,\"totalTokenCount\": 3},\"modelVersion\": \"up\"}\r\n\r\n",
+		"data: {\"candidates\": [{\"content\": {\"parts\": [{\"text\": \" the words\"}],\"role\": \"model\"},\"index\": 0}],\"usageMetadata\": {\"promptTokenCount\": 3,\"candidatesTokenCount\": 2,\"totalTokenCount\": 5},\"modelVersion\": \"up\"}\r\n\r\n",
+	},
 }
 
 // A translated stream allocates nothing per event.
 func TestEventAllocations(t *testing.T) {
-	for _, way := range [...][2]chat.Protocol{{chat.OpenAI, chat.Messages}, {chat.Messages, chat.OpenAI}, {chat.OpenAI, chat.Responses}, {chat.Messages, chat.Responses}} {
-		from, d := way[0], deltas[way[0]]
-		s := start(from, way[1])
-		out := make([]byte, 0, 64<<10)
-		out, _ = s.Event(out, []byte(d[0]))
-		ev := []byte(d[1])
-		if n := testing.AllocsPerRun(1000, func() {
-			var k protocol.Kind
-			if out, k = s.Event(out[:0], ev); k != protocol.Output || len(out) == 0 {
-				t.Fatalf("%v %q", k, out)
+	for from, d := range deltas {
+		for _, to := range customers(from) {
+			s := start(from, to)
+			out := make([]byte, 0, 64<<10)
+			out, _ = s.Event(out, []byte(d[0]))
+			ev := []byte(d[1])
+			if n := testing.AllocsPerRun(1000, func() {
+				var k protocol.Kind
+				if out, k = s.Event(out[:0], ev); k != protocol.Output || len(out) == 0 {
+					t.Fatalf("%v %q", k, out)
+				}
+			}); n != 0 {
+				t.Errorf("from %v to %v: %v allocations an event", from, to, n)
 			}
-		}); n != 0 {
-			t.Errorf("%v: %v allocations an event", way, n)
 		}
 	}
 }
 
 func BenchmarkEvent(b *testing.B) {
 	for from, d := range deltas {
-		b.Run(from.String(), func(b *testing.B) {
-			s := start(from, 1-from)
-			out := make([]byte, 0, 64<<10)
-			out, _ = s.Event(out, []byte(d[0]))
-			ev := []byte(d[1])
-			b.ReportAllocs()
-			for b.Loop() {
-				out, _ = s.Event(out[:0], ev)
-			}
-		})
+		for _, to := range customers(from) {
+			b.Run(from.String()+" to "+to.String(), func(b *testing.B) {
+				s := start(from, to)
+				out := make([]byte, 0, 64<<10)
+				out, _ = s.Event(out, []byte(d[0]))
+				ev := []byte(d[1])
+				b.ReportAllocs()
+				for b.Loop() {
+					out, _ = s.Event(out[:0], ev)
+				}
+			})
+		}
 	}
 }

@@ -16,12 +16,19 @@ import (
 var bases = map[chat.Protocol]string{
 	chat.OpenAI:   `{"model":"m","messages":[{"role":"user","content":"hi"}]}`,
 	chat.Messages: `{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"hi"}]}`,
+	chat.Gemini:   `{"contents":[{"role":"user","parts":[{"text":"hi"}]}]}`,
 }
 
 const (
 	user   = `{"messages":[{"role":"user",`
 	part   = `{"messages":[{"role":"user","content":[{"type":"text","text":"a"},`
 	helper = `{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b",`
+	uses   = `{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":[{"type":"tool_use","id":"i","name":"f","input":{}}]},{"role":"user","content":[`
+	parts  = `{"contents":[{"role":"user","parts":[{"text":"a"},`
+	said   = `{"contents":[{"role":"user","parts":[{"text":"a"}]},{"role":"model","parts":[`
+	then   = `]},{"role":"user","parts":[{"text":"b"}]}]}`
+	called = `{"contents":[{"role":"user","parts":[{"text":"a"}]},{"role":"model","parts":[{"functionCall":{"name":"f","args":{}}}]},{"role":"user","parts":[`
+	fnDecl = `{"functionDeclarations":[{"name":"f","parameters":{"type":"OBJECT","properties":{"type":{"type":"STRING"}}}`
 	fnTool = `{"type":"function","function":{"name":"f"}}`
 )
 
@@ -32,7 +39,7 @@ var samples = map[chat.Protocol]map[string]string{
 		"messages[].content":                           `{}`,
 		"messages[].name":                              user + `"content":"a","name":"n"}]}`,
 		"messages[].tool_calls":                        helper + `"tool_calls":[{"id":"c","type":"function","function":{"name":"f","arguments":"{}"}}]}]}`,
-		"messages[].tool_call_id":                      `{"messages":[{"role":"user","content":"a"},{"role":"tool","tool_call_id":"c","content":"r"}]}`,
+		"messages[].tool_call_id":                      `{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b","tool_calls":[{"id":"c","type":"function","function":{"name":"f","arguments":"{}"}}]},{"role":"tool","tool_call_id":"c","content":"r"}]}`,
 		"messages[].function_call":                     helper + `"function_call":{"name":"f","arguments":"{}"}}]}`,
 		"messages[].refusal":                           helper + `"refusal":"no"}]}`,
 		"messages[].audio":                             helper + `"audio":{"id":"x"}}]}`,
@@ -73,9 +80,9 @@ var samples = map[chat.Protocol]map[string]string{
 		"messages[].content[].type=document":           part + `{"type":"document","source":{"type":"text","media_type":"text/plain","data":"d"}}]}]}`,
 		"messages[].content[].type=search_result":      part + `{"type":"search_result","title":"t","source":"s","content":[{"type":"text","text":"c"}]}]}]}`,
 		"messages[].content[].type=tool_use":           helper[:len(helper)-len(`"content":"b",`)] + `"content":[{"type":"tool_use","id":"i","name":"f","input":{}}]},{"role":"user","content":"c"}]}`,
-		"messages[].content[].type=tool_result":        part + `{"type":"tool_result","tool_use_id":"i","is_error":true,"content":"c"}]}]}`,
-		"messages[].content[].content[].type=image":    part + `{"type":"tool_result","tool_use_id":"i","content":[{"type":"image","source":{"type":"base64","media_type":"image/png","data":"AAAA"}}]}]}]}`,
-		"messages[].content[].content[].type=document": part + `{"type":"tool_result","tool_use_id":"i","content":[{"type":"document","source":{"type":"base64","media_type":"application/pdf","data":"AAAA"}}]}]}]}`,
+		"messages[].content[].type=tool_result":        uses + `{"type":"tool_result","tool_use_id":"i","is_error":true,"content":"c"}]}]}`,
+		"messages[].content[].content[].type=image":    uses + `{"type":"tool_result","tool_use_id":"i","content":[{"type":"image","source":{"type":"base64","media_type":"image/png","data":"AAAA"}}]}]}]}`,
+		"messages[].content[].content[].type=document": uses + `{"type":"tool_result","tool_use_id":"i","content":[{"type":"document","source":{"type":"base64","media_type":"application/pdf","data":"AAAA"}}]}]}]}`,
 		"messages[].content[].type=thinking":           helper[:len(helper)-len(`"content":"b",`)] + `"content":[{"type":"thinking","thinking":"t","signature":"s"},{"type":"tool_use","id":"i","name":"f","input":{}}]},{"role":"user","content":[{"type":"tool_result","tool_use_id":"i"}]}]}`,
 		"messages[].content[].type=redacted_thinking":  helper[:len(helper)-len(`"content":"b",`)] + `"content":[{"type":"redacted_thinking","data":"t"}]},{"role":"user","content":"c"}]}`,
 		"messages[].content[].type=server_tool_use":    helper[:len(helper)-len(`"content":"b",`)] + `"content":[{"type":"server_tool_use","id":"i","name":"web_search","input":{}}]},{"role":"user","content":"c"}]}`,
@@ -98,6 +105,53 @@ var samples = map[chat.Protocol]map[string]string{
 		"tools[].input_examples":        `{"tools":[{"name":"f","input_schema":{},"input_examples":[{}]}]}`,
 		"tools[].strict":                `{"tools":[{"name":"f","input_schema":{},"strict":true}]}`,
 		"top_k":                         `{"top_k":3}`, "top_p": `{"top_p":0.5}`,
+	},
+	chat.Gemini: {
+		"contents": `{}`, "contents[].role": `{}`, "tools": `{"tools":[` + fnDecl + `}]}]}`,
+		"contents[].parts[].text":                   parts + `{"text":"b"}]}]}`,
+		"contents[].parts[].inlineData":             parts + `{"inline_data":{"mime_type":"image/png","data":"AAAA"}}]}]}`,
+		"contents[].parts[].fileData":               parts + `{"fileData":{"mimeType":"image/png","fileUri":"https://e.org/a.png"}}]}]}`,
+		"contents[].parts[].functionCall":           said + `{"functionCall":{"name":"f","args":{"a":1}}}` + then,
+		"contents[].parts[].functionResponse":       called + `{"functionResponse":{"name":"f","response":{"a":1}}}]}]}`,
+		"contents[].parts[].functionResponse.parts": called + `{"functionResponse":{"name":"f","response":{"a":1},"parts":[{"inlineData":{"mimeType":"image/png","data":"AAAA"}}]}}]}]}`,
+		"contents[].parts[].thought":                said + `{"text":"t","thought":true},{"text":"c"}` + then,
+		"contents[].parts[].thoughtSignature":       said + `{"text":"t","thoughtSignature":"AAAA"}` + then,
+		"contents[].parts[].executableCode":         said + `{"executableCode":{"code":"1"}},{"text":"c"}` + then,
+		"contents[].parts[].codeExecutionResult":    said + `{"codeExecutionResult":{"output":"1"}},{"text":"c"}` + then,
+		"contents[].parts[].videoMetadata":          parts + `{"text":"c","videoMetadata":{"fps":1}}]}]}`,
+		"systemInstruction":                         `{"systemInstruction":{"parts":[{"text":"s"}]}}`,
+		"tools[].functionDeclarations":              `{"tools":[` + fnDecl + `}]}]}`,
+		"tools[].functionDeclarations[].response":   `{"tools":[` + fnDecl + `,"response":{"type":"STRING"}}]}]}`,
+		"tools[].functionDeclarations[].behavior":   `{"tools":[` + fnDecl + `,"behavior":"BLOCKING"}]}]}`,
+		"tools[].googleSearch":                      `{"tools":[{"google_search":{}}]}`, "tools[].codeExecution": `{"tools":[{"codeExecution":{}}]}`,
+		"tools[].urlContext": `{"tools":[{"urlContext":{}}]}`, "tools[].fileSearch": `{"tools":[{"fileSearch":{}}]}`,
+		"toolConfig": `{"toolConfig":{"functionCallingConfig":{"mode":"ANY","allowedFunctionNames":["f"]}},"tools":[` + fnDecl + `}]}]}`,
+		"toolConfig.functionCallingConfig.streamFunctionCallArguments": `{"toolConfig":{"functionCallingConfig":{"streamFunctionCallArguments":true}}}`,
+		"toolConfig.retrievalConfig":                                   `{"toolConfig":{"retrievalConfig":{"languageCode":"de"}}}`,
+		"safetySettings":                                               `{"safetySettings":[{"category":"c"}]}`, "cachedContent": `{"cachedContent":"cachedContents/x"}`,
+		"serviceTier": `{"serviceTier":"standard"}`, "labels": `{"labels":{"a":"b"}}`, "generationConfig": `{"generationConfig":{}}`,
+		"generationConfig.maxOutputTokens": `{"generationConfig":{"maxOutputTokens":9}}`, "generationConfig.temperature": `{"generationConfig":{"temperature":0.5}}`,
+		"generationConfig.topP": `{"generationConfig":{"topP":0.5}}`, "generationConfig.topK": `{"generationConfig":{"top_k":4}}`,
+		"generationConfig.seed": `{"generationConfig":{"seed":4}}`, "generationConfig.frequencyPenalty": `{"generationConfig":{"frequencyPenalty":1}}`,
+		"generationConfig.presencePenalty": `{"generationConfig":{"presencePenalty":1}}`, "generationConfig.stopSequences": `{"generationConfig":{"stopSequences":["x"]}}`,
+		"generationConfig.candidateCount": `{"generationConfig":{"candidateCount":2}}`, "generationConfig.responseLogprobs": `{"generationConfig":{"responseLogprobs":true}}`,
+		"generationConfig.logprobs": `{"generationConfig":{"logprobs":3}}`, "generationConfig.responseMimeType": `{"generationConfig":{"responseMimeType":"text/x.enum"}}`,
+		"generationConfig.responseSchema":     `{"generationConfig":{"responseMimeType":"application/json","responseSchema":{"type":"OBJECT"}}}`,
+		"generationConfig.responseJsonSchema": `{"generationConfig":{"responseMimeType":"application/json","responseJsonSchema":{"type":"object"}}}`,
+		"generationConfig.responseModalities": `{"generationConfig":{"responseModalities":["TEXT","IMAGE"]}}`, "generationConfig.speechConfig": `{"generationConfig":{"speechConfig":{"a":1}}}`,
+		"generationConfig.mediaResolution": `{"generationConfig":{"mediaResolution":"MEDIA_RESOLUTION_LOW"}}`, "generationConfig.thinkingConfig": `{"generationConfig":{"thinkingConfig":{"thinkingBudget":2048,"includeThoughts":true}}}`,
+	},
+}
+
+// samplesFor stand in the place of samples for one target.
+var samplesFor = map[chat.Protocol]map[chat.Protocol]map[string]string{
+	chat.Gemini: {
+		chat.OpenAI: {
+			"messages[].reasoning_details": helper + `"reasoning_details":[{"type":"reasoning.text","text":"t","signature":"s","format":"google-gemini-v1","index":0}]}]}`,
+		},
+		chat.Messages: {
+			"messages[].content[].type=thinking": uses[:len(uses)-len(`{"type":"tool_use","id":"i","name":"f","input":{}}]},{"role":"user","content":[`)] + `{"type":"thinking","thinking":"t","signature":"google-gemini-v1:s"}]},{"role":"user","content":"c"}]}`,
+		},
 	},
 }
 
@@ -123,20 +177,16 @@ func overlay(t testing.TB, base string, over ...string) []byte {
 	return b
 }
 
-func translated(from chat.Protocol, body []byte) (out []byte, dropped []string, param string) {
+func translated(from, to chat.Protocol, body []byte) (out []byte, dropped []string, param string) {
 	var r chat.Request
 	err := Request(from, body, &r)
 	if err == nil {
 		r.MaxTokens = 9000
-		model := "claude-sonnet-4-5"
-		if from == chat.Messages {
-			model = "gpt-5.2-reason"
-		}
 		d := openai.OpenAI
 		if strings.Contains(string(body), `"thinking","thinking"`) {
 			d = openai.DeepSeek
 		}
-		out, err = AppendRequest(nil, &r, 1-from, model, d)
+		out, err = AppendRequest(nil, &r, to, models[to], d)
 	}
 	if err != nil {
 		return nil, nil, err.Param
@@ -147,47 +197,66 @@ func translated(from chat.Protocol, body []byte) (out []byte, dropped []string, 
 // Every row of the table is what really happens.
 func TestFates(t *testing.T) {
 	for i := range chat.Table {
-		row := &chat.Table[i]
-		if row.From == chat.Responses {
+		if chat.Table[i].From == chat.Responses {
 			continue // TestResponsesFates
 		}
-		t.Run(row.From.String()+"/"+row.Path, func(t *testing.T) {
-			sample, ok := samples[row.From][row.Path]
-			if !ok {
-				t.Fatal("no sample for this row")
+		for _, to := range targets(chat.Table[i].From) {
+			fate(t, &chat.Table[i], to)
+		}
+	}
+	for to := range chat.Exceptions {
+		for i := range chat.Exceptions[to] {
+			if row := &chat.Exceptions[to][i]; !slices.ContainsFunc(chat.Table, func(r chat.Row) bool { return r.From == row.From && r.Path == row.Path }) {
+				t.Errorf("%v: an exception for %s, which the table does not have", row.From, row.Path)
 			}
-			out, dropped, param := translated(row.From, overlay(t, bases[row.From], sample))
-			named := slices.Contains(dropped, row.Path)
-			switch row.Fate {
-			case chat.Refused:
-				want := row.Path
-				if strings.HasSuffix(want, "[].type") && want != "tools[].type" {
-					want = "type"
-				}
-				if param == "" || !strings.Contains(param, want) {
-					t.Fatalf("refused %q; passed %s, dropped %v", param, out, dropped)
-				}
-			case chat.Dropped:
-				if param != "" || !named {
-					t.Fatalf("refused %q, dropped %v", param, dropped)
-				}
-			default:
-				if param != "" || named != dropsToo[row.From.String()+row.Path] || len(dropped) > 0 && !named {
-					t.Fatalf("refused %q, dropped %v", param, dropped)
-				}
-			}
-			if param == "" && !json.Valid(out) {
-				t.Fatalf("no JSON: %s", out)
-			}
-		})
+		}
 	}
 	for from, list := range samples {
 		for path := range list {
-			if chat.Find(from, 1-from, path) == nil {
+			if chat.Find(from, from, path) == nil {
 				t.Errorf("%s: a sample for %s, which the table does not have", from, path)
 			}
 		}
 	}
+}
+
+// fate holds one row, or what stands in its place for the target.
+func fate(t *testing.T, row *chat.Row, to chat.Protocol) {
+	if row = chat.Find(row.From, to, row.Path); row == nil {
+		t.Fatal("the table does not find its own rows")
+	}
+	t.Run(row.From.String()+"/"+to.String()+"/"+row.Path, func(t *testing.T) {
+		sample, ok := samples[row.From][row.Path]
+		if s := samplesFor[to][row.From][row.Path]; s != "" {
+			sample = s
+		}
+		if !ok {
+			t.Fatal("no sample for this row")
+		}
+		out, dropped, param := translated(row.From, to, overlay(t, bases[row.From], sample))
+		named := slices.Contains(dropped, row.Path)
+		switch row.Fate {
+		case chat.Refused:
+			want := row.Path
+			if strings.HasSuffix(want, "[].type") && want != "tools[].type" {
+				want = "type"
+			}
+			if param == "" || !strings.Contains(param, want) {
+				t.Fatalf("refused %q; passed %s, dropped %v", param, out, dropped)
+			}
+		case chat.Dropped:
+			if param != "" || !named {
+				t.Fatalf("refused %q, dropped %v", param, dropped)
+			}
+		default:
+			if param != "" || named != (row.Fate == chat.Emulated && strings.HasPrefix(row.Note, "a message of") || dropsToo[row.From.String()+row.Path]) || len(dropped) > 0 && !named {
+				t.Fatalf("refused %q, dropped %v", param, dropped)
+			}
+		}
+		if param == "" && !json.Valid(out) {
+			t.Fatalf("no JSON: %s", out)
+		}
+	})
 }
 
 // Whatever top-level members a request has, known or not: each is mapped, named as
@@ -210,7 +279,8 @@ func TestNoSilentDrops(t *testing.T) {
 			unknown := []string{"zz", "x-y", "enable_thinking", "\\u0061b", "ключ", strings.Repeat("k", 80)}[rnd.IntN(6)]
 			over = append(over, `{"`+unknown+`":1}`)
 			body := overlay(t, bases[from], over...)
-			out, dropped, param := translated(from, body)
+			to := targets(from)[rnd.IntN(len(targets(from)))]
+			out, dropped, param := translated(from, to, body)
 			var m map[string]json.RawMessage
 			if json.Unmarshal(body, &m) != nil {
 				t.Fatal("no JSON")
@@ -225,7 +295,7 @@ func TestNoSilentDrops(t *testing.T) {
 				t.Fatalf("no JSON: %s", out)
 			}
 			for key := range m {
-				row := chat.Find(from, 1-from, key)
+				row := chat.Find(from, to, key)
 				if row != nil && (row.Fate == chat.Mapped || row.Fate == chat.Emulated) || slices.Contains(dropped, key) {
 					continue
 				}

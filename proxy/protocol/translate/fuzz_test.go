@@ -15,32 +15,31 @@ import (
 func FuzzRequest(f *testing.F) {
 	for from, list := range samples {
 		for _, s := range list {
-			f.Add(overlay(f, bases[from], s), from == chat.Messages)
+			f.Add(overlay(f, bases[from], s), uint8(from))
 		}
 	}
-	f.Fuzz(func(t *testing.T, body []byte, messages bool) {
-		from := chat.OpenAI
-		if messages {
-			from = chat.Messages
-		}
+	f.Fuzz(func(t *testing.T, body []byte, source uint8) {
+		from := sources()[int(source)%len(sources())]
 		var p peek.Request
 		accepted := peek.Scan(body, shapes[from], &p) == nil
-		var r chat.Request
-		err := Request(from, body, &r)
-		if err == nil {
-			r.MaxTokens = 5000
-			var out []byte
-			out, err = AppendRequest(nil, &r, 1-from, "claude-gpt-5", openai.OpenAI)
-			if err == nil && accepted && !json.Valid(out) {
-				t.Fatalf("no JSON: %s", out)
+		for _, to := range targets(from) {
+			var r chat.Request
+			err := Request(from, body, &r)
+			if err == nil {
+				r.MaxTokens = 5000
+				var out []byte
+				out, err = AppendRequest(nil, &r, to, "claude-gpt-5-gemini-3-flash", openai.OpenAI)
+				if err == nil && accepted && !json.Valid(out) {
+					t.Fatalf("no JSON: %s", out)
+				}
 			}
-		}
-		if err != nil && (err.Status != 400 || err.Param == "") {
-			t.Fatalf("%+v", err)
-		}
-		for _, c := range r.AppendDropped(nil) {
-			if c <= ' ' || c >= 0x7f {
-				t.Fatalf("the header would hold %q", r.AppendDropped(nil))
+			if err != nil && (err.Status != 400 || err.Param == "") {
+				t.Fatalf("%+v", err)
+			}
+			for _, c := range r.AppendDropped(nil) {
+				if c <= ' ' || c >= 0x7f {
+					t.Fatalf("the header would hold %q", r.AppendDropped(nil))
+				}
 			}
 		}
 	})
@@ -49,25 +48,24 @@ func FuzzRequest(f *testing.F) {
 // Streams: whatever an upstream sends, the client's stream is made of events that
 // are valid JSON each, and does not depend on how the bytes arrive.
 func FuzzStream(f *testing.F) {
-	for from, pattern := range []string{"testdata/*.chat.sse", "testdata/*.messages.sse"} {
-		for _, b := range seeds(f, pattern) {
-			f.Add(b, from == 1)
+	for _, from := range sources() {
+		for _, b := range seeds(f, "testdata/*."+short[from]+".sse") {
+			f.Add(b, uint8(from))
 		}
 	}
-	f.Fuzz(func(t *testing.T, body []byte, messages bool) {
-		from := chat.OpenAI
-		if messages {
-			from = chat.Messages
-		}
-		out, _, _ := run(t, from, 1-from, openai.Custom, body, true, true, 0)
-		again, _, _ := run(t, from, 1-from, openai.Custom, body, true, true, 7)
-		if string(out) != string(again) {
-			t.Fatalf("%q\nor\n%q", out, again)
-		}
-		_, datas := events(t, out)
-		for _, d := range datas {
-			if string(d) != "[DONE]" && (!json.Valid(d) || !utf8.Valid(d)) {
-				t.Fatalf("no JSON: %q", d)
+	f.Fuzz(func(t *testing.T, body []byte, source uint8) {
+		from := sources()[int(source)%len(sources())]
+		for _, to := range customers(from) {
+			out, _, _ := run(t, from, to, openai.Custom, body, true, true, 0)
+			again, _, _ := run(t, from, to, openai.Custom, body, true, true, 7)
+			if string(out) != string(again) {
+				t.Fatalf("%q\nor\n%q", out, again)
+			}
+			_, datas := events(t, out)
+			for _, d := range datas {
+				if string(d) != "[DONE]" && (!json.Valid(d) || !utf8.Valid(d)) {
+					t.Fatalf("no JSON: %q", d)
+				}
 			}
 		}
 	})
@@ -75,20 +73,19 @@ func FuzzStream(f *testing.F) {
 
 // Whole answers.
 func FuzzAnswer(f *testing.F) {
-	for from, pattern := range []string{"testdata/*.chat.answer.json", "testdata/*.messages.answer.json"} {
-		for _, b := range seeds(f, pattern) {
-			f.Add(b, from == 1)
+	for _, from := range sources() {
+		for _, b := range seeds(f, "testdata/*."+short[from]+".answer.json") {
+			f.Add(b, uint8(from))
 		}
 	}
-	f.Fuzz(func(t *testing.T, body []byte, messages bool) {
-		from := chat.OpenAI
-		if messages {
-			from = chat.Messages
-		}
-		s := start(from, 1-from)
-		out, _, err := s.Buffered(nil, body)
-		if err == nil && len(out) > 0 && !json.Valid(out) {
-			t.Fatalf("no JSON: %q", out)
+	f.Fuzz(func(t *testing.T, body []byte, source uint8) {
+		from := sources()[int(source)%len(sources())]
+		for _, to := range customers(from) {
+			s := start(from, to)
+			out, _, err := s.Buffered(nil, body)
+			if err == nil && len(out) > 0 && !json.Valid(out) {
+				t.Fatalf("no JSON: %q", out)
+			}
 		}
 	})
 }

@@ -50,29 +50,32 @@ func inputs(t *testing.T, pattern string) (names []string, bodies [][]byte) {
 
 // One request of each kind, as every upstream gets it, and what was dropped.
 func TestGoldenRequests(t *testing.T) {
-	targets := map[chat.Protocol][]struct {
+	upstreams := map[chat.Protocol][]struct {
 		name, model string
 		dialect     openai.Dialect
 	}{
 		chat.Messages: {{"claude-4.5", "claude-sonnet-4-5-20250929", 0}, {"claude-4.7", "claude-opus-4-7", 0}},
 		chat.OpenAI:   {{"openai", "gpt-5.2", openai.OpenAI}, {"gpt-4o", "gpt-4o", openai.OpenAI}, {"deepseek", "deepseek-chat", openai.DeepSeek}, {"mistral", "mistral-large", openai.Mistral}, {"qwen", "qwen3-max", openai.Qwen}},
+		chat.Gemini:   {{"gemini-2.5", "gemini-2.5-pro", 0}, {"gemini-3", "gemini-3.1-flash-preview", 0}},
 	}
-	for _, from := range []chat.Protocol{chat.OpenAI, chat.Messages} {
-		pattern := map[chat.Protocol]string{chat.OpenAI: "*.chat.json", chat.Messages: "*.messages.json"}[from]
-		names, bodies := inputs(t, pattern)
+	for _, from := range sources() {
+		names, bodies := inputs(t, "*."+short[from]+".json")
 		for i, body := range bodies {
 			var r chat.Request
 			if err := Request(from, body, &r); err != nil {
 				t.Fatalf("%s: %v", names[i], err)
 			}
-			for _, to := range targets[1-from] {
-				r.MaxTokens = 12_000
-				out, err := AppendRequest(nil, &r, 1-from, to.model, to.dialect)
-				if err != nil {
-					t.Fatalf("%s: %v", names[i], err)
+			r.Stream = r.Stream || from == chat.Gemini
+			for _, target := range targets(from) {
+				for _, to := range upstreams[target] {
+					r.MaxTokens = 12_000
+					out, err := AppendRequest(nil, &r, target, to.model, to.dialect)
+					if err != nil {
+						t.Fatalf("%s: %v", names[i], err)
+					}
+					text := indent(out) + "\nx-relay-dropped: " + string(r.AppendDropped(nil)) + "\n"
+					golden(t, strings.TrimSuffix(names[i], ".json")+"."+to.name, []byte(text))
 				}
-				text := indent(out) + "\nx-relay-dropped: " + string(r.AppendDropped(nil)) + "\n"
-				golden(t, strings.TrimSuffix(names[i], ".json")+"."+to.name, []byte(text))
 			}
 		}
 	}
@@ -81,33 +84,44 @@ func TestGoldenRequests(t *testing.T) {
 // One stream of each kind, whole, byte by byte, and cut once at every byte boundary:
 // the same output always.
 func TestGoldenStreams(t *testing.T) {
-	for from, pattern := range []string{"*.chat.sse", "*.messages.sse"} {
-		names, bodies := inputs(t, pattern)
+	for _, from := range sources() {
+		names, bodies := inputs(t, "*."+short[from]+".sse")
 		for i, body := range bodies {
-			from := chat.Protocol(from)
-			out, _, _ := run(t, from, 1-from, openai.OpenAI, body, true, true, 0)
-			for cut := 1; cut < len(body); cut++ {
-				again, _, _ := run(t, from, 1-from, openai.OpenAI, body, true, true, cut)
-				if !bytes.Equal(out, again) {
-					t.Fatalf("%s: writes of %d bytes give\n%s\nwant\n%s", names[i], cut, again, out)
+			for _, to := range targets(from) {
+				out, _, _ := run(t, from, to, openai.OpenAI, body, true, true, 0)
+				for cut := 1; cut < len(body); cut++ {
+					again, _, _ := run(t, from, to, openai.OpenAI, body, true, true, cut)
+					if !bytes.Equal(out, again) {
+						t.Fatalf("%s: writes of %d bytes give\n%s\nwant\n%s", names[i], cut, again, out)
+					}
+					if cut == 64 && testing.Short() {
+						break
+					}
 				}
-				if cut == 64 && testing.Short() {
-					break
-				}
+				golden(t, names[i]+suffix(from, to), out)
 			}
-			golden(t, names[i], out)
 		}
 	}
 }
 
 // Whole answers.
 func TestGoldenAnswers(t *testing.T) {
-	for from, pattern := range []string{"*.chat.answer.json", "*.messages.answer.json"} {
-		names, bodies := inputs(t, pattern)
+	for _, from := range sources() {
+		names, bodies := inputs(t, "*."+short[from]+".answer.json")
 		for i, body := range bodies {
-			from := chat.Protocol(from)
-			out, _, _ := run(t, from, 1-from, openai.OpenAI, body, false, true, 0)
-			golden(t, names[i], []byte(indent(out)+"\n"))
+			for _, to := range targets(from) {
+				out, _, _ := run(t, from, to, openai.OpenAI, body, false, true, 0)
+				golden(t, names[i]+suffix(from, to), []byte(indent(out)+"\n"))
+			}
 		}
 	}
+}
+
+// suffix tells the target in the name of a golden file; Chat and Messages were there
+// first and have none.
+func suffix(from, to chat.Protocol) string {
+	if from+to == chat.OpenAI+chat.Messages {
+		return ""
+	}
+	return "." + short[to]
 }

@@ -2,6 +2,7 @@ package translate
 
 import (
 	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"os"
 	"path/filepath"
@@ -273,13 +274,119 @@ func readMessages(t testing.TB, out []byte, streamed bool) (a answer) {
 	return a
 }
 
+// readGemini reads Gemini as a client does.
+func readGemini(t testing.TB, out []byte, streamed bool) (a answer) {
+	t.Helper()
+	read := func(data []byte) {
+		var c struct {
+			ModelVersion, ResponseID string
+			Candidates               []struct {
+				Content struct {
+					Role  string
+					Parts []struct {
+						Text, ThoughtSignature string
+						Thought                bool
+						FunctionCall           *struct {
+							ID, Name string
+							Args     json.RawMessage
+						}
+					}
+				}
+				FinishReason      string
+				GroundingMetadata struct{ GroundingChunks []any }
+			}
+			UsageMetadata map[string]any
+		}
+		if err := json.Unmarshal(data, &c); err != nil {
+			t.Fatalf("%v: %s", err, data)
+		}
+		if c.ModelVersion != "shown" || c.ResponseID != "01TEST" || a.finish != "" || len(c.Candidates) != 1 || c.Candidates[0].Content.Role != "model" {
+			t.Fatalf("model %q, id %q, behind the end: %q, %s", c.ModelVersion, c.ResponseID, a.finish, data)
+		}
+		a.finish = c.Candidates[0].FinishReason
+		a.notes += len(c.Candidates[0].GroundingMetadata.GroundingChunks)
+		for _, p := range c.Candidates[0].Content.Parts {
+			switch {
+			case p.Thought:
+				a.reasoning += p.Text
+				if p.ThoughtSignature != "" {
+					b, err := base64.StdEncoding.DecodeString(p.ThoughtSignature)
+					if err != nil {
+						t.Fatal(err)
+					}
+					a.signatures = append(a.signatures, string(b))
+				}
+			case p.FunctionCall != nil:
+				a.calls = append(a.calls, toolCall{p.FunctionCall.ID, p.FunctionCall.Name, string(p.FunctionCall.Args)})
+			default:
+				a.text += p.Text
+			}
+		}
+		if c.UsageMetadata != nil {
+			a.usage = c.UsageMetadata
+		}
+	}
+	if !streamed {
+		read(out)
+		a.ended = a.finish != ""
+		return a
+	}
+	_, datas := events(t, out)
+	for _, data := range datas {
+		read(data)
+	}
+	a.ended = a.finish != "" && a.usage != nil
+	return a
+}
+
 func read(t testing.TB, p chat.Protocol, out []byte, streamed bool) answer {
 	t.Helper()
-	if p == chat.Messages {
+	switch p {
+	case chat.Messages:
 		return readMessages(t, out, streamed)
+	case chat.Gemini:
+		return readGemini(t, out, streamed)
+	case chat.Responses:
+		return readResponses(t, out, streamed)
 	}
 	return readChat(t, out, streamed)
 }
+
+// sources are the formats that both customers and upstreams speak.
+func sources() (list []chat.Protocol) {
+	for p := range chat.NumProtocols {
+		if formats[p].decode != nil && formats[p].request != nil {
+			list = append(list, p)
+		}
+	}
+	return list
+}
+
+// customers are the formats that an answer of one is translated for; targets those of
+// upstreams that a request of one is.
+func customers(from chat.Protocol) (list []chat.Protocol) {
+	for p := range chat.NumProtocols {
+		if p != from && formats[p].encoder != nil {
+			list = append(list, p)
+		}
+	}
+	return list
+}
+
+func targets(from chat.Protocol) (list []chat.Protocol) {
+	for p := range chat.NumProtocols {
+		if p != from && formats[p].request != nil {
+			list = append(list, p)
+		}
+	}
+	return list
+}
+
+// short is the name of a format in the names of files.
+var short = map[chat.Protocol]string{chat.OpenAI: "chat", chat.Messages: "messages", chat.Gemini: "gemini"}
+
+// models are names of upstream models of a format.
+var models = map[chat.Protocol]string{chat.OpenAI: "gpt-5.2-reason", chat.Messages: "claude-sonnet-4-5", chat.Gemini: "gemini-2.5-flash"}
 
 // sameJSON reports whether two JSON texts say the same, an empty one being {}.
 func sameJSON(a, b string) bool {
@@ -315,7 +422,7 @@ func indent(b []byte) string {
 	return o.String()
 }
 
-var shapes = map[chat.Protocol]peek.Shape{chat.OpenAI: peek.OpenAIChat, chat.Messages: peek.AnthropicMessages}
+var shapes = map[chat.Protocol]peek.Shape{chat.OpenAI: peek.OpenAIChat, chat.Messages: peek.AnthropicMessages, chat.Gemini: peek.GeminiGenerate}
 
 func seeds(f *testing.F, pattern string) (list [][]byte) {
 	f.Helper()

@@ -51,24 +51,25 @@ func cases(t *testing.T, list []*fixtures.Case) {
 			from = chat.OpenAI
 		case "anthropic.messages":
 			from = chat.Messages
+		case "gemini.generate", "gemini.stream":
+			from = chat.Gemini
 		default:
 			continue
 		}
 		t.Run(c.ID, func(t *testing.T) {
-			if c.Request != nil {
+			for _, to := range targets(from) {
+				if c.Request == nil {
+					break
+				}
 				asked++
 				var r chat.Request
 				var p peek.Request
-				shape := peek.OpenAIChat
-				if from == chat.Messages {
-					shape = peek.AnthropicMessages
-				}
-				if err := peek.Scan(c.Request, shape, &p); err == nil {
+				if err := peek.Scan(c.Request, shapes[from], &p); err == nil {
 					err := Request(from, c.Request, &r)
 					if err == nil {
 						r.MaxTokens = 4096
 						var out []byte
-						out, err = AppendRequest(nil, &r, 1-from, "up", openai.OpenAI)
+						out, err = AppendRequest(nil, &r, to, "up", openai.OpenAI)
 						if err == nil {
 							translated++
 							if !json.Valid(out) {
@@ -88,39 +89,48 @@ func cases(t *testing.T, list []*fixtures.Case) {
 				return
 			}
 			d := openai.ParseDialect(c.Provider)
-			to := 1 - from
-			out, s, failed := run(t, from, to, d, c.Body, c.IsStream(), true, 0)
-			if c.IsStream() {
-				for _, size := range []int{1, 13} {
-					again, _, _ := run(t, from, to, d, c.Body, true, true, size)
-					if !bytes.Equal(out, again) {
-						t.Fatalf("writes of %d bytes give another answer", size)
+			for _, to := range customers(from) {
+				out, s, failed := run(t, from, to, d, c.Body, c.IsStream(), true, 0)
+				if c.IsStream() {
+					for _, size := range []int{1, 13} {
+						again, _, _ := run(t, from, to, d, c.Body, true, true, size)
+						if !bytes.Equal(out, again) {
+							t.Fatalf("writes of %d bytes give another answer", size)
+						}
 					}
 				}
-			}
-			if failed || !s.Terminated() {
-				return // an error of the upstream: the relay's own stream tests have it
-			}
-			a := read(t, to, out, c.IsStream())
-			if !a.ended {
-				t.Fatalf("the answer does not end: %s", out)
-			}
-			var e expected
-			if err := json.Unmarshal(c.Expect, &e); err != nil {
-				t.Fatal(err)
-			}
-			compare(t, from, c, &e, &a)
-			answers++
-			if c.HasUsage {
-				usages++
-				compareUsage(t, to, c, &a)
+				if failed || !s.Terminated() {
+					return // an error of the upstream: the relay's own stream tests have it
+				}
+				a := read(t, to, out, c.IsStream())
+				if !a.ended {
+					t.Fatalf("the answer does not end: %s", out)
+				}
+				var e expected
+				if err := json.Unmarshal(c.Expect, &e); err != nil {
+					t.Fatal(err)
+				}
+				compare(t, from, to, c, &e, &a)
+				answers++
+				if c.HasUsage {
+					usages++
+					compareUsage(t, to, c, &a)
+				}
 			}
 		})
 	}
 	fmt.Printf("translated: %d answers as expected, %d with equal usage; %d of %d requests, refused by name %v\n", answers, usages, translated, asked, refused)
 }
 
-func compare(t *testing.T, from chat.Protocol, c *fixtures.Case, e *expected, a *answer) {
+// ends are the words of each format for the reason of an end.
+var ends = map[chat.Protocol]map[string]string{
+	chat.OpenAI:    {"stop": "stop", "length": "length", "tool_calls": "call", "content_filter": "filter"},
+	chat.Messages:  {"end_turn": "stop", "stop_sequence": "stop", "pause_turn": "stop", "max_tokens": "length", "tool_use": "call", "refusal": "filter"},
+	chat.Gemini:    {"STOP": "stop", "UNEXPECTED_TOOL_CALL": "stop", "MAX_TOKENS": "length", "SAFETY": "filter", "MODEL_ARMOR": "filter", "": "filter"},
+	chat.Responses: {"completed": "stop", "incomplete: max_output_tokens": "length", "incomplete: content_filter": "filter"},
+}
+
+func compare(t *testing.T, from, to chat.Protocol, c *fixtures.Case, e *expected, a *answer) {
 	t.Helper()
 	if a.text+a.refusal != e.Text {
 		t.Errorf("text %q\nwant %q", a.text, e.Text)
@@ -133,23 +143,25 @@ func compare(t *testing.T, from chat.Protocol, c *fixtures.Case, e *expected, a 
 	if len(a.calls) != len(want) {
 		t.Fatalf("%d calls %+v; want %+v", len(a.calls), a.calls, want)
 	}
+	ids := map[string]bool{}
 	for i, w := range want {
 		g := a.calls[i]
+		if w.ID == "" && g.ID != "" && !ids[g.ID] {
+			w.ID = g.ID // Gemini gives none: the relay does
+		}
+		ids[g.ID] = true
 		if g.ID != w.ID || g.Name != w.Name || g.Arguments != w.Arguments && !sameJSON(g.Arguments, w.Arguments) {
 			t.Errorf("call %+v; want %+v", g, w)
 		}
 	}
-	finish := map[string]string{
-		"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use", "content_filter": "refusal",
-	}
-	if from == chat.Messages {
-		finish = map[string]string{
-			"end_turn": "stop", "stop_sequence": "stop", "pause_turn": "stop", "max_tokens": "length", "tool_use": "tool_calls", "refusal": "content_filter",
+	end := func(p chat.Protocol, word string) string {
+		reason := ends[p][word]
+		if reason == "stop" && len(want) > 0 {
+			reason = "call" // some say stop and mean this, Gemini always
 		}
-	} else if len(want) > 0 && e.Finish == "stop" {
-		e.Finish = "tool_calls"
+		return reason
 	}
-	if a.finish != finish[e.Finish] {
+	if got := end(to, a.finish); got == "" || got != end(from, e.Finish) {
 		t.Errorf("finish %q for %q", a.finish, e.Finish)
 	}
 }
@@ -176,6 +188,19 @@ func compareUsage(t *testing.T, to chat.Protocol, c *fixtures.Case, a *answer) {
 		check("cache write", count(a.usage, "cache_creation_input_tokens"), write)
 		check("1h", count(a.usage, "cache_creation", "ephemeral_1h_input_tokens"), u.CacheWrite1h)
 		check("output", count(a.usage, "output_tokens"), out)
+		return
+	}
+	if to == chat.Responses {
+		check("input", count(a.usage, "input_tokens"), fresh+read+write)
+		check("cached", count(a.usage, "input_tokens_details", "cached_tokens"), read)
+		check("output", count(a.usage, "output_tokens"), out)
+		return
+	}
+	if to == chat.Gemini {
+		check("prompt", count(a.usage, "promptTokenCount"), fresh+read+write)
+		check("cached", count(a.usage, "cachedContentTokenCount"), read)
+		check("output", count(a.usage, "candidatesTokenCount")+count(a.usage, "thoughtsTokenCount"), out)
+		check("total", count(a.usage, "totalTokenCount"), fresh+read+write+count(a.usage, "candidatesTokenCount")+count(a.usage, "thoughtsTokenCount"))
 		return
 	}
 	check("prompt", count(a.usage, "prompt_tokens"), fresh+read+write)

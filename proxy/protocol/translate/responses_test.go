@@ -67,7 +67,7 @@ var upstreams = []struct {
 	to      chat.Protocol
 	model   string
 	dialect openai.Dialect
-}{{chat.OpenAI, "gpt-5.2", openai.OpenAI}, {chat.OpenAI, "deepseek-chat", openai.DeepSeek}, {chat.Messages, "claude-sonnet-4-5", 0}}
+}{{chat.OpenAI, "gpt-5.2", openai.OpenAI}, {chat.OpenAI, "deepseek-chat", openai.DeepSeek}, {chat.Messages, "claude-sonnet-4-5", 0}, {chat.Gemini, "gemini-2.5-flash", 0}}
 
 func responded(body []byte, n int) (out []byte, dropped []string, param string) {
 	var r chat.Request
@@ -112,7 +112,7 @@ func TestResponsesFates(t *testing.T) {
 				if param != "" || !named {
 					t.Errorf("%s for %s: refused %q, dropped %v", row.Path, up.model, param, dropped)
 				}
-			case strings.HasPrefix(row.Path, "input[].output[]") && up.to == chat.OpenAI, row.Path == "input[].type=reasoning" && up.dialect == openai.OpenAI:
+			case strings.HasPrefix(row.Path, "input[].output[]") && up.to != chat.Messages, row.Path == "input[].type=reasoning" && (up.dialect == openai.OpenAI || up.to == chat.Gemini):
 				if param != "" || !named {
 					t.Errorf("%s for %s: refused %q, dropped %v", row.Path, up.model, param, dropped)
 				}
@@ -149,7 +149,8 @@ func TestResponsesNoSilentDrops(t *testing.T) {
 		}
 		over = append(over, `{"`+[]string{"zz", "stop", "seed", "ключ", strings.Repeat("k", 80)}[rnd.IntN(5)]+`":1}`)
 		body := overlay(t, responsesBase, over...)
-		out, dropped, param := responded(body, rnd.IntN(len(upstreams)))
+		n := rnd.IntN(len(upstreams))
+		out, dropped, param := responded(body, n)
 		var m map[string]json.RawMessage
 		if json.Unmarshal(body, &m) != nil {
 			t.Fatal("no JSON")
@@ -164,7 +165,7 @@ func TestResponsesNoSilentDrops(t *testing.T) {
 			t.Fatalf("no JSON: %s", out)
 		}
 		for key := range m {
-			row := chat.Find(chat.Responses, chat.OpenAI, key)
+			row := chat.Find(chat.Responses, upstreams[n].to, key)
 			if row != nil && (row.Fate == chat.Mapped || row.Fate == chat.Emulated) || slices.Contains(dropped, key) || row == nil && slices.Contains(dropped, "?") {
 				continue
 			}

@@ -54,12 +54,12 @@ func TestThoughtsComeBack(t *testing.T) {
 	for name, details := range map[string]any{"apart": apart, "joined": []any{joined[0], joined[1]}} {
 		b, _ := json.Marshal(details)
 		request := fmt.Sprintf(`{"model":"m","messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b","reasoning_content":"x","reasoning_details":%s},{"role":"user","content":"c"}]}`, b)
-		back, _, param := translated(chat.OpenAI, []byte(request))
+		back, _, param := translated(chat.OpenAI, chat.Messages, []byte(request))
 		if param != "" || !strings.Contains(string(back), want) {
 			t.Errorf("%s: %s\nbecame %s", name, request, back)
 		}
 		foreign := strings.ReplaceAll(request, "anthropic-claude-v1", "openai-responses-v1")
-		if back, _, _ = translated(chat.OpenAI, []byte(foreign)); strings.Contains(string(back), "thinking") {
+		if back, _, _ = translated(chat.OpenAI, chat.Messages, []byte(foreign)); strings.Contains(string(back), "thinking") {
 			t.Errorf("%s: a foreign proof went out: %s", name, back)
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"tokenrelay/proxy/protocol"
 	"tokenrelay/proxy/protocol/anthropic"
 	"tokenrelay/proxy/protocol/chat"
+	"tokenrelay/proxy/protocol/gemini"
 	"tokenrelay/proxy/protocol/openai"
 	"tokenrelay/proxy/protocol/responses"
 	"tokenrelay/proxy/protocol/walk"
@@ -75,6 +76,13 @@ var formats = [chat.NumProtocols]format{
 	chat.Responses: {
 		decode: responses.DecodeRequest, encoder: func() chat.Encoder { return new(responses.AnswerEncoder) }, passError: passOpenAI,
 		event: "event: error\n", opening: `{"type":"error",`,
+	},
+	chat.Gemini: {
+		decode: gemini.DecodeRequest, encoder: func() chat.Encoder { return new(gemini.AnswerEncoder) }, passError: passGemini,
+		request: func(dst []byte, r *chat.Request, model string, _ openai.Dialect) ([]byte, *apierr.Error) {
+			return gemini.AppendForm(dst, r, model)
+		},
+		observer: func() observer { return new(gemini.Stream) }, decoder: func() chat.Decoder { return new(gemini.AnswerDecoder) },
 	},
 }
 
@@ -277,6 +285,11 @@ func (s *Stream) ErrorClass() protocol.Class {
 // it. Whether the customer gets to see it is the relay's to decide.
 func (s *Stream) appendError(dst, ev []byte) []byte {
 	s.joined = sse.Join(s.joined[:0], ev)
+	if s.cfg.Array {
+		dst = gemini.AppendSeparator(dst, 1)
+		dst = AppendPassedError(dst, s.to, s.joined, s.src.ErrorClass().Status, &s.cfg, nil)
+		return append(dst, "\n]\n"...)
+	}
 	dst = append(dst, formats[s.to].event...)
 	dst = append(dst, "data: "...)
 	at := len(dst)
@@ -327,6 +340,10 @@ func passMessages(dst []byte, p *passed) []byte {
 		dst = append(dst, '"')
 	}
 	return append(dst, '}')
+}
+
+func passGemini(dst []byte, p *passed) []byte {
+	return gemini.AppendError(dst, &p.Problem, p.status, p.cfg)
 }
 
 func passOpenAI(dst []byte, p *passed) []byte {

@@ -20,6 +20,7 @@ type conn struct {
 	br      *bufio.Reader
 	num     int64
 	reqs    int64
+	query   string // of the request's target
 	head    []byte // the request's head, valid until the next request
 	body    []byte
 	headBuf []byte // the answer's head
@@ -114,6 +115,7 @@ func (c *conn) request() bool {
 	connection := c.header("connection")
 	c.close = strings.EqualFold(connection, "close") || c.http10 && !strings.EqualFold(connection, "keep-alive")
 	path, query, _ := strings.Cut(target, "?")
+	c.query = query
 	if control(path) {
 		if err := c.readBody(); err != nil {
 			return false

@@ -35,6 +35,9 @@ func errorFor(d *dialect, anthropic bool, name string, status int, model, key st
 		}
 	}
 	usual := errorStatus[name]
+	if d == dialectGemini && name != "html" && name != "empty" {
+		return geminiError(name, status, usual, model)
+	}
 	var message, typ, code string
 	param := "null"
 	switch name {

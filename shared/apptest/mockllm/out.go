@@ -330,6 +330,9 @@ func (o *out) longEvent(n int64) []byte {
 	if o.items {
 		return []byte("event: response.output_text.delta\ndata: {\"type\":\"response.output_text.delta\",\"item_id\":\"msg_long\",\"output_index\":0,\"content_index\":0,\"delta\":\"" + text + "\"}\n\n")
 	}
+	if o.dial == dialectGemini {
+		return []byte(`data: {"candidates": [{"content": {"parts": [{"text": "` + text + `"}],"role": "model"},"index": 0}],"modelVersion": ` + quoted(o.ask.model) + "}\n\n")
+	}
 	if o.dial == dialectAnthropic {
 		return []byte("event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":0,\"delta\":{\"type\":\"text_delta\",\"text\":\"" + text + "\"}}\n\n")
 	}

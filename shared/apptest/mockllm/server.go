@@ -266,7 +266,13 @@ func (s *Server) answer(o *out, method, path, lane, pathScript, key string) erro
 	var a ask
 	var parseErr error
 	endpoint := ""
+	g, operation, native := geminiPath(path, c.query)
 	switch {
+	case native:
+		sh = g
+		if o.dial = dialectGemini; operation == "countTokens" {
+			endpoint = "count"
+		}
 	case strings.HasSuffix(path, "/chat/completions"):
 		sh = chat{}
 	case strings.HasSuffix(path, "/messages/count_tokens"):
@@ -304,7 +310,7 @@ func (s *Server) answer(o *out, method, path, lane, pathScript, key string) erro
 	if id := c.header("x-mock-case"); id != "" {
 		sc.Case = id
 	}
-	if sc.Dialect != "" && !sh.anthropic() {
+	if sc.Dialect != "" && !sh.anthropic() && !native {
 		o.dial = dialectByName(sc.Dialect)
 	}
 	o.ask, o.nl = &a, o.dial.nl
@@ -324,6 +330,7 @@ func (s *Server) answer(o *out, method, path, lane, pathScript, key string) erro
 	if parseErr != nil {
 		*sc = newScript()
 		status, contentType, body := errorFor(o.dial, sh.anthropic(), "bad_request", 400, "", "")
+		body = strings.Replace(body, "* GenerateContentRequest.generation_config.temperature: invalid value.", strings.Trim(quoted(parseErr.Error()), `"`), 1)
 		body = strings.Replace(body, "'temperature': expected a number between 0 and 2.", "the body: "+strings.Trim(quoted(parseErr.Error()), `"`), 1)
 		return o.whole(status, contentType, []byte(body), "")
 	}
@@ -346,6 +353,9 @@ func (s *Server) answer(o *out, method, path, lane, pathScript, key string) erro
 	if sc.Status >= 400 || sc.Error != "" && sc.ErrorAt < 0 {
 		status, contentType, body := errorFor(o.dial, sh.anthropic(), sc.Error, sc.Status, a.model, l.rec.Key)
 		return o.whole(status, contentType, []byte(body), "")
+	}
+	if endpoint == "count" && native {
+		return o.whole(200, "application/json; charset=UTF-8", append(strconv.AppendInt([]byte(`{"totalTokens": `), a.prompt, 10), '}'), "")
 	}
 	if endpoint == "count" {
 		return o.whole(200, "application/json", append(strconv.AppendInt([]byte(`{"input_tokens":`), a.prompt, 10), '}'), "")
