@@ -40,6 +40,8 @@ type Book struct {
 	append Append
 	log    *slog.Logger
 
+	complained time.Time // of the goroutine that flushes
+
 	mu     sync.Mutex // guards what follows
 	rows   map[minuteKey]int
 	counts map[line]*int64
@@ -135,6 +137,15 @@ func (b *Book) Run(ctx context.Context) {
 	}
 }
 
+// complain tells that the counts wait, at most once a minute: Postgres may be away
+// for long.
+func (b *Book) complain(lines int, err error) {
+	if now := time.Now(); now.Sub(b.complained) >= time.Minute {
+		b.complained = now
+		b.log.Warn("cannot write refusal counts, they are kept", "lines", lines, "error", err)
+	}
+}
+
 // Flush writes the counts. What Postgres does not take is kept for the next time.
 func (b *Book) Flush(ctx context.Context) {
 	b.mu.Lock()
@@ -151,7 +162,7 @@ func (b *Book) Flush(ctx context.Context) {
 		list = append(list, store.RefusalCount{ClientID: l.client, KeyID: l.key, Model: l.model, Code: string(l.code), At: time.Unix(l.minute*60, 0), N: *n})
 	}
 	if err := b.store.CountRefusals(ctx, b.slot, list); err != nil {
-		b.log.Warn("cannot write refusal counts", "lines", len(list), "error", err)
+		b.complain(len(list), err)
 		b.mu.Lock()
 		for l, n := range taken {
 			if c := b.counts[l]; c != nil {
