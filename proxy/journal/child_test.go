@@ -87,7 +87,8 @@ func runToPoint(j *Journal, point string) {
 	at("K5")
 	final := *record(500)
 	final.Charge = 777
-	if point == "K6torn" { // inside write(2) of the record
+	if point == "K6torn" { // amid the writing of the record
+		j.o.mapped = false
 		j.o.Faults.Pwrite = func(fd int, b []byte, off int64) error {
 			_ = pwriteAll(fd, b[:len(b)/2], off)
 			dieHere()

@@ -60,12 +60,14 @@ type Options struct {
 	Log          *slog.Logger  // nil = slog.Default()
 
 	Faults *Faults // nil = none; tests and simulations only
+
+	mapped bool // records are stored into mapped pages
 }
 
 // Faults replaces system calls where a disk's faults are simulated; nil = the real one.
 type Faults struct {
 	Datasync func(fd int) error
-	Pwrite   func(fd int, b []byte, off int64) error // all of b or an error
+	Pwrite   func(fd int, b []byte, off int64) error // all of b or an error; without it records are stored into mapped pages
 	Free     func(path string) (int64, error)        // bytes of disk space
 }
 
@@ -94,6 +96,7 @@ func (o *Options) fill() {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
+	o.mapped = o.Faults == nil || o.Faults.Pwrite == nil
 	f := Faults{Datasync: datasync, Pwrite: pwriteAll, Free: freeBytes}
 	if g := o.Faults; g != nil {
 		if g.Datasync != nil {
@@ -136,8 +139,9 @@ type Journal struct {
 
 	mu      sync.Mutex
 	cur     segment
-	off     int64 // behind the last record of cur
-	count   int64 // records in cur
+	window  window // of cur
+	off     int64  // behind the last record of cur
+	count   int64  // records in cur
 	seq     uint64
 	hash    xxhash.Digest
 	buf     []byte // record being written
@@ -222,7 +226,7 @@ func (j *Journal) write() (seq uint64, err error) {
 		synced = j.synced.Offset
 	}
 	j.buf = journalfile.FinishFrame(j.buf, journalfile.TypeUsage, j.seq+1, synced)
-	if err := j.o.Faults.Pwrite(j.cur.fd, j.buf, j.off); err != nil {
+	if err := j.put(j.buf); err != nil {
 		j.die(fmt.Errorf("cannot write journal: %w", err))
 		return 0, ErrDead
 	}
@@ -245,6 +249,14 @@ func (j *Journal) write() (seq uint64, err error) {
 	}
 	j.m.appended.Inc()
 	return j.seq, nil
+}
+
+// put writes b behind the last record.
+func (j *Journal) put(b []byte) error {
+	if j.o.mapped {
+		return j.window.store(j.cur.fd, j.o.SegmentBytes, b, j.off)
+	}
+	return j.o.Faults.Pwrite(j.cur.fd, b, j.off)
 }
 
 // poke wakes a goroutine that is, or will be, waiting for c.
@@ -348,7 +360,7 @@ func (j *Journal) rotate() error {
 func (j *Journal) seal() error {
 	var b [journalfile.SealSize]byte
 	s := journalfile.AppendSeal(b[:0], j.hash.Sum64(), j.count, j.seq)
-	if err := j.o.Faults.Pwrite(j.cur.fd, s, j.off); err != nil {
+	if err := j.put(s); err != nil {
 		return fmt.Errorf("cannot seal segment: %w", err)
 	}
 	return nil
@@ -368,6 +380,7 @@ func (j *Journal) begin(f *os.File, prev uint64, prevHash uint64) error {
 	if err := os.Rename(f.Name(), j.dir.file(journalfile.SegName(h.Number))); err != nil {
 		return fmt.Errorf("cannot name segment: %w", err)
 	}
+	j.window.close()
 	j.cur = segment{f: f, fd: fd, number: h.Number}
 	j.off = journalfile.HeaderSize
 	j.count = 0
@@ -432,6 +445,7 @@ func (j *Journal) Close() error {
 	j.mu.Lock()
 	spare := j.spare
 	j.spare = nil
+	j.window.close()
 	j.syncing.Broadcast()
 	j.mu.Unlock()
 	if spare != nil {

@@ -127,10 +127,14 @@ func (w *world) boot(p *proxy) {
 	c := &process{w: w, p: p, torn: -1}
 	d := &database{w: w, c: c}
 	slot := w.books.Claim(p.slot)
+	faults := &journal.Faults{Datasync: c.datasync, Free: func(string) (int64, error) { return 1 << 30, nil }}
+	if w.rng.IntN(2) == 0 { // else records are stored into mapped pages, as in production
+		faults.Pwrite = c.pwrite
+	}
 	var err error
 	c.journal, _, err = journal.Open(p.dir, journal.Options{
 		Mode: p.mode, Slot: slot.ID, Epoch: slot.Epoch, SegmentBytes: 8 << 10, MinFree: 1, Cells: 16, Reserve: 1 << 10,
-		Watch: 100 * time.Millisecond, Log: quiet, Faults: &journal.Faults{Pwrite: c.pwrite, Datasync: c.datasync, Free: func(string) (int64, error) { return 1 << 30, nil }},
+		Watch: 100 * time.Millisecond, Log: quiet, Faults: faults,
 	})
 	if err != nil {
 		panic(fmt.Errorf("proxy %d does not start: %v", p.slot, err))
