@@ -134,7 +134,7 @@ func (r *Reader) iterations(v []byte) {
 			continue
 		}
 		var u Units
-		s.figures.messages(&u)
+		s.messages(&u)
 		s.extra.Add(&u)
 		s.elsewhere(word(member(t, "model")), &u)
 	}
