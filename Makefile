@@ -14,8 +14,26 @@ TIME    ?= 10s
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk 'BEGIN {FS = ":.*## "} {printf "  %-12s %s\n", $$1, $$2}'
 
+# The console's pages are built where Node is; without them the rest builds and runs.
+WEB         := admin/web
+WEB_SOURCES := $(shell find $(WEB)/src $(WEB)/index.html $(WEB)/vite.config.ts $(WEB)/tsconfig.json -type f 2>/dev/null)
+
+.PHONY: web
+web: ## the console's pages, where Node 20 or later is
+	@if ! node -e 'process.exit(+process.versions.node.split(".")[0] < 20 ? 1 : 0)' 2>/dev/null; then \
+	  echo "no Node 20 or later here: admin is built without the console's pages"; \
+	elif ! $(MAKE) --no-print-directory $(WEB)/node_modules/.package-lock.json; then \
+	  echo "the console's packages cannot be fetched: admin is built with the pages of the last build, if there are any"; \
+	else $(MAKE) --no-print-directory $(WEB)/dist/app/index.html; fi
+
+$(WEB)/node_modules/.package-lock.json: $(WEB)/package.json $(WEB)/package-lock.json
+	@cd $(WEB) && npm ci --no-audit --no-fund --loglevel=error && touch node_modules/.package-lock.json
+
+$(WEB)/dist/app/index.html: $(WEB)/node_modules/.package-lock.json $(WEB_SOURCES)
+	@cd $(WEB) && npm run --silent build -- --logLevel warn
+
 .PHONY: build
-build: ## bin/proxy, bin/admin, bin/mockllm (and the launcher)
+build: web ## bin/proxy, bin/admin, bin/mockllm (and the launcher)
 	@mkdir -p bin
 	$(GO) build -trimpath -o bin/ ./proxy ./admin ./loadtest/mockllm
 	@$(GO) build -trimpath -o bin/relay-run ./scripts/run

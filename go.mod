@@ -2,6 +2,8 @@ module tokenrelay
 
 go 1.26.0
 
+ignore ./admin/web/node_modules
+
 require (
 	github.com/VictoriaMetrics/metrics v1.35.1
 	github.com/bytedance/sonic v1.15.5

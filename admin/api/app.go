@@ -32,12 +32,15 @@ type Deps struct {
 	Manage         *manage.Service
 	Report         *report.Service
 	Operator       *session.Operator
+	People         *session.People  // nil: no sessions, only tokens
+	Pages          func(*fiber.App) // mounts the console's pages, nil: none
 	Log            *slog.Logger
 	Metrics        *obs.Metrics
 	TrustedProxies []netip.Prefix
 	Brand          string
+	Contact        string
+	CreditsPerUSD  int64
 	PublicURL      string
-	CreditsPerUSD  int64 // amounts of the log, 0 = USD
 	Now            func() time.Time
 	Ready          func() bool // false: the schema is not there yet, everything is 503
 }
@@ -80,6 +83,9 @@ func New(d Deps) *fiber.App {
 		r := &routes[i]
 		app.Add(r.Method, r.Path, a.handler(r))
 	}
+	if d.Pages != nil {
+		d.Pages(app)
+	}
 	return app
 }
 
@@ -90,7 +96,7 @@ func (a *api) routes() []Route {
 	var all []Route
 	for _, list := range [][]Route{
 		a.clientRoutes(), a.modelRoutes(), a.keyRoutes(), a.balanceRoutes(), a.transactionRoutes(), a.redeemRoutes(), a.billingRoutes(), a.statementRoutes(), a.spendRoutes(), a.observationRoutes(), a.traceRoutes(), pending,
-		a.operatorRoutes(), a.metaRoutes(),
+		a.operatorRoutes(), a.metaRoutes(), a.consoleRoutes(),
 	} {
 		all = append(all, list...)
 	}
@@ -151,6 +157,9 @@ func (a *api) ended(c *fiber.Ctx, id string, start time.Time) {
 	args := []any{
 		"request_id", id, "method", c.Method(), "route", route, "status", status, "duration_ms", took.Milliseconds(),
 		"ip", clientIP(c, a.TrustedProxies).String(),
+	}
+	if call, ok := c.Locals(localCall).(*Call); ok && call.User != nil {
+		args = append(args, "user_id", call.User.ID)
 	}
 	if call, ok := c.Locals(localCall).(*Call); ok && call.Caller != nil {
 		args = append(args, "client_id", call.Caller.ClientID, "key_id", call.Caller.PublicID)

@@ -15,11 +15,13 @@ import (
 // Caller is the customer key that a call was made with.
 type Caller = *store.KeyRow
 
+var credentialHeaders = []string{fiber.HeaderAuthorization, "x-api-key", "x-goog-api-key"}
+
 // credential takes the token from the headers: Bearer first, then x-api-key, then
 // x-goog-api-key (interface 5). The first found decides; the same header twice is
 // refused.
 func credential(c *fiber.Ctx) (string, error) {
-	for _, name := range []string{fiber.HeaderAuthorization, "x-api-key", "x-goog-api-key"} {
+	for _, name := range credentialHeaders {
 		values := c.Request().Header.PeekAll(name)
 		switch len(values) {
 		case 0:
@@ -41,9 +43,24 @@ func credential(c *fiber.Ctx) (string, error) {
 	return "", apierr.ErrInvalidAPIKey
 }
 
-// authenticate finds the key of a call. It costs one statement, and none for what
-// cannot be a key.
-func (a *api) authenticate(call *Call) error {
+// hasCredential tells whether a call carries a token in a header. Where it does, a
+// session of the browser that sent it has no say.
+func hasCredential(c *fiber.Ctx) bool {
+	for _, name := range credentialHeaders {
+		if len(c.Request().Header.PeekAll(name)) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// authenticate finds the key of a call, or the person of the console who makes it. A
+// key costs one statement, and none for what cannot be one.
+func (a *api) authenticate(call *Call) (err error) {
+	if !hasCredential(call.c) {
+		call.Caller, err = a.customerOf(call)
+		return err
+	}
 	token, err := credential(call.c)
 	if err != nil {
 		return err
@@ -83,9 +100,12 @@ func usable(key *store.KeyRow, ip netip.Addr, now time.Time) error {
 	return apierr.ErrIPNotAllowed
 }
 
-// authenticateOperator checks the operator token. Without one in the settings the
-// operator API is closed.
+// authenticateOperator checks the operator token, or the session of an operator. Without
+// a token in the settings only sessions open the operator API.
 func (a *api) authenticateOperator(call *Call) error {
+	if !hasCredential(call.c) {
+		return a.operatorSession(call)
+	}
 	token, err := credential(call.c)
 	if err != nil {
 		return errOperator
@@ -100,6 +120,9 @@ var errOperator = apierr.New(apierr.InvalidAPIKey, "The operator API needs the o
 
 // actor names the caller in the audit log.
 func (c *Call) actor() store.Actor {
+	if c.User != nil {
+		return store.Actor("user:" + c.User.Email)
+	}
 	if c.Caller != nil {
 		return store.Actor("key:" + c.Caller.PublicID)
 	}

@@ -33,6 +33,12 @@ func clientIP(c *fiber.Ctx, trusted []netip.Prefix) netip.Addr {
 	return ip
 }
 
+// peerTrusted tells whether what X-Forwarded-… says may be believed.
+func peerTrusted(c *fiber.Ctx, trusted []netip.Prefix) bool {
+	peer, ok := netip.AddrFromSlice(c.Context().RemoteIP())
+	return ok && isTrusted(peer.Unmap(), trusted)
+}
+
 func isTrusted(ip netip.Addr, trusted []netip.Prefix) bool {
 	if ip.IsLoopback() {
 		return true

@@ -98,7 +98,8 @@ func newWorld(t *testing.T) *world {
 	w.manage = manage.New(w.db, box, "tsk_", time.Now)
 	w.report = report.New(w.db, w.now)
 	w.app = New(Deps{
-		DB: w.db, Manage: w.manage, Report: w.report, Operator: session.NewOperator(operatorToken), Log: obs.Discard(),
+		People: session.NewPeople(w.db),
+		DB:     w.db, Manage: w.manage, Report: w.report, Operator: session.NewOperator(operatorToken), Log: obs.Discard(),
 		Metrics: obs.NewMetrics(false), Brand: "Token Relay", PublicURL: "http://relay.example", Now: w.now, Ready: func() bool { return true },
 	})
 	file, err := catalogfile.Parse([]byte(testCatalogue))

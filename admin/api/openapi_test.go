@@ -231,7 +231,7 @@ func TestOpenAPIExamples(t *testing.T) {
 // What the document gives as a request is what the decoder takes.
 func TestOpenAPIRequestExamplesDecode(t *testing.T) {
 	for _, r := range Routes() {
-		if r.Request == nil {
+		if r.Request == nil || r.audience == public { // the console's own are not published
 			continue
 		}
 		doc := documents()[r.audience]

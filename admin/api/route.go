@@ -12,6 +12,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"tokenrelay/shared/apierr"
+	"tokenrelay/shared/store"
 )
 
 // audience says who may call a route.
@@ -19,8 +20,8 @@ type audience uint8
 
 const (
 	public   audience = iota
-	customer          // a customer key
-	operator          // the operator token
+	customer          // a customer key, or the session of somebody of the customer
+	operator          // the operator token, or the session of an operator
 )
 
 // callTimeout ends a call's database work, so that a slow database does not pile
@@ -63,7 +64,8 @@ type Call struct {
 	Context   context.Context
 	RequestID string
 	IP        netip.Addr
-	Caller    Caller // of customer routes
+	Caller    Caller      // of customer routes
+	User      *store.User // who made the call from the console, nil: a token did
 
 	c *fiber.Ctx
 }

@@ -100,6 +100,16 @@ func (c *Catalogue) Find(name string) *Model { return c.byName[name] }
 // Group returns a group, nil if there is none.
 func (c *Catalogue) Group(id int64) *store.GroupRow { return c.groups[id] }
 
+// DefaultGroup is the group of new customers, 0 if there is none.
+func (c *Catalogue) DefaultGroup() int64 {
+	for id, g := range c.groups {
+		if g.Name == "default" {
+			return id
+		}
+	}
+	return 0
+}
+
 // Visible tells whether a customer of the group may see and call m: the group is
 // entitled to it, it can be served, and it has a price now. A virtual model is
 // visible when one of the models it chooses among is.

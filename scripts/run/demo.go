@@ -21,18 +21,24 @@ const (
 
 // demo makes the demo client with its key and the operator's account, once.
 func (l *launcher) demo(ctx context.Context, fresh bool) error {
-	if fresh || l.kept[config.RunOperatorPassword] == "" {
-		if err := l.operator(ctx); err != nil {
-			return err
-		}
-	}
-	if l.kept[config.RunDemoKey] != "" && !fresh && l.accepted(ctx) {
+	keyed := l.kept[config.RunDemoKey] != "" && !fresh && l.accepted(ctx)
+	manned := !fresh && l.kept[config.RunOperatorPassword] != ""
+	if keyed && manned {
 		return nil
 	}
 	// The client and its credit are one step, so that a start that was broken off
 	// here does not credit twice.
 	if _, err := l.command(ctx, "", "client", "create", demoClient, "--credit", demoCredit, "--json"); err != nil && !exists(err) {
 		return err
+	}
+	// The operator also belongs to the demo client: one sign-in sees both sides.
+	if !manned {
+		if err := l.operator(ctx); err != nil {
+			return err
+		}
+	}
+	if keyed {
+		return nil
 	}
 	out, err := l.command(ctx, "", "key", "create", "--client", demoClient, "--name", "make run", "--json")
 	if err != nil {
@@ -71,7 +77,7 @@ func (l *launcher) operator(ctx context.Context) error {
 	if password == "" {
 		password = base64.RawURLEncoding.EncodeToString(random(15))
 	}
-	_, err := l.command(ctx, password+"\n", "user", "create", operatorEmail, "--operator")
+	_, err := l.command(ctx, password+"\n", "user", "create", operatorEmail, "--operator", "--client", demoClient)
 	if exists(err) {
 		return nil // with a password that this folder does not know
 	}
@@ -141,6 +147,7 @@ func (l *launcher) banner(mock bool, took time.Duration) {
 		"Token Relay is running (started in " + took.Round(10*time.Millisecond).String() + ")",
 		"",
 		"  URL        " + l.url(),
+		"  Console    " + l.url() + "/console",
 		"  Sign-in    " + signIn,
 		"  Demo key   " + l.kept[config.RunDemoKey],
 		"  Providers  " + providers,

@@ -79,6 +79,9 @@ func calls(d *store.DB) map[string]func(context.Context) error {
 		"SetPassword":   func(c context.Context) error { return d.SetPassword(c, "t", 1, "x") },
 		"CreateSession": func(c context.Context) error { return d.CreateSession(c, [32]byte{}, 1, time.Hour) },
 		"SessionUser":   func(c context.Context) error { _, err := d.SessionUser(c, [32]byte{}); return err },
+		"TrySignIn":     func(c context.Context) error { _, _, err := d.TrySignIn(c, [32]byte{}, time.Minute); return err },
+		"SignedIn":      func(c context.Context) error { return d.SignedIn(c, [32]byte{}, [32]byte{}) },
+		"ExpireSignIns": func(c context.Context) error { _, _, err := d.ExpireSignIns(c, time.Minute); return err },
 		"EndSession":    func(c context.Context) error { return d.EndSession(c, [32]byte{}) },
 		"Usage": func(c context.Context) error {
 			_, err := d.Usage(c, store.UsageFilter{All: true, Refusals: true})

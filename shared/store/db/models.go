@@ -344,6 +344,12 @@ type SettleReject struct {
 	At        time.Time
 }
 
+type SignIn struct {
+	Subject []byte
+	Began   time.Time
+	Tries   int32
+}
+
 type Usage struct {
 	Month           int32
 	RequestID       reqid.ID

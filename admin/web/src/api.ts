@@ -1,0 +1,268 @@
+// The envelope of every answer, and the one place that speaks HTTP.
+
+export class ApiError extends Error {
+  constructor(
+    readonly status: number,
+    readonly code: string,
+    message: string,
+    readonly requestId: string,
+  ) {
+    super(message);
+    this.name = 'ApiError';
+  }
+}
+
+interface Envelope<T> {
+  request_id: string;
+  success: boolean;
+  data: T;
+  code: string | null;
+  message: string | null;
+}
+
+// The guard goes with every change; the server refuses a change without it.
+let guard = '';
+export function setGuard(value: string): void {
+  guard = value;
+}
+
+// What is to happen when the server says that the session has ended.
+let onSignedOut: () => void = () => undefined;
+export function whenSignedOut(f: () => void): void {
+  onSignedOut = f;
+}
+
+export type Query = Record<string, string | number | boolean | null | undefined>;
+
+export function withQuery(path: string, query?: Query): string {
+  const params = new URLSearchParams();
+  for (const [name, value] of Object.entries(query ?? {})) {
+    if (value !== undefined && value !== null && value !== '') params.set(name, String(value));
+  }
+  const text = params.toString();
+  return text === '' ? path : `${path}?${text}`;
+}
+
+export async function call<T>(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<T> {
+  const headers: Record<string, string> = { accept: 'application/json' };
+  if (body !== undefined) headers['content-type'] = 'application/json';
+  if (method !== 'GET') headers['x-relay-guard'] = guard;
+  let response: Response;
+  try {
+    response = await fetch(path, {
+      method,
+      headers,
+      credentials: 'same-origin',
+      ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+      ...(signal ? { signal } : {}),
+    });
+  } catch (cause) {
+    if (signal?.aborted) throw cause;
+    throw new ApiError(0, 'unreachable', 'The server cannot be reached.', '');
+  }
+  let envelope: Partial<Envelope<T>> = {};
+  try {
+    envelope = (await response.json()) as Envelope<T>;
+  } catch {
+    // Something in between answered with a page of its own.
+  }
+  if (!response.ok || envelope.success !== true) {
+    const error = new ApiError(
+      response.status,
+      envelope.code ?? `http_${response.status}`,
+      envelope.message ?? `The server answered ${response.status}.`,
+      envelope.request_id ?? response.headers.get('x-request-id') ?? '',
+    );
+    if (response.status === 401 && !path.startsWith('/console/api/')) onSignedOut();
+    throw error;
+  }
+  return envelope.data as T;
+}
+
+export const get = <T>(path: string, query?: Query, signal?: AbortSignal): Promise<T> => call<T>('GET', withQuery(path, query), undefined, signal);
+export const post = <T>(path: string, body?: unknown): Promise<T> => call<T>('POST', path, body);
+export const put = <T>(path: string, body: unknown): Promise<T> => call<T>('PUT', path, body);
+export const patch = <T>(path: string, body: unknown): Promise<T> => call<T>('PATCH', path, body);
+export const del = <T>(path: string): Promise<T> => call<T>('DELETE', path);
+
+// ---- what the server sends --------------------------------------------------------
+
+/** USD as the server wrote it: a decimal number, exact. */
+export type Decimal = string;
+/** RFC 3339, UTC. */
+export type Moment = string;
+
+export interface Visitor {
+  site: { brand: string; contact: string; public_url: string; credits_per_usd: number };
+  user: { email: string; operator: boolean; client_id?: string; client_name?: string } | null;
+  guard: string;
+}
+
+export interface Page<T> {
+  items: T[];
+  next_cursor: string | null;
+}
+
+export interface Balance {
+  currency: string;
+  balance: Decimal;
+  reserved: Decimal;
+  available: Decimal;
+}
+
+export type KeyState = 'active' | 'disabled' | 'revoked' | 'expired';
+
+export interface ApiKey {
+  id: string;
+  name: string;
+  last4: string;
+  status: KeyState;
+  model_scope: 'automatic' | 'single' | 'selected';
+  allowed_model_ids: string[];
+  monthly_cap: Decimal | null;
+  total_quota: Decimal | null;
+  daily_usd: Decimal | null;
+  rpm: number;
+  tpm: number;
+  max_concurrency: number;
+  ip_allow: string[];
+  drain_tokens: number;
+  expires_at: Moment | null;
+  spent_month: Decimal;
+  spent_total: Decimal;
+  created_at: Moment;
+  updated_at: Moment;
+}
+
+export interface CreatedKey extends ApiKey {
+  token: string;
+}
+
+export interface Tier {
+  above_input_tokens: number;
+  prices: Record<string, Decimal>;
+}
+
+export interface Model {
+  id: string;
+  aliases: string[];
+  tags: string[];
+  context_tokens: number;
+  max_output_tokens: number;
+  created_at: Moment;
+  callable: boolean;
+  price: { currency: string; price_version: string; prices: Record<string, Decimal>; free?: string[]; tiers?: Tier[] } | null;
+  auto?: { strategy: string; models: string[] };
+}
+
+export type CallStatus = 'success' | 'failed' | 'timeout' | 'cancelled' | 'interrupted' | 'refused';
+
+export interface Call {
+  request_id: string;
+  client_request_id?: string;
+  time: Moment;
+  model: string;
+  requested_model: string;
+  key_id: string;
+  key_name: string;
+  stream: boolean;
+  status: CallStatus;
+  http_status: number;
+  code?: string;
+  input_tokens: number;
+  output_tokens: number;
+  usage: Record<string, number>;
+  usage_source: string;
+  reserved: Decimal;
+  charge: Decimal;
+  currency: string;
+  price_version?: string;
+  latency_ms: number;
+  first_token_ms: number | null;
+}
+
+export interface Trace extends Call {
+  ended_at: Moment;
+  request_bytes: number;
+  response_bytes: number;
+  max_tokens_clamped: boolean;
+  attempts: { outcome: string; start_ms: number; duration_ms: number }[];
+}
+
+export interface StatementLine {
+  model: string;
+  key_id: string;
+  key_name: string;
+  calls: number;
+  success: number;
+  input_tokens: number;
+  output_tokens: number;
+  usage: Record<string, number>;
+  charge: Decimal;
+}
+
+export interface Statement {
+  month: string;
+  from: Moment;
+  to: Moment;
+  currency: string;
+  lines: StatementLine[];
+  transactions: { id: string; time: Moment; kind: string; amount: Decimal; note: string }[];
+  calls: number;
+  input_tokens: number;
+  output_tokens: number;
+  charges: Decimal;
+  credits: Decimal;
+  net: Decimal;
+}
+
+export interface Spend {
+  calls: number;
+  success: number;
+  input_tokens: number;
+  output_tokens: number;
+  charge: Decimal;
+}
+
+export type ModelSpend = Spend & { model: string };
+export type KeySpend = Spend & { key_id: string; key_name: string };
+export type SpendDay = Spend & { date: string };
+
+export interface SpendOverview {
+  as_of: Moment;
+  currency: string;
+  available: Decimal;
+  today: Spend;
+  yesterday: Spend;
+  last_7_days: Spend;
+  last_30_days: Spend;
+  this_month: Spend;
+  last_month: Spend;
+  top_models: ModelSpend[];
+  top_keys: KeySpend[];
+}
+
+export interface SpendTrend {
+  from: Moment;
+  to: Moment;
+  currency: string;
+  total: Spend;
+  items: SpendDay[];
+}
+
+/** What the calls of a day, a model and a key were charged. */
+export type ChargeRow = Spend & { date: string; model: string; key_id: string; key_name: string };
+
+export interface Transaction {
+  id: string;
+  time: Moment;
+  booked_at: Moment;
+  kind: 'recharge' | 'correction' | 'refund' | 'bad_debt' | 'reservation' | 'release' | 'charge';
+  amount: Decimal;
+  currency: string;
+  request_id: string | null;
+  model: string | null;
+  key_id: string | null;
+  key_name: string | null;
+  note: string;
+}

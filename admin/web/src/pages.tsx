@@ -1,0 +1,75 @@
+import { lazy, useEffect, type ReactNode } from 'react';
+import { useTranslation } from 'react-i18next';
+import { Link, Navigate, Route, Routes, useLocation } from 'react-router';
+import { Button } from '@mantine/core';
+import { Shell } from './components/shell';
+import { Empty } from './components/states';
+import { SignIn } from './pages/SignIn';
+import { useVisitor } from './session';
+
+const Dashboard = lazy(() => import('./pages/Dashboard'));
+const Keys = lazy(() => import('./pages/Keys'));
+const Usage = lazy(() => import('./pages/Usage'));
+const Logs = lazy(() => import('./pages/Logs'));
+const Billing = lazy(() => import('./pages/Billing'));
+const Models = lazy(() => import('./pages/Models'));
+const Settings = lazy(() => import('./pages/Settings'));
+const Overview = lazy(() => import('./pages/operator/Overview'));
+const Clients = lazy(() => import('./pages/operator/Clients'));
+const Client = lazy(() => import('./pages/operator/Client'));
+const Prices = lazy(() => import('./pages/operator/Prices'));
+
+/** Signed lets only people in; the server decides again with every call. */
+function Signed({ children, as = 'anybody' }: { children: ReactNode; as?: 'anybody' | 'customer' | 'operator' }) {
+  const { t } = useTranslation();
+  const { user } = useVisitor();
+  const { pathname, search } = useLocation();
+  if (user === null) return <Navigate to={`/console/sign-in?next=${encodeURIComponent(pathname + search)}`} replace />;
+  if (as === 'customer' && !user.client_id) {
+    if (pathname === '/console') return <Navigate to="/console/operator" replace />;
+    return <Empty title={t('dash.noClient')} text={t('dash.noClientText')} />;
+  }
+  if (as === 'operator' && !user.operator) return <Missing />;
+  return children;
+}
+
+function Missing() {
+  const { t } = useTranslation();
+  return (
+    <Empty title={t('common.notFound')} text={t('common.notFoundText')}>
+      <Button component={Link} to="/console" variant="light" mt="sm">
+        {t('common.home')}
+      </Button>
+    </Empty>
+  );
+}
+
+const customer = (page: ReactNode) => <Signed as="customer">{page}</Signed>;
+const operator = (page: ReactNode) => <Signed as="operator">{page}</Signed>;
+
+export function Pages() {
+  const { site } = useVisitor();
+  useEffect(() => {
+    document.title = site.brand;
+  }, [site.brand]);
+  return (
+    <Routes>
+      <Route path="/console/sign-in" element={<SignIn />} />
+      <Route path="/console" element={<Shell />}>
+        <Route index element={customer(<Dashboard />)} />
+        <Route path="api-keys" element={customer(<Keys />)} />
+        <Route path="usage" element={customer(<Usage />)} />
+        <Route path="logs" element={customer(<Logs />)} />
+        <Route path="billing" element={customer(<Billing />)} />
+        <Route path="models" element={<Models />} />
+        <Route path="settings" element={<Signed><Settings /></Signed>} />
+        <Route path="operator" element={operator(<Overview />)} />
+        <Route path="operator/clients" element={operator(<Clients />)} />
+        <Route path="operator/clients/:id" element={operator(<Client />)} />
+        <Route path="operator/prices" element={operator(<Prices />)} />
+        <Route path="*" element={<Missing />} />
+      </Route>
+      <Route path="*" element={<Navigate to="/console" replace />} />
+    </Routes>
+  );
+}

@@ -1,0 +1,1 @@
+export default function Prices() { return null; }
