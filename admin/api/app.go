@@ -95,7 +95,7 @@ func Routes() []Route { return new(api).routes() }
 func (a *api) routes() []Route {
 	var all []Route
 	for _, list := range [][]Route{
-		a.clientRoutes(), a.modelRoutes(), a.keyRoutes(), a.balanceRoutes(), a.transactionRoutes(), a.redeemRoutes(), a.billingRoutes(), a.statementRoutes(), a.spendRoutes(), a.observationRoutes(), a.traceRoutes(), pending,
+		a.clientRoutes(), a.modelRoutes(), a.keyRoutes(), a.balanceRoutes(), a.transactionRoutes(), a.redeemRoutes(), a.billingRoutes(), a.statementRoutes(), a.spendRoutes(), a.observationRoutes(), a.traceRoutes(), a.conversationRoutes(), pending,
 		a.operatorRoutes(), a.metaRoutes(), a.consoleRoutes(),
 	} {
 		all = append(all, list...)

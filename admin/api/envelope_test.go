@@ -102,7 +102,6 @@ func TestUnknownPathsAndMethods(t *testing.T) {
 		{"GET", "/", 404, "not_found"},
 		{"GET", "/console/usage", 404, "not_found"},
 		{"GET", "/status", 404, "not_found"},
-		{"POST", "/openapi/v1/conversations", 501, "not_implemented"},
 		{"GET", "/admin/v1/proxies", 401, "invalid_api_key"},
 	} {
 		r := send(t, app, tc.method, tc.path, "", "")

@@ -7,11 +7,6 @@ import "github.com/gofiber/fiber/v2"
 // 404 that a client would take for a wrong URL. Building one means moving it from
 // here to its resource's file; TestEveryS1EndpointIsMounted counts them.
 var pending = []Route{
-	todo(fiber.MethodPost, "/openapi/v1/conversations", "S1-08"),
-	todo(fiber.MethodGet, "/openapi/v1/conversations", "S1-09"),
-	todo(fiber.MethodGet, "/openapi/v1/conversations/:conversation_id", "S1-10"),
-	todo(fiber.MethodPatch, "/openapi/v1/conversations/:conversation_id", "S1-11"),
-	todo(fiber.MethodDelete, "/openapi/v1/conversations/:conversation_id", "S1-12"),
 	todo(fiber.MethodGet, "/openapi/v1/context/config", "S1-13"),
 	todo(fiber.MethodPatch, "/openapi/v1/context/config", "S1-14"),
 	todo(fiber.MethodGet, "/openapi/v1/security/policy", "S1-15"),

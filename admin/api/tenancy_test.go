@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"tokenrelay/admin/report"
 	"tokenrelay/shared/money"
 	"tokenrelay/shared/usage"
 )
@@ -19,10 +20,12 @@ func TestTenantMatrix(t *testing.T) {
 	b := w.tenant("Tenant B", "", 10*money.USD)
 	objects := func(n *tenant) map[string]string {
 		rec := w.used(n, "alpha", usage.Success, "", time.Now(), 10, 10)
-		return map[string]string{"api_key_id": n.key.PublicID, "request_id": rec.ID.String(), "transaction_id": rec.ID.String() + "-c"}
+		var conversation report.Conversation
+		w.expect(w.call(n, "POST", "/openapi/v1/conversations", `{"title":"of `+n.Name+`"}`), 201, &conversation)
+		return map[string]string{"api_key_id": n.key.PublicID, "request_id": rec.ID.String(), "transaction_id": rec.ID.String() + "-c", "conversation_id": conversation.ID}
 	}
 	own := map[*tenant]map[string]string{a: objects(a), b: objects(b)}
-	never := map[string]string{"api_key_id": "AAAAAAAAAAAA", "request_id": "req_01JD4M4M4M4M4M4M4M4M4M4M4M", "transaction_id": "req_01JD4M4M4M4M4M4M4M4M4M4M4M-c"}
+	never := map[string]string{"api_key_id": "AAAAAAAAAAAA", "request_id": "req_01JD4M4M4M4M4M4M4M4M4M4M4M", "transaction_id": "req_01JD4M4M4M4M4M4M4M4M4M4M4M-c", "conversation_id": "conv_01JD4M4M4M4M4M4M4M4M4M4M4M"}
 	// Objects that belong to everybody.
 	shared := map[string]bool{"model": true, "resource_id": true}
 
@@ -40,6 +43,9 @@ func TestTenantMatrix(t *testing.T) {
 		body := ""
 		if r.Request != nil {
 			body = `{"name":"stolen"}`
+			if name == "conversation_id" {
+				body = `{"title":"stolen"}`
+			}
 		}
 		for caller, victim := range map[*tenant]*tenant{a: b, b: a} {
 			tried++

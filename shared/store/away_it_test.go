@@ -87,11 +87,25 @@ func calls(d *store.DB) map[string]func(context.Context) error {
 			_, err := d.Usage(c, store.UsageFilter{All: true, Refusals: true})
 			return err
 		},
-		"Hourly":     func(c context.Context) error { _, err := d.Hourly(c, store.HourlyFilter{}); return err },
-		"Rollup":     func(c context.Context) error { _, err := d.Rollup(c, store.RollupFilter{}); return err },
-		"CodeSums":   func(c context.Context) error { _, err := d.CodeSums(c, store.HourlyFilter{}, 1); return err },
-		"KeyNames":   func(c context.Context) error { _, err := d.KeyNames(c, []int64{1}); return err },
-		"Codes":      func(c context.Context) error { _, err := d.Codes(c, store.HourlyFilter{}); return err },
+		"Hourly":   func(c context.Context) error { _, err := d.Hourly(c, store.HourlyFilter{}); return err },
+		"Rollup":   func(c context.Context) error { _, err := d.Rollup(c, store.RollupFilter{}); return err },
+		"CodeSums": func(c context.Context) error { _, err := d.CodeSums(c, store.HourlyFilter{}, 1); return err },
+		"KeyNames": func(c context.Context) error { _, err := d.KeyNames(c, []int64{1}); return err },
+		"Codes":    func(c context.Context) error { _, err := d.Codes(c, store.HourlyFilter{}); return err },
+		"CreateConversation": func(c context.Context) error {
+			_, err := d.CreateConversation(c, &store.Conversation{ID: rec.ID})
+			return err
+		},
+		"Conversation":  func(c context.Context) error { _, err := d.Conversation(c, 1, rec.ID); return err },
+		"Conversations": func(c context.Context) error { _, err := d.Conversations(c, 1, false, rec.ID, 1); return err },
+		"UpdateConversation": func(c context.Context) error {
+			_, err := d.UpdateConversation(c, 1, rec.ID, store.ConversationPatch{})
+			return err
+		},
+		"ArchiveConversation": func(c context.Context) error {
+			_, err := d.ArchiveConversation(c, 1, rec.ID, time.Now())
+			return err
+		},
 		"AuditLog":   func(c context.Context) error { _, err := d.AuditLog(c, 0, 1); return err },
 		"Setting":    func(c context.Context) error { _, err := d.Setting(c, "x"); return err },
 		"SetSetting": func(c context.Context) error { return d.SetSetting(c, "t", "x", []byte("1")) },

@@ -59,7 +59,7 @@ func Unavailable(err error) bool {
 	// What is left from the wire itself is no *PgError: unexpected EOF, closed pool.
 	for _, known := range []error{
 		ErrNotFound, ErrExists, ErrConflict, ErrInvalid, ErrInsufficient, ErrFenced, ErrSlotTaken, ErrLeaseClosed,
-		ErrSequence, pgx.ErrNoRows, context.Canceled,
+		ErrSequence, ErrFull, pgx.ErrNoRows, context.Canceled,
 	} {
 		if errors.Is(err, known) {
 			return false

@@ -144,6 +144,17 @@ type ConfigRev struct {
 	Rev int64
 }
 
+type Conversation struct {
+	ID         reqid.ID
+	ClientID   int64
+	Title      string
+	Model      string
+	Metadata   []byte
+	CreatedAt  time.Time
+	ChangedAt  time.Time
+	ArchivedAt *time.Time
+}
+
 type DayClose struct {
 	Day      int32
 	ClosedAt time.Time
