@@ -68,6 +68,12 @@ func TestWarmRequestsSendNoSQL(t *testing.T) {
 		extra := busy - rest
 		t.Logf("%s: %d warm requests in %s: %.0f statements, %.1f in as long a time without requests, %.0f batches, %.0f grants in the background, %.0f holds waited: %.2f statements per 1,000 requests beyond idle, all for batches and grants",
 			what, n, took.Round(time.Millisecond), busy, rest, batches, grants, after.slow-before.slow, extra*1000/float64(n))
+		// G-8: what comes besides the batches' inserts.
+		besides := max(0, busy-perBatch*batches) * 1000 / float64(n)
+		t.Logf("%s: %.2f statements per 1,000 requests besides the batches, heartbeats and all", what, besides)
+		if long && besides > 5 {
+			t.Errorf("%s: %.2f statements per 1,000 requests besides the batches", what, besides)
+		}
 		if after.slow != before.slow {
 			t.Errorf("%s: %.0f warm requests waited for money", what, after.slow-before.slow)
 		}
