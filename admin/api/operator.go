@@ -20,7 +20,7 @@ import (
 type clientCreate struct {
 	Name       string            `json:"name"`
 	Group      string            `json:"group"`
-	Credit     Opt[money.Amount] `json:"credit"`
+	Credit     Opt[money.Amount] `json:"credit" min:"0"`
 	Multiplier string            `json:"multiplier"` // decimal, "" = 1
 	Note       string            `json:"note"`
 }
@@ -54,10 +54,10 @@ type creditResult struct {
 type operatorKeyCreate struct {
 	Name            string            `json:"name"`
 	AllowedModelIDs []string          `json:"allowed_model_ids"`
-	MonthlyCap      Opt[money.Amount] `json:"monthly_cap"`
-	TotalQuota      Opt[money.Amount] `json:"total_quota"`
-	RPM             int64             `json:"rpm"`
-	TPM             int64             `json:"tpm"`
+	MonthlyCap      Opt[money.Amount] `json:"monthly_cap" min:"0"`
+	TotalQuota      Opt[money.Amount] `json:"total_quota" min:"0"`
+	RPM             int64             `json:"rpm" min:"0"`
+	TPM             int64             `json:"tpm" min:"0"`
 }
 
 // priceSet is a new price of one model: decimal strings by class as in the catalogue
@@ -67,7 +67,7 @@ type priceSet struct {
 	Price       map[string]string `json:"price" required:"true"`
 	Free        []string          `json:"free"`
 	Tiers       []priceTier       `json:"tiers"`
-	Seen        int64             `json:"seen"`         // 0: there was none
+	Seen        int64             `json:"seen" min:"0"` // 0: there was none
 	EffectiveAt Opt[time.Time]    `json:"effective_at"` // RFC 3339, left out: now
 }
 
