@@ -81,9 +81,13 @@ func (b *bench) cell(c column, name string) (value, ratio float64) {
 	for round, m := range mine {
 		v := c.value(m, direct[round])
 		values = append(values, v)
-		if r := v / c.value(bare[round], direct[round]); c.ratio && !math.IsNaN(r) && !math.IsInf(r, 0) {
-			ratios = append(ratios, r)
+		// What was added to a delay may be below what can be seen: no ratio then.
+		if floor := c.value(bare[round], direct[round]); c.ratio && v > 0 && floor > 0 {
+			ratios = append(ratios, v/floor)
 		}
+	}
+	if 2*len(ratios) <= len(values) {
+		return median(values), math.NaN()
 	}
 	return median(values), median(ratios)
 }
@@ -98,6 +102,19 @@ func (b *bench) report(w io.Writer) error {
 		n = max(n, m.Round+1)
 	}
 	fmt.Fprintf(&out, "%d processors, %d rounds; medians, in brackets the median ratio to the bare proxy in the same round.\n\n", runtime.NumCPU(), n)
+	disturbed := 0
+	for _, m := range b.all {
+		if *strangers > 0 && m.Foreign*100 > *strangers {
+			disturbed++
+		}
+	}
+	if *strangers > 0 {
+		word := ""
+		if 5*disturbed > len(b.all) {
+			word = "NOT A QUIET MACHINE: "
+		}
+		fmt.Fprintf(&out, "%sin %d of %d measurements other processes took over %.0f %% of the machine, also when made again.\n\n", word, disturbed, len(b.all), *strangers)
+	}
 	for _, l := range loads {
 		fmt.Fprintf(&out, "- %s: %s\n", l.name, l.what)
 	}
@@ -129,13 +146,10 @@ func (b *bench) report(w io.Writer) error {
 		}
 	}
 	var database []float64
-	disturbed, failures := 0, int64(0)
+	failures := int64(0)
 	for _, m := range b.all {
 		if m.Target == "relay" && m.Load == "500" {
 			database = append(database, m.Database/float64(m.Sent))
-		}
-		if *strangers > 0 && m.Foreign*100 > *strangers {
-			disturbed++
 		}
 		for kind, k := range m.Errors {
 			failures += k
@@ -143,7 +157,6 @@ func (b *bench) report(w io.Writer) error {
 		}
 	}
 	fmt.Fprintf(&out, "- besides its proxy, the relay's Postgres took %.0f µs per request at 500/s\n", median(database))
-	fmt.Fprintf(&out, "- %d of %d measurements were disturbed by other processes (over %.0f %% of the machine, also when made again)\n", disturbed, len(b.all), *strangers)
 	whole, err := b.audit(&out)
 	if err != nil {
 		return err

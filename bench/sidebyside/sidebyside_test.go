@@ -166,3 +166,34 @@ func TestCPU(t *testing.T) {
 		t.Error("the parent is another one")
 	}
 }
+
+// A figure is the median over the rounds, its ratio the median of the ratios within a
+// round, and there is none where the floor cannot be seen.
+func TestCell(t *testing.T) {
+	b := &bench{}
+	for round, cpu := range [][2]float64{{100, 150}, {10, 40}, {200, 400}} {
+		for i, name := range []string{"direct", "bare", "relay"} {
+			m := measurement{Round: round, Load: "500", Target: name, Sent: 10, P50: float64(100 + 10*i)}
+			if i > 0 {
+				m.CPU = 10 * cpu[i-1]
+			}
+			b.all = append(b.all, m)
+		}
+	}
+	cpu := column{load: "500", value: per(cpuOf, sent), ratio: true}
+	if v, r := b.cell(cpu, "relay"); v != 150 || r != 2 {
+		t.Errorf("%v, ratio %v; want 150 and 2", v, r)
+	}
+	added := column{load: "500", value: func(m, d *measurement) float64 { return m.P50 - d.P50 }, ratio: true}
+	if v, r := b.cell(added, "relay"); v != 20 || r != 2 {
+		t.Errorf("%v, ratio %v; want 20 and 2", v, r)
+	}
+	for i := range b.all {
+		if m := &b.all[i]; m.Target == "bare" && m.Round > 0 {
+			m.P50 = 90 // faster than nothing in between: it cannot be seen
+		}
+	}
+	if v, r := b.cell(added, "relay"); v != 20 || !math.IsNaN(r) {
+		t.Errorf("%v, ratio %v; want 20 and none", v, r)
+	}
+}

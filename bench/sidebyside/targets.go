@@ -218,6 +218,7 @@ global
 defaults
   mode http
   option http-keep-alive
+  option http-no-delay # else an event waits for the next one
   http-reuse always
   timeout connect 5s
   timeout client 600s
