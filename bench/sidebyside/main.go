@@ -32,7 +32,8 @@ var (
 	rounds     = flag.Int("rounds", 5, "rounds; the table shows their medians")
 	quick      = flag.Bool("quick", false, "one round of a quarter of the length: figures are rough")
 	held       = flag.Int("hold", 1000, "streams held open when memory is measured")
-	strangers  = flag.Float64("strangers", 12, "a measurement in which other processes took more than this % of the machine is made again, twice at most; 0: nobody looks")
+	strangers  = flag.Float64("strangers", 12, "a measurement in which other processes took more than this % of the machine was disturbed")
+	again      = flag.Int("again", 2, "how often a disturbed measurement is made again")
 	jsonFile   = flag.String("json", "", "also write every measurement to this file")
 	fetchFirst = flag.Bool("fetch", false, "download Debian's nginx and haproxy into .cache/sidebyside and end")
 	role       = flag.String("role", "", "internal: provider or bare")
@@ -261,14 +262,14 @@ func (b *bench) one(t *target, w work) (measurement, error) {
 		d = t.stream
 	}
 	var m measurement
-	for try := 1; try <= 3; try++ {
+	for try := 1; try <= 1+*again; try++ {
 		warm := w
 		warm.Span = 400 * time.Millisecond
 		warmed := drive(d, warm)
 		if err := t.rest(); err != nil {
 			return m, err
 		}
-		if *strangers > 0 {
+		if *again > 0 {
 			calm()
 		}
 		machine, mine, began := busyNanos(), b.ours(), time.Now()
@@ -290,7 +291,7 @@ func (b *bench) one(t *target, w work) (measurement, error) {
 			CPU: float64(cpu) / 1e3, Database: float64(database) / 1e3,
 			Errors: o.Errors, OneError: o.OneError, Foreign: foreign, Tries: try,
 		}
-		if *strangers <= 0 || foreign*100 <= *strangers {
+		if foreign*100 <= *strangers {
 			break
 		}
 	}

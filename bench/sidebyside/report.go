@@ -104,17 +104,15 @@ func (b *bench) report(w io.Writer) error {
 	fmt.Fprintf(&out, "%d processors, %d rounds; medians, in brackets the median ratio to the bare proxy in the same round.\n\n", runtime.NumCPU(), n)
 	disturbed := 0
 	for _, m := range b.all {
-		if *strangers > 0 && m.Foreign*100 > *strangers {
+		if m.Foreign*100 > *strangers {
 			disturbed++
 		}
 	}
-	if *strangers > 0 {
-		word := ""
-		if 5*disturbed > len(b.all) {
-			word = "NOT A QUIET MACHINE: "
-		}
-		fmt.Fprintf(&out, "%sin %d of %d measurements other processes took over %.0f %% of the machine, also when made again.\n\n", word, disturbed, len(b.all), *strangers)
+	word := ""
+	if 5*disturbed > len(b.all) {
+		word = "NOT A QUIET MACHINE: "
 	}
+	fmt.Fprintf(&out, "%sin %d of %d measurements other processes took over %.0f %% of the machine.\n\n", word, disturbed, len(b.all), *strangers)
 	for _, l := range loads {
 		fmt.Fprintf(&out, "- %s: %s\n", l.name, l.what)
 	}
