@@ -268,10 +268,11 @@ func (c *providerConn) answer(l *lane) error {
 	if err := c.chunk([]byte(streamEnd)); err != nil {
 		return err
 	}
+	l.Ended.Add(1) // before, so that who has read the end finds it counted
 	if _, err := io.WriteString(c, "0\r\n\r\n"); err != nil {
+		l.Ended.Add(-1)
 		return err
 	}
-	l.Ended.Add(1)
 	return nil
 }
 
