@@ -104,6 +104,8 @@ func Lookup(method, path []byte, anthropic bool, isProvider func(slug []byte) bo
 		return dashScopePath(method, cut(path, "/api/v1/"))
 	case cut(path, "/v1beta/") != nil:
 		return geminiPath(method, cut(path, "/v1beta/"))
+	case cut(path, "/upload/v1beta/") != nil:
+		return found(FamilyGemini, Account, method, anyMethod, nil)
 	}
 	switch string(path) {
 	case "/v1", "/anthropic", "/v1beta", "/api/v1":
@@ -279,13 +281,19 @@ func geminiPath(method, rest []byte) Match {
 			e = GeminiCountTokens
 		case "embedContent", "batchEmbedContents":
 			e = GeminiEmbed
+		case "predict", "predictLongRunning", "batchGenerateContent", "asyncBatchEmbedContent", "generateAnswer",
+			"computeTokens", "countMessageTokens", "generateMessage", "generateText", "embedText", "batchEmbedText", "bidiGenerateContent":
+			return found(f, Account, method, post, nil)
 		}
 		if e != Unknown && i > 0 {
 			return found(f, e, method, post, id[:i])
 		}
 		return Match{State: NotFound, Family: f}
 	}
-	for _, p := range [...]string{"files", "cachedContents", "tunedModels", "batches", "operations"} {
+	for _, p := range [...]string{
+		"files", "cachedContents", "tunedModels", "batches", "operations", "corpora", "fileSearchStores",
+		"interactions", "generatedFiles", "dynamic", "auth_tokens", "authTokens", "openai",
+	} {
 		if string(rest) == p || len(rest) > len(p) && rest[len(p)] == '/' && string(rest[:len(p)]) == p {
 			return found(f, Account, method, anyMethod, nil)
 		}
@@ -302,7 +310,7 @@ func familyOf(path []byte) Family {
 	switch {
 	case under(path, "/anthropic"), under(path, "/v1/messages"):
 		return FamilyAnthropic
-	case under(path, "/v1beta"):
+	case under(path, "/v1beta"), under(path, "/upload/v1beta"):
 		return FamilyGemini
 	case under(path, "/api/v1"):
 		return FamilyDashScope

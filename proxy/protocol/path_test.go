@@ -71,14 +71,20 @@ POST /api/v1/services/aigc/text-generation/generation  501 dashscope.text
 POST /api/v1/services/aigc/multimodal-generation/generation 501 dashscope.multimodal
 POST /api/v1/services/embeddings/text-embedding/text-embedding 501 dashscope.embeddings
 POST /api/v1/services/rerank/text-rerank/text-rerank   501 dashscope.rerank
-POST /v1beta/models/gemini-2.5-pro:generateContent     501 gemini.generate param=gemini-2.5-pro
-POST /v1beta/models/gemini-2.5-pro:streamGenerateContent 501 gemini.stream param=gemini-2.5-pro
-POST /v1beta/models/gemini-2.5-pro:countTokens         501 gemini.count_tokens param=gemini-2.5-pro
+POST /v1beta/models/gemini-2.5-pro:generateContent     serve gemini.generate param=gemini-2.5-pro
+POST /v1beta/models/gemini-2.5-pro:streamGenerateContent serve gemini.stream param=gemini-2.5-pro
+POST /v1beta/models/gemini-2.5-pro:countTokens         serve gemini.count_tokens param=gemini-2.5-pro
 POST /v1beta/models/gemini-2.5-pro:embedContent        501 gemini.embed param=gemini-2.5-pro
-GET  /v1beta/models                                    501 gemini.models
-GET  /v1beta/models/gemini-2.5-pro                     501 gemini.model param=gemini-2.5-pro
+GET  /v1beta/models                                    serve gemini.models
+GET  /v1beta/models/gemini-2.5-pro                     serve gemini.model param=gemini-2.5-pro
 POST /v1beta/cachedContents                            501 account gemini
-POST /v1/gemini/v1beta/models/g:generateContent        501 gemini.generate pinned=gemini param=g
+POST /v1beta/models/g:predict                          501 account gemini
+POST /v1beta/models/g:batchGenerateContent             501 account gemini
+GET  /v1beta/fileSearchStores/s/documents              501 account gemini
+POST /v1beta/interactions                              501 account gemini
+POST /v1beta/openai/chat/completions                   501 account gemini
+POST /upload/v1beta/files                              501 account gemini
+POST /v1/gemini/v1beta/models/g:generateContent        serve gemini.generate pinned=gemini param=g
 
 GET  /v1/chat/completions                              405 openai.chat allow=POST
 DELETE /v1/messages                                    405 anthropic.messages allow=POST

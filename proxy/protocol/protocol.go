@@ -173,7 +173,8 @@ func (e Endpoint) String() string {
 // Served reports whether this build answers the endpoint.
 func (e Endpoint) Served() bool {
 	switch e {
-	case OpenAIChat, OpenAICompletions, OpenAIResponses, OpenAIEmbeddings, AnthropicMessages, OpenAIModels, OpenAIModel, AnthropicModels, AnthropicModel:
+	case OpenAIChat, OpenAICompletions, OpenAIResponses, OpenAIEmbeddings, AnthropicMessages, OpenAIModels, OpenAIModel, AnthropicModels, AnthropicModel,
+		GeminiGenerate, GeminiStream, GeminiCountTokens, GeminiModels, GeminiModel:
 		return true
 	}
 	return false

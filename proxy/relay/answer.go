@@ -49,7 +49,7 @@ func (x *Exchange) reply() {
 func (x *Exchange) commit() {
 	resp := &x.ctx.Response
 	x.commonFields(resp)
-	resp.Header.SetContentTypeBytes(typeEvents)
+	resp.Header.SetContentTypeBytes(x.contentType())
 	x.streamFields(resp)
 	x.phase = waitStream
 	x.dropRequest()
@@ -57,9 +57,17 @@ func (x *Exchange) commit() {
 		x.trans.form.Release()
 	}
 	if x.claim != nil {
-		x.claim.Begin(x.claimHead(typeEvents))
+		x.claim.Begin(x.claimHead(x.contentType()))
 	}
 	resp.SetBodyStream(answerBody{x}, -1)
+}
+
+// contentType is the media type of a stream.
+func (x *Exchange) contentType() []byte {
+	if x.array {
+		return typeJSON
+	}
+	return typeEvents
 }
 
 // largeRequest is from where on a request's memory is not kept for as long as its

@@ -240,6 +240,7 @@ func (x *Exchange) prepare() {
 		AskedUsage:    x.peek.IncludeUsage,
 		HiddenOutput:  x.peek.BestOf > max(1, x.peek.N),
 		InputOnly:     x.lane.inputOnly,
+		Array:         x.array,
 		Pinned:        x.pinned != nil,
 		ClientModel:   x.showName,
 		Family:        x.end.Family,

@@ -58,6 +58,10 @@ func (x *Exchange) question() (digest [32]byte) {
 	h := sha256.New()
 	h.Write([]byte{byte(x.match.Endpoint), byte(len(x.match.Provider))})
 	h.Write(x.match.Provider)
+	if x.match.Param != nil { // Gemini has there what others have in the body
+		h.Write(x.match.Param)
+		h.Write([]byte{0, byte(len(x.contentType()))})
+	}
 	h.Write(x.body)
 	h.Sum(digest[:0])
 	return digest
@@ -170,7 +174,7 @@ func (b followBody) WriteTo(w io.Writer) (n int64, err error) {
 			x.client.Abort()
 			return n, errBroken
 		case x.key.Live.Cut() == live.CutNow:
-			_, _ = w.Write(apierr.AppendStreamError(nil, x.match.Shape(), apierr.ErrKeyDisabled, x.requestID()))
+			_, _ = w.Write(x.appendStreamError(nil, apierr.ErrKeyDisabled, n > 0))
 			x.client.Abort()
 			return n, errBroken
 		case x.client.Look() == Gone:

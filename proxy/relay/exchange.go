@@ -91,6 +91,7 @@ type state struct {
 	body     []byte     // the customer's body, unchanged
 	pinned   *catalog.Provider
 	stream   bool
+	array    bool   // the customer of a Gemini stream wants one JSON array
 	asked    string // the model as the customer named it, in askedBuf: it outlives the body
 	askedBuf [peek.MaxModel]byte
 	showName string // the model name that answers carry, "" = leave
@@ -134,6 +135,7 @@ type state struct {
 
 	// The stream to the customer (stream.go).
 	w              io.Writer
+	said           bool // some of the answer has been written
 	oversize       bool // amid an event larger than protocol.MaxEvent
 	done           bool // the terminator was met
 	bytesOut       int64

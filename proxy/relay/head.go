@@ -82,6 +82,26 @@ func ReadHead(raw []byte, h *Head) *apierr.Error {
 	return nil
 }
 
+// QueryKey takes the key of a request for Gemini from the query of its target, where
+// some of its clients put it, unless a header has one.
+func (h *Head) QueryKey(target []byte) *apierr.Error {
+	path, query, ok := bytes.Cut(target, []byte("?"))
+	if !ok || h.GoogKey != nil || !bytes.Contains(path, []byte("/v1beta/")) {
+		return nil
+	}
+	for more := true; more; {
+		var arg []byte
+		arg, query, more = bytes.Cut(query, []byte("&"))
+		if v, ok := bytes.CutPrefix(arg, []byte("key=")); ok {
+			if h.GoogKey != nil {
+				return errTwoKeys
+			}
+			h.GoogKey = v
+		}
+	}
+	return nil
+}
+
 // field returns where the value of a header goes, nil for one that nobody reads.
 func (h *Head) field(name []byte) *[]byte {
 	switch len(name) {

@@ -37,6 +37,7 @@ type lane struct {
 	heartbeat []byte
 	maxEvent  int  // bytes up to which an event is read as a whole, 0 = protocol.MaxEvent
 	inputOnly bool // nothing is generated, so there is no output to hold money for
+	free      bool // nothing is billed
 
 	scan       func(x *Exchange) *apiError          // finds in the customer's body what x.peek tells
 	path       func(dst []byte, x *Exchange) []byte // below the provider's base URL
@@ -136,7 +137,7 @@ const (
 // others are the wires that requests of this lane can be translated for, once no
 // route of its own can answer.
 func (l *lane) others() catalog.Wires {
-	if l.wire&conversations == 0 {
+	if l.wire&conversations == 0 || l.free {
 		return 0
 	}
 	return targets &^ l.wire
@@ -167,6 +168,10 @@ func laneOf(e protocol.Endpoint) *lane {
 		return &embeddingsLane
 	case protocol.OpenAIResponses:
 		return &responsesLane
+	case protocol.GeminiGenerate, protocol.GeminiStream:
+		return &geminiLane
+	case protocol.GeminiCountTokens:
+		return &geminiCountLane
 	}
 	return nil
 }

@@ -2,10 +2,12 @@ package relay
 
 import (
 	"tokenrelay/proxy/catalog"
+	"tokenrelay/proxy/meter"
 	"tokenrelay/proxy/protocol"
 	"tokenrelay/proxy/protocol/chat"
 	"tokenrelay/proxy/protocol/gemini"
 	"tokenrelay/proxy/upstream"
+	"tokenrelay/shared/apierr"
 	"tokenrelay/shared/peek"
 )
 
@@ -22,6 +24,7 @@ var geminiLane = lane{
 	shape:     peek.GeminiGenerate,
 	heartbeat: gemini.Heartbeat(),
 	maxEvent:  maxGeminiEvent,
+	scan:      scanGemini,
 	path: func(dst []byte, x *Exchange) []byte {
 		operation := "generateContent"
 		if x.stream {
@@ -33,20 +36,105 @@ var geminiLane = lane{
 	request: func(dst []byte, x *Exchange) []byte {
 		return gemini.AppendRequest(dst, x.body, &x.peek, &x.edit)
 	},
-	fields: func(dst []byte, x *Exchange) []byte {
-		if x.choice.Route.Provider.Options["auth"] == "bearer" { // Vertex
-			dst = append(dst, "Authorization: Bearer "...)
-			dst = append(dst, x.choice.Key.Secret...)
-			return append(dst, "\r\n"...)
-		}
-		return upstream.AppendField(dst, "x-goog-api-key", string(x.choice.Key.Secret))
-	},
-	class: func(_ *Exchange, status int, retryAfter, body []byte) protocol.Class {
-		return gemini.ErrorClass(status, retryAfter, body)
-	},
-	passError: func(dst []byte, x *Exchange, body []byte) []byte {
-		return gemini.AppendPassedError(dst, body, x.kept, &x.cfg)
-	},
+	fields:     geminiFields,
+	class:      geminiClass,
+	passError:  geminiPassError,
 	capField:   func(*Exchange) string { return "maxOutputTokens" },
 	needsUsage: func(*Exchange) bool { return false },
+}
+
+// geminiCountLane serves countTokens, which costs nothing.
+var geminiCountLane = lane{
+	wire:  catalog.WireGemini,
+	shape: peek.GeminiCount,
+	free:  true,
+	scan:  scanGemini,
+	path: func(dst []byte, x *Exchange) []byte {
+		return gemini.AppendPath(dst, x.choice.Route.UpstreamModel, "countTokens")
+	},
+	answer: func(x *Exchange) answerStream { return &x.gemini },
+	request: func(dst []byte, x *Exchange) []byte {
+		return gemini.AppendRequest(dst, x.body, &x.peek, &x.edit)
+	},
+	fields:     geminiFields,
+	class:      geminiClass,
+	passError:  geminiPassError,
+	capField:   func(*Exchange) string { return "" },
+	needsUsage: func(*Exchange) bool { return false },
+}
+
+func geminiFields(dst []byte, x *Exchange) []byte {
+	if x.choice.Route.Provider.Options["auth"] == "bearer" { // Vertex
+		dst = append(dst, "Authorization: Bearer "...)
+		dst = append(dst, x.choice.Key.Secret...)
+		return append(dst, "\r\n"...)
+	}
+	return upstream.AppendField(dst, "x-goog-api-key", string(x.choice.Key.Secret))
+}
+
+func geminiClass(_ *Exchange, status int, retryAfter, body []byte) protocol.Class {
+	return gemini.ErrorClass(status, retryAfter, body)
+}
+
+func geminiPassError(dst []byte, x *Exchange, body []byte) []byte {
+	return gemini.AppendPassedError(dst, body, x.kept, &x.cfg)
+}
+
+// scanGemini reads a body of Gemini, and in the path what other formats have in theirs.
+func scanGemini(x *Exchange) *apiError {
+	if len(x.match.Param) > peek.MaxModel {
+		return apierr.Invalid("model", "The model's name is too long.")
+	}
+	if err := peek.Scan(x.body, x.lane.shape, &x.peek); err != nil {
+		return err
+	}
+	x.peek.Model = x.match.Param
+	if x.match.Endpoint == protocol.GeminiStream {
+		x.peek.Stream = true
+		x.array = string(x.ctx.QueryArgs().Peek("alt")) != "sse"
+	}
+	return nil
+}
+
+// count answers countTokens with the relay's own estimate, for a model that no Gemini
+// upstream serves: nobody is asked, nothing is recorded.
+func (x *Exchange) count() {
+	x.out = gemini.AppendCount(x.out[:0], meter.EstimateInput(meter.FamilyOf(x.model.ID), &x.peek))
+	x.ticket.Void()
+	x.flight.Release()
+	x.flight, x.finished = nil, true
+	x.reply()
+}
+
+// routed reports whether the model has a route with one of the wires.
+func (x *Exchange) routed(w catalog.Wires) bool {
+	for _, r := range x.model.Routes {
+		if r.Provider.Wires&w != 0 && (x.pinned == nil || r.Provider == x.pinned) {
+			return true
+		}
+	}
+	return false
+}
+
+// keepAlive is what the customer gets while the upstream is silent.
+func (x *Exchange) keepAlive() []byte {
+	if x.array {
+		return gemini.ArrayHeartbeat()
+	}
+	return x.lane.heartbeat
+}
+
+// appendStreamError appends an error that ends a stream whose headers are out. said
+// tells whether the customer has got any of the answer.
+func (x *Exchange) appendStreamError(dst []byte, e *apiError, said bool) []byte {
+	if !x.array {
+		return apierr.AppendStreamError(dst, x.match.Shape(), e, x.requestID())
+	}
+	elements := 0
+	if said || len(dst) > 0 {
+		elements = 1
+	}
+	dst = gemini.AppendSeparator(dst, elements)
+	dst = apierr.Append(dst, x.match.Shape(), e, x.requestID())
+	return append(dst, gemini.ArrayEnd...)
 }

@@ -8,6 +8,7 @@ import (
 	"tokenrelay/proxy/catalog"
 	"tokenrelay/proxy/protocol"
 	"tokenrelay/proxy/protocol/anthropic"
+	"tokenrelay/proxy/protocol/gemini"
 	"tokenrelay/proxy/protocol/openai"
 	"tokenrelay/proxy/route"
 	"tokenrelay/shared/apierr"
@@ -23,6 +24,7 @@ func (x *Exchange) models() *apiError {
 			return apierr.ErrNotFound
 		}
 	}
+	google := x.match.Family == protocol.FamilyGemini
 	messages := x.match.Endpoint == protocol.AnthropicModels || x.match.Endpoint == protocol.AnthropicModel
 	if x.match.Param != nil {
 		m := snap.Models[string(x.match.Param)]
@@ -31,9 +33,12 @@ func (x *Exchange) models() *apiError {
 		}
 		info := modelInfo(m)
 		info.ID = string(x.match.Param) // an alias is answered by the name that was asked for
-		if messages {
+		switch {
+		case google:
+			x.out = gemini.AppendModel(x.out[:0], &info)
+		case messages:
 			x.out = anthropic.AppendModel(x.out[:0], &info)
-		} else {
+		default:
 			x.out = openai.AppendModel(x.out[:0], &info)
 		}
 		x.reply()
@@ -45,17 +50,52 @@ func (x *Exchange) models() *apiError {
 			list = append(list, modelInfo(m))
 		}
 	}
-	if messages {
+	switch {
+	case google:
+		page, next, err := x.googlePage(list)
+		if err != nil {
+			return err
+		}
+		x.out = gemini.AppendModels(x.out[:0], page, next)
+	case messages:
 		page, more, err := x.modelsPage(list)
 		if err != nil {
 			return err
 		}
 		x.out = anthropic.AppendModels(x.out[:0], page, more)
-	} else {
+	default:
 		x.out = openai.AppendModels(x.out[:0], list)
 	}
 	x.reply()
 	return nil
+}
+
+// googlePage cuts the page that Gemini's pageSize and pageToken ask for; a token is the
+// last model of the page before.
+func (x *Exchange) googlePage(list []protocol.ModelInfo) (page []protocol.ModelInfo, next string, err *apiError) {
+	const usual, most = 50, 1000
+	args := x.ctx.QueryArgs()
+	size := usual
+	if v := args.Peek("pageSize"); v != nil {
+		n, e := strconv.Atoi(string(v))
+		if e != nil || n < 0 {
+			return nil, "", apierr.Invalid("pageSize", "pageSize must be a whole number.")
+		}
+		if n > 0 {
+			size = min(n, most)
+		}
+	}
+	if token := args.Peek("pageToken"); len(token) > 0 {
+		i := slices.IndexFunc(list, func(m protocol.ModelInfo) bool { return m.ID == string(token) })
+		if i < 0 {
+			return nil, "", apierr.Invalid("pageToken", "pageToken is none of this list.")
+		}
+		list = list[i+1:]
+	}
+	if len(list) > size {
+		return list[:size], list[size-1].ID, nil
+	}
+	return list, "", nil
 }
 
 // modelsPage cuts the page that Anthropic's limit, after_id and before_id ask for.
@@ -136,7 +176,11 @@ func (x *Exchange) chooseAuto() *apiError {
 	}
 	// First one that speaks the request's protocol, then one that is translated for.
 	last := route.NoRoute
-	for _, wires := range [...]catalog.Wires{x.lane.wire, x.lane.others()} {
+	others := x.lane.others()
+	if x.lane.free {
+		others = targets // counted here
+	}
+	for _, wires := range [...]catalog.Wires{x.lane.wire, others} {
 		f := route.Filter{Wires: wires, Provider: x.pinned}
 		for _, m := range x.model.Auto.Models {
 			if !x.callable(m) {

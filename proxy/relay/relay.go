@@ -129,6 +129,10 @@ func (x *Exchange) serve() *apiError {
 	if err := x.admit(); err != nil {
 		return err
 	}
+	if x.lane.free && !x.routed(x.lane.wire) {
+		x.count()
+		return nil
+	}
 	if err := x.attempts(); err != nil {
 		return err
 	}
@@ -215,7 +219,7 @@ func (x *Exchange) resolve() *apiError {
 	if x.peek.ServerTool != "" {
 		return apierr.Invalid("tools", sprintf(errHostedTool, x.peek.ServerTool))
 	}
-	if x.peek.ServerTools > 0 && (x.peek.ServerToolsNoLimit > 0 || !x.rule.Version.Base.Priced(usage.Searches)) {
+	if x.peek.ServerTools > 0 && !x.lane.free && (x.peek.ServerToolsNoLimit > 0 || !x.rule.Version.Base.Priced(usage.Searches)) {
 		if x.lane.shape == peek.OpenAIResponses {
 			return errServerSearch
 		}
@@ -229,8 +233,11 @@ func (x *Exchange) resolve() *apiError {
 
 // capMember is the body's member for the output cap that counts.
 func (x *Exchange) capMember() string {
-	if x.lane.shape == peek.OpenAIResponses {
+	switch x.lane.shape {
+	case peek.OpenAIResponses:
 		return "max_output_tokens"
+	case peek.GeminiGenerate, peek.GeminiCount:
+		return "generationConfig.maxOutputTokens"
 	}
 	if x.peek.MaxCompletion >= x.peek.MaxTokens {
 		return "max_completion_tokens"
@@ -251,11 +258,15 @@ func (x *Exchange) admit() *apiError {
 		ClientCap: x.peek.OutputCap() > 0 || x.lane.inputOnly, NoClamp: x.pinned != nil,
 		BodyBytes: len(x.body), Now: lease.Now(), Milli: x.startedMilli,
 	}
-	if !x.peek.Bound(x.model.ContextTokens, &x.input.Bound) {
+	switch {
+	case x.lane.free:
+		x.input.ClientCap = true // nothing to hold money for
+	case !x.peek.Bound(x.model.ContextTokens, &x.input.Bound):
 		return errNoBound
-	}
-	if x.input.Bound.OutputTokens = x.model.MaxOutput; x.input.ClientCap {
+	case x.input.ClientCap:
 		x.input.Bound.OutputTokens = x.peek.OutputCap()
+	default:
+		x.input.Bound.OutputTokens = x.model.MaxOutput
 	}
 	if err := x.r.o.Gate.Admit(&x.input, &x.ticket); err != nil {
 		return err
@@ -278,10 +289,10 @@ const (
 	KeyUnknown                  // none, malformed, or known not to exist
 )
 
-// Judge looks at the key in a head without looking it up.
-func (r *Relay) Judge(raw []byte, family protocol.Family) Judgement {
+// Judge looks at the key in a head without looking it up. target is the request's.
+func (r *Relay) Judge(raw, target []byte, family protocol.Family) Judgement {
 	var h Head
-	if ReadHead(raw, &h) != nil {
+	if ReadHead(raw, &h) != nil || h.QueryKey(target) != nil {
 		return KeyCold // Serve will refuse it, with its own error
 	}
 	creds := auth.Credentials{Authorization: h.Authorization, APIKey: h.APIKey, GoogKey: h.GoogKey}

@@ -211,6 +211,7 @@ func (x *Exchange) progress() {
 // flush writes what there is.
 func (x *Exchange) flush() error {
 	x.claim.Write(x.out)
+	x.said = true
 	n, err := x.w.Write(x.out)
 	x.bytesOut += int64(n)
 	x.out = x.out[:0]
@@ -222,7 +223,7 @@ func (x *Exchange) flush() error {
 // bytes. The upstream's response is read on to its end, or its connection is lost
 // to the pool.
 func (x *Exchange) complete() error {
-	x.endTranslation()
+	x.endAnswer()
 	if x.failedInStream {
 		x.finish(usage.Failed, 200, apierr.InvalidRequest)
 	} else {
@@ -251,7 +252,7 @@ func (x *Exchange) complete() error {
 func (x *Exchange) breakOff(status usage.Status, e *apiError) error {
 	x.call.Close()
 	x.abandon(status, e.Code)
-	x.out = apierr.AppendStreamError(x.out, x.match.Shape(), e, x.requestID())
+	x.out = x.appendStreamError(x.out, e, x.said)
 	_ = x.flush()
 	x.claim.Fail()
 	x.client.Abort()
@@ -291,6 +292,7 @@ func (x *Exchange) readOn() {
 	for !x.done {
 		if len(x.out) > 0 {
 			x.progress()
+			x.said = true
 			x.claim.Write(x.out)
 			x.out = x.out[:0]
 			x.lastWrite = x.lastRead
@@ -305,7 +307,7 @@ func (x *Exchange) readOn() {
 			if err == errKeyCut {
 				e = apierr.ErrKeyDisabled
 			}
-			x.claim.Write(apierr.AppendStreamError(nil, x.match.Shape(), e, x.requestID()))
+			x.claim.Write(x.appendStreamError(nil, e, x.said))
 			return
 		}
 		if u := x.answer.Progress(); u[usage.Output] >= x.key.DrainTokens && x.claim.Abandon() {
@@ -317,7 +319,7 @@ func (x *Exchange) readOn() {
 // finishUnseen settles a stream that reached its end without its customer, and gives
 // the end to those who follow.
 func (x *Exchange) finishUnseen(a *usage.Attempt) {
-	x.endTranslation()
+	x.endAnswer()
 	if x.claim.Followed() { // somebody has it
 		x.close(a, usage.OutcomeOK)
 		x.finish(usage.Success, 200, "")

@@ -2,6 +2,7 @@ package relay
 
 import (
 	"tokenrelay/proxy/protocol/chat"
+	"tokenrelay/proxy/protocol/gemini"
 	"tokenrelay/proxy/protocol/openai"
 	"tokenrelay/proxy/protocol/translate"
 )
@@ -35,6 +36,7 @@ func (x *Exchange) translate(dst []byte) ([]byte, *apiError) {
 			return dst, err
 		}
 		x.decoded = true
+		t.form.Stream = x.stream // Gemini says so in its path
 	}
 	if t.form.MaxTokens = x.ticket.OutputCap; t.form.MaxTokens <= 0 {
 		t.form.MaxTokens = defaultCap
@@ -46,17 +48,20 @@ func (x *Exchange) translate(dst []byte) ([]byte, *apiError) {
 	c := chat.Config{
 		ID: x.idText[len("req_"):], Model: x.showName, Created: x.startedMilli / 1000,
 		AskedUsage: x.peek.IncludeUsage, InputEstimate: x.end.InputEstimate,
-		Legacy: t.form.Legacy, Echo: t.form.Echo,
+		Array: x.array, Legacy: t.form.Legacy, Echo: t.form.Echo,
 	}
 	t.stream.Begin(x.via.form, x.lane.form, &x.cfg, &c)
 	x.answer, x.maxEvent, x.translated = &t.stream, translate.MaxEvent, true
 	return dst, nil
 }
 
-// endTranslation appends the end of a translated stream whose upstream has no
-// terminator; the others have theirs.
-func (x *Exchange) endTranslation() {
-	if x.translated {
+// endAnswer appends the end of a stream that its upstream has not ended: of a
+// translated one whose upstream has no terminator, of an array made of events.
+func (x *Exchange) endAnswer() {
+	switch {
+	case x.translated:
 		x.out = x.trans.stream.End(x.out)
+	case x.array:
+		x.out = append(x.out, gemini.ArrayEnd...)
 	}
 }

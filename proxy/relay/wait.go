@@ -105,7 +105,7 @@ func (x *Exchange) tickAway(now int64) error {
 	}
 	if x.phase != waitHead && x.phase != waitOpening && now-x.lastWrite >= heartbeatAfter && x.boundary() {
 		x.lastWrite = now
-		x.claim.Write(x.lane.heartbeat)
+		x.claim.Write(x.keepAlive())
 	}
 	return nil
 }
@@ -116,10 +116,11 @@ func (x *Exchange) boundary() bool { return !x.oversize && len(x.out) == 0 }
 // beat writes the protocol's heartbeat.
 func (x *Exchange) beat(now int64) error {
 	x.lastWrite = now
-	x.claim.Write(x.lane.heartbeat)
-	if _, err := x.w.Write(x.lane.heartbeat); err != nil {
+	b := x.keepAlive()
+	x.claim.Write(b)
+	if _, err := x.w.Write(b); err != nil {
 		return errClientGone
 	}
-	x.bytesOut += int64(len(x.lane.heartbeat))
+	x.bytesOut += int64(len(b))
 	return nil
 }

@@ -139,7 +139,7 @@ func (s *Server) judge(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
 	if n > 0 {
 		c.ReadTimeout = headTime + time.Duration(n/slowRate)*time.Second
 	}
-	j := s.relay.Judge(h.RawHeaders(), protocol.FamilyNone)
+	j := s.relay.Judge(h.RawHeaders(), h.RequestURI(), protocol.FamilyNone)
 	switch j {
 	case relay.KeyUnknown:
 		c.MaxRequestBodySize = 1 // unreadable answers 401
@@ -161,7 +161,7 @@ func (s *Server) judge(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
 func (s *Server) expect(ctx *fasthttp.RequestCtx) int {
 	err := (*apierr.Error)(nil)
 	switch n := ctx.Request.Header.ContentLength(); {
-	case s.relay.Judge(ctx.Request.Header.RawHeaders(), protocol.FamilyNone) == relay.KeyUnknown:
+	case s.relay.Judge(ctx.Request.Header.RawHeaders(), ctx.Request.Header.RequestURI(), protocol.FamilyNone) == relay.KeyUnknown:
 		err = apierr.ErrInvalidAPIKey
 	case n > s.o.MaxBody:
 		err = apierr.ErrBodyTooLarge
@@ -219,7 +219,8 @@ func (s *Server) shape(method, target []byte) apierr.Shape {
 // handle is every request: what path is it, and who answers it.
 func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 	c, _ := ctx.Conn().(*conn)
-	path := ctx.Request.Header.RequestURI()
+	target := ctx.Request.Header.RequestURI()
+	path := target
 	if i := bytes.IndexByte(path, '?'); i >= 0 {
 		path = path[:i]
 	}
@@ -231,6 +232,9 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 	// each here, as the relay keeps pointers to them.
 	head, m := &c.head, &c.match
 	bad := relay.ReadHead(ctx.Request.Header.RawHeaders(), head)
+	if bad == nil {
+		bad = head.QueryKey(target)
+	}
 	*m = protocol.Lookup(ctx.Method(), path, head.AnthropicVersion != nil, s.isProvider)
 	if bad != nil {
 		s.relay.Refuse(ctx, m.Shape(), bad)

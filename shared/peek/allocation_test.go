@@ -20,6 +20,14 @@ func TestAllocations(t *testing.T) {
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
 	}
+	gemini := []byte(`{"contents":[{"role":"user","parts":[{"text":"é"},{"inline_data":{"mime_type":"image/png","data":"AAAA"}}]}],"tools":[{"functionDeclarations":[{"name":"f"}]}],"generation_config":{"maxOutputTokens":5}}`)
+	if n := testing.AllocsPerRun(1000, func() {
+		if Scan(gemini, GeminiGenerate, &r) != nil || !r.Bound(1000, &b) {
+			t.Fatal("refused")
+		}
+	}); n != 0 {
+		t.Errorf("Gemini: %v allocations", n)
+	}
 }
 
 func BenchmarkScan(b *testing.B) {

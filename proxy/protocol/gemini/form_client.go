@@ -284,7 +284,7 @@ func (e *AnswerEncoder) End(dst []byte, t *chat.Total) []byte {
 	dst = AppendUsage(dst, t)
 	dst = e.shut(dst)
 	if e.c.Array {
-		dst = append(dst, "\n]\n"...)
+		dst = append(dst, ArrayEnd...)
 	}
 	return dst
 }

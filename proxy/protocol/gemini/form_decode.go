@@ -30,7 +30,7 @@ func DecodeRequest(body []byte, r *chat.Request) *apierr.Error {
 	it := walk.Object(body, at)
 	for it.Next() {
 		v := it.Value()
-		if walk.Null(v) {
+		if none(v) {
 			continue
 		}
 		if err := d.member(it.Key, v); err != nil {
@@ -91,6 +91,9 @@ func field(v []byte, camel string) (found []byte) {
 	}
 	return found
 }
+
+// none reports whether a value is null, or none that can be read.
+func none(v []byte) bool { return len(v) == 0 || walk.Null(v) }
 
 func fieldText(v []byte, camel string) []byte {
 	s, _ := walk.Text(field(v, camel))
@@ -167,7 +170,7 @@ func (d *decoder) member(key, v []byte) *apierr.Error {
 		it := walk.Object(v, 0)
 		for it.Next() {
 			v := it.Value()
-			if walk.Null(v) {
+			if none(v) {
 				continue
 			}
 			if err := d.config(it.Key, v); err != nil {
@@ -260,7 +263,7 @@ func (d *decoder) thinking(v []byte) *apierr.Error {
 	for it.Next() {
 		v := it.Value()
 		switch {
-		case walk.Null(v):
+		case none(v):
 		case is(it.Key, "includeThoughts"):
 			if string(v) == "true" && r.Effort == chat.EffortUnset {
 				r.Adaptive = true
@@ -299,7 +302,7 @@ func (d *decoder) tool(v []byte) *apierr.Error {
 	for it.Next() {
 		v := it.Value()
 		switch {
-		case walk.Null(v):
+		case none(v):
 		case is(it.Key, "functionDeclarations"):
 			if err := each(v, "tools[].functionDeclarations", d.function); err != nil {
 				return err
@@ -328,7 +331,7 @@ func (d *decoder) function(v []byte) *apierr.Error {
 	for it.Next() {
 		v := it.Value()
 		switch {
-		case walk.Null(v):
+		case none(v):
 		case is(it.Key, "name"):
 			t.Name, _ = walk.Text(v)
 		case is(it.Key, "description"):
@@ -372,7 +375,7 @@ func (d *decoder) toolConfig(v []byte) *apierr.Error {
 		for in.Next() {
 			v := in.Value()
 			switch {
-			case walk.Null(v):
+			case none(v):
 			case is(in.Key, "mode"):
 				switch s, _ := walk.Text(v); string(bytes.ToUpper(s)) {
 				case "AUTO", "VALIDATED", "MODE_UNSPECIFIED":
@@ -441,7 +444,7 @@ func (d *decoder) content(n int, v []byte) *apierr.Error {
 	for it.Next() {
 		v := it.Value()
 		switch {
-		case is(it.Key, "role"), walk.Null(v):
+		case is(it.Key, "role"), none(v):
 		case is(it.Key, "parts"):
 			if err := each(v, "contents[].parts", func(v []byte) *apierr.Error { return d.part(n, &t, v) }); err != nil {
 				return err
@@ -471,7 +474,7 @@ func (d *decoder) part(n int, t *chat.Turn, v []byte) *apierr.Error {
 	it := walk.Object(v, 0)
 	for it.Next() {
 		v := it.Value()
-		if walk.Null(v) {
+		if none(v) {
 			continue
 		}
 		var err *apierr.Error

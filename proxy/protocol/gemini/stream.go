@@ -106,6 +106,9 @@ func AppendSeparator(dst []byte, n int) []byte {
 	return append(dst, "\n,\r\n"...)
 }
 
+// ArrayEnd stands behind the last element of a JSON array.
+const ArrayEnd = "\n]\n"
+
 // unreadable counts data that is no JSON object: it passes as it is, and its bytes are
 // taken for output (C7), unless the event is named an error.
 func (s *Stream) unreadable(data, name []byte) protocol.Kind {

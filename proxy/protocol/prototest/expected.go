@@ -23,6 +23,8 @@ func (c *Case) Expected(m Mode) []byte {
 		return responsesStream(c.Body, m)
 	case c.Protocol == "openai.responses":
 		return responsesRules("", m).Apply(c.Body)
+	case strings.HasPrefix(c.Protocol, "gemini."):
+		return geminiAnswer(c.Body, m)
 	case c.Protocol == "anthropic.messages" && c.Stream:
 		return messagesStream(c.Body, messagesRules(true, m))
 	case c.Protocol == "anthropic.messages":
@@ -80,6 +82,17 @@ func chatStream(body []byte, rules *Rules, m Mode) []byte {
 		}
 	}
 	return out
+}
+
+func geminiAnswer(body []byte, m Mode) []byte {
+	rules := &Rules{}
+	if !m.Pinned {
+		rules.NewModel, rules.Model = m.Model, map[string]bool{".modelVersion": true}
+	}
+	if !bytes.HasPrefix(body, []byte("data:")) {
+		return rules.Apply(body)
+	}
+	return messagesStream(body, rules)
 }
 
 func messagesRules(stream bool, m Mode) *Rules {

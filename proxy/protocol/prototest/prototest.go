@@ -121,9 +121,63 @@ func Read(t testing.TB, dir, protocol string) (list []Case) {
 		if c.Usage != nil && c.Protocol == "openai.responses" {
 			c.Usage.Server.Searches = c.searched()
 		}
+		if c.Usage != nil && strings.HasPrefix(c.Protocol, "gemini.") {
+			var raw struct{ CacheTokensDetails []modality }
+			if len(j.Usage.Raw) > 0 {
+				decodeBytes(t, j.Usage.Raw, &raw)
+			}
+			for _, d := range raw.CacheTokensDetails {
+				if d.Modality == "AUDIO" {
+					c.Usage.InputAudio -= d.TokenCount // what is cached is billed as that
+				}
+			}
+			c.Usage.Server.Searches = c.grounded(t)
+		}
 		list = append(list, c)
 	}
 	return list
+}
+
+type modality struct {
+	Modality   string
+	TokenCount int64
+}
+
+// grounded counts the different searches that a Gemini answer tells of.
+func (c *Case) grounded(t testing.TB) int64 {
+	seen := map[string]bool{}
+	for _, line := range bytes.Split(c.Body, []byte("\r\n")) {
+		data, stream := bytes.CutPrefix(line, []byte("data: "))
+		if c.Stream && !stream {
+			continue
+		}
+		if !c.Stream {
+			data = c.Body
+		}
+		var v struct {
+			Candidates []struct {
+				GroundingMetadata struct{ WebSearchQueries []string }
+			}
+		}
+		decodeBytes(t, data, &v)
+		for _, x := range v.Candidates {
+			for _, q := range x.GroundingMetadata.WebSearchQueries {
+				if q != "" {
+					seen[q] = true
+				}
+			}
+		}
+		if !c.Stream {
+			break
+		}
+	}
+	return int64(len(seen))
+}
+
+func decodeBytes(t testing.TB, b []byte, v any) {
+	if err := json.Unmarshal(b, v); err != nil {
+		t.Fatalf("%v: %s", err, b)
+	}
 }
 
 func decode(t testing.TB, path string, v any) {

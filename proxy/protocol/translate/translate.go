@@ -288,7 +288,7 @@ func (s *Stream) appendError(dst, ev []byte) []byte {
 	if s.cfg.Array {
 		dst = gemini.AppendSeparator(dst, 1)
 		dst = AppendPassedError(dst, s.to, s.joined, s.src.ErrorClass().Status, &s.cfg, nil)
-		return append(dst, "\n]\n"...)
+		return append(dst, gemini.ArrayEnd...)
 	}
 	dst = append(dst, formats[s.to].event...)
 	dst = append(dst, "data: "...)
