@@ -211,7 +211,7 @@ func (b *bench) errorsOf(name string, table []column) int64 {
 }
 
 // audit compares the relay's records with what the provider served for it.
-func (b *bench) audit(w io.Writer) (whole bool, err error) {
+func (b *bench) audit(w *strings.Builder) (whole bool, err error) {
 	lanes, err := fetchStats(b.provider)
 	if err != nil {
 		return false, err

@@ -11,8 +11,9 @@ export const options = {
   summaryTrendStats: trendStats,
 };
 
+export const setup = needKey;
+
 export default function () {
-  needKey();
   check(chat(), { 'chat is answered': answered });
   check(chat({ anthropic: true }), { 'messages is answered': answered });
   const s = stream();
