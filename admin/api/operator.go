@@ -102,6 +102,16 @@ func (a *api) operatorRoutes() []Route {
 			return a.Report.Proxies(c.Context)
 		}).by(operator),
 		write(fiber.MethodPost, "/admin/v1/clients", "D2", "Make a customer with its wallet", a.createClient).by(operator).status(fiber.StatusCreated),
+		find("/admin/v1/overview", "S3-2", "What was charged and what it cost", func(c *Call, q *overviewQuery) (*report.Whole, error) {
+			return a.Report.Whole(c.Context, q.Days)
+		}).by(operator),
+		find("/admin/v1/clients", "D2", "The customers with their wallets", a.listClients).by(operator),
+		find("/admin/v1/clients/:client_id/entries", "D2", "What was booked on a customer's wallet, newest first; calls are not among it", a.listEntries).by(operator),
+		find("/admin/v1/clients/:client_id/api-keys", "S1-33", "A customer's keys, without their tokens", a.listClientKeys).by(operator),
+		read(fiber.MethodGet, "/admin/v1/models", "S2-6", "Every model with its price and what its routes cost", func(c *Call) (*pricedModels, error) {
+			items, err := a.Report.PricedModels(c.Context)
+			return &pricedModels{Items: items}, err
+		}).by(operator),
 		read(fiber.MethodGet, "/admin/v1/clients/:client_id", "D2", "One customer", func(c *Call) (*operatorClient, error) {
 			client, err := a.client(c)
 			if err != nil {
@@ -121,6 +131,104 @@ func (a *api) operatorRoutes() []Route {
 		upload("/admin/v1/catalog", "S4-19", "Apply a catalogue file (YAML or JSON)", a.apply).by(operator),
 		read(fiber.MethodGet, "/admin/v1/catalog", "S4-19", "The catalogue as it stands, secrets left out", a.export).by(operator),
 	}
+}
+
+// overviewQuery says of how many days.
+type overviewQuery struct {
+	Days int `query:"days" doc:"days that are added up, today among them" min:"1" max:"200" default:"30"`
+}
+
+type operatorClients struct {
+	Items      []operatorClient `json:"items"`
+	NextCursor *string          `json:"next_cursor"`
+}
+
+type operatorEntry struct {
+	ID     int64        `json:"id"`
+	Time   time.Time    `json:"time"`
+	Kind   string       `json:"kind"`
+	Amount money.Amount `json:"amount"`
+	Note   string       `json:"note"`
+	Ref    string       `json:"ref"`
+	Actor  string       `json:"actor"`
+}
+
+type operatorEntries struct {
+	Items      []operatorEntry `json:"items"`
+	NextCursor *string         `json:"next_cursor"`
+}
+
+type pricedModels struct {
+	Items []report.PricedModel `json:"items"`
+}
+
+func (a *api) listClients(c *Call, q *page) (*operatorClients, error) {
+	after, err := q.row()
+	if err != nil {
+		return nil, err
+	}
+	rows, err := a.DB.ListClients(c.Context, after, q.Limit+1)
+	if err != nil {
+		return nil, err
+	}
+	var next int64
+	if len(rows) > q.Limit {
+		rows = rows[:q.Limit]
+		next = rows[q.Limit-1].ID
+	}
+	list := &operatorClients{Items: make([]operatorClient, len(rows)), NextCursor: rowCursor(next)}
+	for i := range rows {
+		view, err := a.viewClient(c, &rows[i])
+		if err != nil {
+			return nil, err
+		}
+		list.Items[i] = *view
+	}
+	return list, nil
+}
+
+func (a *api) listEntries(c *Call, q *page) (*operatorEntries, error) {
+	before, err := q.row()
+	if err != nil {
+		return nil, err
+	}
+	client, err := a.client(c)
+	if err != nil {
+		return nil, err
+	}
+	rows, err := a.DB.ListEntries(c.Context, client.WalletID, before, q.Limit+1)
+	if err != nil {
+		return nil, err
+	}
+	var next int64
+	if len(rows) > q.Limit {
+		rows = rows[:q.Limit]
+		next = rows[q.Limit-1].ID
+	}
+	list := &operatorEntries{Items: make([]operatorEntry, len(rows)), NextCursor: rowCursor(next)}
+	for i := range rows {
+		e := &rows[i]
+		list.Items[i] = operatorEntry{
+			ID: e.ID, Time: e.CreatedAt.UTC(), Kind: string(e.Kind), Amount: e.Amount, Note: e.Note, Ref: e.Ref, Actor: e.Actor,
+		}
+	}
+	return list, nil
+}
+
+func (a *api) listClientKeys(c *Call, q *page) (*keyList, error) {
+	after, err := q.row()
+	if err != nil {
+		return nil, err
+	}
+	client, err := a.client(c)
+	if err != nil {
+		return nil, err
+	}
+	items, next, err := a.Report.Keys(c.Context, client.ID, after, q.Limit)
+	if err != nil {
+		return nil, err
+	}
+	return &keyList{Items: items, NextCursor: rowCursor(next)}, nil
 }
 
 func (a *api) createClient(c *Call, in *clientCreate) (*operatorClient, error) {

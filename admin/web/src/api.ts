@@ -266,3 +266,66 @@ export interface Transaction {
   key_name: string | null;
   note: string;
 }
+
+// ---- for operators ------------------------------------------------------------------
+
+export interface Margin {
+  calls: number;
+  success: number;
+  charge: Decimal;
+  cost: Decimal;
+  overrun: Decimal;
+  margin: Decimal;
+}
+
+export interface Whole {
+  from: Moment;
+  to: Moment;
+  total: Margin;
+  days: (Margin & { date: string })[];
+  clients: (Margin & { client_id: string; name: string })[];
+  models: (Margin & { model: string })[];
+  errors: { code: string; count: number }[];
+}
+
+export interface Proxies {
+  revision: number;
+  live: number;
+  applied: number;
+  proxies: { name: string; slot: number; epoch: number; state: string; live: boolean; heartbeat: Moment; applied_revision: number; internal_url: string }[];
+}
+
+export interface OperatorClient {
+  id: string;
+  name: string;
+  group: string;
+  multiplier: Decimal;
+  active: boolean;
+  balance: Decimal;
+  reserved: Decimal;
+  escrowed: Decimal;
+}
+
+export interface Entry {
+  id: number;
+  time: Moment;
+  kind: string;
+  amount: Decimal;
+  note: string;
+  ref: string;
+  actor: string;
+}
+
+export interface PricedModel {
+  id: string;
+  tags: string[];
+  multiplier: Decimal;
+  auto: string;
+  price_id: number;
+  effective_at: Moment | null;
+  prices: Record<string, Decimal>;
+  free: string[];
+  tiers: Tier[];
+  next: Moment | null;
+  routes: { provider: string; upstream_model: string; priority: number; weight: number; own: boolean; prices: Record<string, Decimal> }[];
+}

@@ -21,6 +21,8 @@ export function Money({ value, signed = false }: { value: Decimal; signed?: bool
       </span>
     );
   }
+  // Below a cent the places behind it are the amount.
+  if (w.whole === '0' && w.cents === '00' && w.rest !== '') return <span className="money">{`${sign}$0.00${w.rest}`}</span>;
   return (
     <span className="money">
       {sign}${w.whole}.{w.cents}

@@ -1,14 +1,17 @@
 import { ActionIcon, AppShell, Avatar, Box, Burger, Button, Divider, Group, Menu, NavLink, Stack, Text, Tooltip, UnstyledButton, useComputedColorScheme, useMantineColorScheme } from '@mantine/core';
 import { useDisclosure } from '@mantine/hooks';
-import { IconBuilding, IconChartBar, IconCoin, IconKey, IconLanguage, IconLayoutDashboard, IconListDetails, IconLogout, IconMoon, IconReceipt2, IconRobot, IconSelector, IconSettings, IconSun, IconTags } from '../icons';
+import { IconBuilding, IconChartBar, IconCoin, IconKey, IconLanguage, IconLayoutDashboard, IconListDetails, IconLogout, IconMoon, IconReceipt2, IconRobot, IconSelector, IconSettings, IconSun, IconTags, IconWallet } from '../icons';
 import { useQueryClient } from '@tanstack/react-query';
 import { Suspense, type ComponentType } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link, Outlet, useLocation, useNavigate } from 'react-router';
-import { del, type Visitor } from '../api';
+import { del, type Balance, type Visitor } from '../api';
+import { usd } from '../decimal';
+import { useGet } from '../hooks';
 import icon from '../icon.svg';
 import { languages, setLanguage, type Key } from '../i18n';
 import { useVisitor, visitorKey } from '../session';
+import { Money } from './bits';
 import { Waiting } from './states';
 
 interface Item {
@@ -154,6 +157,17 @@ function Account() {
   );
 }
 
+function Wallet() {
+  const { t } = useTranslation();
+  const balance = useGet<Balance>('/openapi/v1/balance', {}, { every: 5000 });
+  if (balance.data === undefined) return null;
+  return (
+    <Button component={Link} to="/console/billing" variant="default" size="compact-md" fw={550} visibleFrom="sm" leftSection={<IconWallet size={16} stroke={1.7} />} aria-label={`${t('dash.available')}: ${usd(balance.data.available)}`} mr={4}>
+      <Money value={balance.data.available} />
+    </Button>
+  );
+}
+
 export function Shell() {
   const { t } = useTranslation();
   const { user } = useVisitor();
@@ -173,6 +187,7 @@ export function Shell() {
             </Box>
           </Group>
           <Group gap={4} wrap="nowrap">
+            {user?.client_id ? <Wallet /> : null}
             <LanguageSwitch />
             <SchemeSwitch />
           </Group>

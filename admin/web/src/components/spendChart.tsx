@@ -2,6 +2,7 @@ import '@mantine/charts/styles.css';
 
 import { BarChart } from '@mantine/charts';
 import { Group, Paper, Stack, Text } from '@mantine/core';
+import { useMediaQuery } from '@mantine/hooks';
 import { useTranslation } from 'react-i18next';
 import { add, compare, height, isZero } from '../decimal';
 import { utcDay } from '../format';
@@ -15,17 +16,18 @@ export interface Amounts {
 }
 
 interface TooltipEntry {
-  name?: string | number;
+  dataKey?: unknown;
   color?: string;
   payload?: { date?: string; exact?: Record<string, string> };
 }
 
 /** The amounts of a bar to their last digit: its height is only close to them. */
-function Exact({ active, payload }: { active?: boolean; payload?: readonly TooltipEntry[] }) {
+function Exact({ active, payload, parts, total }: { active?: boolean; payload?: readonly TooltipEntry[]; parts: string[]; total: boolean }) {
   const exact = payload?.[0]?.payload?.exact;
   const date = payload?.[0]?.payload?.date;
   if (!active || !exact || !date) return null;
-  const shown = payload.filter((p) => !isZero(exact[String(p.name)] ?? '0')).reverse();
+  const named = payload.map((p) => ({ name: parts[Number(String(p.dataKey).slice(1))] ?? '', color: p.color }));
+  const shown = named.filter((p) => !isZero(exact[p.name] ?? '0')).reverse();
   return (
     <Paper px="md" py="sm" withBorder shadow="md" radius="md" bg="var(--panel)">
       <Group justify="space-between" gap="xl" mb={shown.length > 0 ? 4 : 0}>
@@ -33,18 +35,18 @@ function Exact({ active, payload }: { active?: boolean; payload?: readonly Toolt
           {utcDay(date)}
         </Text>
         <Text size="sm" fw={600}>
-          <Money value={add(...Object.values(exact), '0')} />
+          {total ? <Money value={add(...Object.values(exact), '0')} /> : null}
         </Text>
       </Group>
       <Stack gap={2}>
         {shown.map((p) => (
-          <Group key={String(p.name)} justify="space-between" gap="xl" wrap="nowrap">
+          <Group key={p.name} justify="space-between" gap="xl" wrap="nowrap">
             <Group gap={6} wrap="nowrap">
               <span style={{ width: 8, height: 8, borderRadius: 2, background: p.color, flexShrink: 0 }} />
               <Text size="xs">{p.name}</Text>
             </Group>
             <Text size="xs">
-              <Money value={exact[String(p.name)] ?? '0'} />
+              <Money value={exact[p.name] ?? '0'} />
             </Text>
           </Group>
         ))}
@@ -74,7 +76,9 @@ const axis = new Intl.NumberFormat('en', { style: 'currency', currency: 'USD', m
 
 export function SpendChart({ days, parts, h = 240, label, stacked = true }: { days: Amounts[]; parts: string[]; h?: number; label: string; stacked?: boolean }) {
   const { i18n } = useTranslation();
-  const data = days.map((d) => ({ date: d.date, exact: d.parts, ...Object.fromEntries(parts.map((p) => [p, height(d.parts[p] ?? '0')])) }));
+  const narrow = useMediaQuery('(max-width: 48em)', false, { getInitialValueInEffect: false });
+  // Keys of their own: a dot in a model's name would be read as a path.
+  const data = days.map((d) => ({ date: d.date, exact: d.parts, ...Object.fromEntries(parts.map((p, i) => [`p${i}`, height(d.parts[p] ?? '0')])) }));
   return (
     <figure style={{ margin: 0 }} aria-label={label} key={i18n.resolvedLanguage}>
       <BarChart
@@ -82,15 +86,14 @@ export function SpendChart({ days, parts, h = 240, label, stacked = true }: { da
         data={data}
         dataKey="date"
         type={stacked ? 'stacked' : 'default'}
-        withLegend={parts.length > 1}
+        withLegend={parts.length > 1 && !narrow}
         legendProps={{ verticalAlign: 'bottom', height: 40 }}
-        series={parts.map((name, i) => ({ name, color: series[i % series.length] ?? 'gray' }))}
-        gridAxis="y"
+        series={parts.map((label, i) => ({ name: `p${i}`, label, color: series[i % series.length] ?? 'gray' }))}
         tickLine="none"
         maxBarWidth={28}
         xAxisProps={{ tickFormatter: (v: string) => utcDay(v), minTickGap: 28, interval: 'preserveStartEnd' }}
         yAxisProps={{ tickFormatter: (v: number) => axis.format(v), width: 56 }}
-        tooltipProps={{ content: (props) => <Exact active={props.active} payload={props.payload as readonly TooltipEntry[]} />, cursor: { fill: 'var(--line)', opacity: 0.5 } }}
+        tooltipProps={{ content: (props) => <Exact active={props.active} payload={props.payload as readonly TooltipEntry[]} parts={parts} total={stacked} />, cursor: { fill: 'var(--line)', opacity: 0.5 } }}
         tooltipAnimationDuration={0}
         barProps={{ isAnimationActive: false, radius: stacked ? 0 : 3 }}
       />

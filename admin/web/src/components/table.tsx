@@ -30,6 +30,8 @@ interface Props<T> {
   empty?: ReactNode;
   sortable?: boolean;
   initialSort?: SortingState;
+  /** pixels below which the table scrolls inside its panel */
+  minWidth?: number;
 }
 
 function open<T>(row: T, onOpen: ((row: T) => void) | undefined) {
@@ -48,7 +50,7 @@ function open<T>(row: T, onOpen: ((row: T) => void) | undefined) {
 }
 
 /** DataTable is a table where there is room, and a list of cards where there is not. */
-export function DataTable<T>({ rows, columns, id, label, onOpen, empty, sortable = false, initialSort = [] }: Props<T>) {
+export function DataTable<T>({ rows, columns, id, label, onOpen, empty, sortable = false, initialSort = [], minWidth = 560 }: Props<T>) {
   const narrow = useMediaQuery('(max-width: 48em)', false, { getInitialValueInEffect: false });
   const [sorting, setSorting] = useState<SortingState>(initialSort);
   const table = useReactTable({
@@ -109,7 +111,7 @@ export function DataTable<T>({ rows, columns, id, label, onOpen, empty, sortable
   }
 
   return (
-    <Table.ScrollContainer minWidth={560} type="native">
+    <Table.ScrollContainer minWidth={minWidth} type="native">
       <Table className="table" aria-label={label} highlightOnHover={onOpen !== undefined}>
         <Table.Thead>
           {table.getHeaderGroups().map((group) => (

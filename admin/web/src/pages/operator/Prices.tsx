@@ -1,1 +1,170 @@
-export default function Prices() { return null; }
+import { Badge, Button, Group, Modal, Select, Stack, Text, TextInput } from '@mantine/core';
+import '@mantine/dates/styles.css';
+import { DateTimePicker } from '@mantine/dates';
+import { useMemo, useState, type FormEvent } from 'react';
+import { useTranslation } from 'react-i18next';
+import { post, type PricedModel } from '../../api';
+import { PageTitle, Panel } from '../../components/bits';
+import { Broken, Empty, Waiting } from '../../components/states';
+import { DataTable, type Columns } from '../../components/table';
+import { compare, isDecimal, subtract, share, usd } from '../../decimal';
+import { moment } from '../../format';
+import { useChange, useGet } from '../../hooks';
+import type { Key } from '../../i18n';
+import { IconSearch, IconTags } from '../../icons';
+
+const path = '/admin/v1/models';
+const classes = ['input', 'cache_read', 'cache_write', 'cache_write_1h', 'output', 'reasoning', 'audio_in', 'audio_out', 'image_in', 'image_out', 'characters', 'seconds', 'images', 'searches', 'request'];
+
+/** two are the prices that everybody compares. */
+function two(prices: Record<string, string>): string {
+  const first = prices.input ?? prices.characters ?? prices.seconds ?? prices.images ?? prices.request;
+  const parts = [first, prices.output].filter((p): p is string => p !== undefined);
+  return parts.length === 0 ? Object.values(prices).slice(0, 1).map(usd).join('') : parts.map(usd).join(' / ');
+}
+
+/** marginOf is what is left of the output price, or of the only one, in percent. */
+function marginOf(m: PricedModel): number | null {
+  const cost = m.routes[0]?.prices;
+  const name = ['output', 'input', ...classes].find((c) => m.prices[c] !== undefined && cost?.[c] !== undefined);
+  const price = name === undefined ? undefined : m.prices[name];
+  const own = name === undefined ? undefined : cost?.[name];
+  if (price === undefined || own === undefined) return null;
+  return share(subtract(price, own), price);
+}
+
+export default function Prices() {
+  const { t } = useTranslation();
+  const models = useGet<{ items: PricedModel[] }>(path);
+  const [text, setText] = useState('');
+  const [editing, setEditing] = useState<PricedModel | null>(null);
+  const shown = (models.data?.items ?? []).filter((m) => m.id.toLowerCase().includes(text.trim().toLowerCase()));
+  const columns = useMemo<Columns<PricedModel>>(
+    () => [
+      {
+        accessorKey: 'id',
+        header: t('models.model'),
+        meta: { lead: true },
+        cell: ({ row: { original: m } }) => (
+          <Stack gap={2}>
+            <Text size="sm" fw={550} style={{ overflowWrap: 'anywhere' }}>
+              {m.id}
+            </Text>
+            <Group gap={4}>
+              {m.auto ? <Badge size="xs" tt="none">auto · {m.auto}</Badge> : null}
+              {!m.auto && m.price_id === 0 ? <Badge size="xs" tt="none" color="red">{t('op.unpriced')}</Badge> : null}
+              {m.next ? <Badge size="xs" tt="none" color="orange">→ {moment(m.next)}</Badge> : null}
+              {m.tiers.length > 0 ? <Badge size="xs" tt="none" color="gray">+{m.tiers.length}</Badge> : null}
+            </Group>
+          </Stack>
+        ),
+      },
+      { id: 'sell', header: t('op.sell'), meta: { right: true }, sortingFn: (a, b) => compare(a.original.prices.output ?? '-1', b.original.prices.output ?? '-1'), accessorFn: (m) => m.prices.output ?? '', cell: ({ row }) => <span className="number">{two(row.original.prices) || '–'}</span> },
+      { id: 'buy', header: t('op.buy'), enableSorting: false, meta: { right: true }, cell: ({ row: { original: m } }) => <span className="number">{m.routes[0] ? two(m.routes[0].prices) || '–' : m.auto ? '–' : t('op.noCost')}</span> },
+      {
+        id: 'margin',
+        header: t('op.margin'),
+        meta: { right: true },
+        accessorFn: (m) => marginOf(m) ?? -1000,
+        cell: ({ row }) => {
+          const margin = marginOf(row.original);
+          return margin === null ? '–' : <Text span size="sm" c={margin < 0 ? 'red' : margin === 0 ? 'dimmed' : 'teal'} fw={550}>{margin}%</Text>;
+        },
+      },
+      { accessorKey: 'multiplier', header: t('op.multiplier'), meta: { right: true, wide: true }, cell: ({ row }) => `× ${row.original.multiplier}` },
+      { id: 'routes', header: t('op.routes'), enableSorting: false, meta: { wide: true }, cell: ({ row }) => <Text size="xs" c="dimmed">{row.original.routes.map((r) => r.provider).join(', ')}</Text> },
+      {
+        id: 'actions',
+        header: '',
+        enableSorting: false,
+        meta: { right: true, trail: true },
+        cell: ({ row: { original: m } }) =>
+          m.auto ? null : (
+            <Button size="compact-sm" variant="light" onClick={() => setEditing(m)} aria-label={`${t('op.setPrice')}: ${m.id}`}>
+              {t('op.setPrice')}
+            </Button>
+          ),
+      },
+    ],
+    [t],
+  );
+  return (
+    <>
+      <PageTitle title={t('op.pricesTitle')} text={t('op.pricesText')} />
+      <TextInput mb="md" maw={360} placeholder={t('common.search')} aria-label={t('common.search')} leftSection={<IconSearch size={16} />} value={text} onChange={(e) => setText(e.currentTarget.value)} />
+      <Panel flush>
+        {models.error ? (
+          <Stack p="lg">
+            <Broken error={models.error} retry={() => void models.refetch()} />
+          </Stack>
+        ) : models.isPending ? (
+          <Waiting />
+        ) : (
+          <DataTable rows={shown} columns={columns} id={(m) => m.id} label={t('op.pricesTitle')} sortable empty={<Empty title={t('models.empty')} icon={IconTags} />} />
+        )}
+      </Panel>
+      {editing ? <SetPrice key={editing.id} model={editing} onClose={() => setEditing(null)} /> : null}
+    </>
+  );
+}
+
+function SetPrice({ model, onClose }: { model: PricedModel; onClose: () => void }) {
+  const { t } = useTranslation();
+  const [prices, setPrices] = useState<Record<string, string>>(() => (Object.keys(model.prices).length > 0 ? model.prices : { input: '', output: '' }));
+  const [at, setAt] = useState<string | null>(null);
+  const [tried, setTried] = useState(false);
+  const save = useChange(
+    () =>
+      post<unknown>(`${path}/${encodeURIComponent(model.id)}/price`, {
+        price: Object.fromEntries(Object.entries(prices).map(([name, value]) => [name, value.trim()]).filter(([, value]) => value !== '')),
+        free: model.free,
+        tiers: model.tiers.map((tier) => ({ above_input_tokens: tier.above_input_tokens, price: tier.prices })),
+        seen: model.price_id,
+        ...(at === null ? {} : { effective_at: new Date(at).toISOString() }),
+      }),
+    [path, '/openapi/v1/models', '/console/api/models'],
+    () => t('op.priceSaved', { model: model.id }),
+  );
+  const wrong = (value: string) => value.trim() !== '' && (!isDecimal(value.trim(), 12) || value.trim().startsWith('-'));
+  const submit = (e: FormEvent) => {
+    e.preventDefault();
+    setTried(true);
+    if (!Object.values(prices).some(wrong)) save.mutate(undefined, { onSuccess: onClose });
+  };
+  return (
+    <Modal opened onClose={onClose} title={t('op.setPriceTitle', { model: model.id })} closeButtonProps={{ 'aria-label': t('common.close') }}>
+      <form onSubmit={submit} noValidate>
+        <Stack>
+          <Text size="sm" c="dimmed">
+            {t('op.setPriceText')}
+          </Text>
+          {classes
+            .filter((c) => c in prices)
+            .map((c) => (
+              <TextInput key={c} label={t(`class.${c}` as Key)} leftSection="$" inputMode="decimal" value={prices[c] ?? ''} error={tried && wrong(prices[c] ?? '') ? t('op.badPrice') : null} onChange={(e) => {
+                const { value } = e.currentTarget;
+                setPrices((p) => ({ ...p, [c]: value }));
+              }} />
+            ))}
+          <Group grow align="flex-start">
+            <Select placeholder={t('op.addClass')} aria-label={t('op.addClass')} data={classes.filter((c) => !(c in prices) && !model.free.includes(c)).map((c) => ({ value: c, label: t(`class.${c}` as Key) }))} value={null} onChange={(c) => c && setPrices((p) => ({ ...p, [c]: '' }))} />
+            <DateTimePicker placeholder={t('op.effectiveHint')} aria-label={t('op.effective')} clearable minDate={new Date()} value={at} onChange={setAt} />
+          </Group>
+          {model.tiers.length > 0 ? (
+            <Text size="xs" c="dimmed">
+              {t('op.tiersKept')}
+            </Text>
+          ) : null}
+          <Group justify="flex-end">
+            <Button variant="default" onClick={onClose}>
+              {t('common.cancel')}
+            </Button>
+            <Button type="submit" loading={save.isPending}>
+              {t('op.setPrice')}
+            </Button>
+          </Group>
+        </Stack>
+      </form>
+    </Modal>
+  );
+}
