@@ -73,6 +73,8 @@ func clientCreate(ctx context.Context, p *process, usage string, args []string) 
 
 func clientRetention(ctx context.Context, p *process, usage string, args []string) error {
 	s := newSettings(usage)
+	var days int64
+	s.set.Int(&days, "responses", strconv.Itoa(store.ResponseDays), "days for which responses are kept (GET /v1/responses/{id}, previous_response_id), 0 = never; absent: as it is", 0, store.ResponseDays)
 	rest, err := s.parse(p, args, "CLIENT", "HOURS")
 	if err != nil {
 		return err
@@ -96,9 +98,19 @@ func clientRetention(ctx context.Context, p *process, usage string, args []strin
 	result := struct {
 		Name  string `json:"name"`
 		Hours int    `json:"retention_hours"`
-	}{c.Name, hours}
+		Days  *int64 `json:"response_days,omitempty"`
+	}{Name: c.Name, Hours: hours}
+	if s.set.Given("responses") {
+		if err := db.SetResponseDays(ctx, cli, c.ID, int32(days)); err != nil {
+			return err
+		}
+		result.Days = &days
+	}
 	return s.print(p, result, func(w io.Writer) {
 		_, _ = fmt.Fprintf(w, "Answers of %s are kept for %d hours.\n", c.Name, hours)
+		if result.Days != nil {
+			_, _ = fmt.Fprintf(w, "Responses are kept for %d days.\n", days)
+		}
 	})
 }
 

@@ -22,6 +22,7 @@ import (
 	"tokenrelay/shared/obs"
 	"tokenrelay/shared/seal"
 	"tokenrelay/shared/store"
+	"tokenrelay/shared/stored"
 )
 
 // statementTimeout ends a statement of the control plane (H3). A report that needs
@@ -98,11 +99,15 @@ func newServer(ctx context.Context, c *config.Admin, log *slog.Logger) (s *serve
 	if err != nil {
 		return s, err
 	}
+	responses, err := stored.New(s.db, c.SecretKey)
+	if err != nil {
+		return s, err
+	}
 	now := time.Now
 	s.app = api.New(api.Deps{
 		People: session.NewPeople(s.db), Pages: web.New().Mount, Contact: c.Contact,
 		DB: s.db, Manage: manage.New(s.db, box, c.KeyPrefix, now), Report: report.New(s.db, now),
-		Operator: session.NewOperator(c.OperatorToken), Log: log, Metrics: s.metrics, TrustedProxies: c.TrustedProxies,
+		Operator: session.NewOperator(c.OperatorToken), Stored: responses, Log: log, Metrics: s.metrics, TrustedProxies: c.TrustedProxies,
 		Brand: c.Brand, PublicURL: c.PublicURL, CreditsPerUSD: c.CreditsPerUSD, Now: now, Ready: s.started.Load,
 	})
 	return s, nil

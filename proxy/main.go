@@ -33,6 +33,7 @@ import (
 	"tokenrelay/shared/reqid"
 	"tokenrelay/shared/seal"
 	"tokenrelay/shared/store"
+	"tokenrelay/shared/stored"
 )
 
 // The exit codes.
@@ -326,8 +327,13 @@ func (p *process) wire() error {
 		return err
 	}
 	p.claims.Store(book)
+	responses, err := stored.New(p.db, p.c.SecretKey)
+	if err != nil {
+		return err
+	}
 	p.relay = relay.New(relay.Options{
 		Claims:  book,
+		Stored:  responses,
 		Catalog: p.catalog, Gate: admit.NewGate(admit.Options{Leases: p.leases, Live: p.live, Limits: p.limits, IPs: ips, IPRPM: p.c.IPRPM}),
 		Journal: p.journal, Upstream: p.upstream, Refusals: p.refusals, Clock: &p.clock, Log: p.log, Slot: p.slot.ID,
 		FirstByteTimeout: p.c.FirstByteTimeout, StreamStartTimeout: p.c.StreamStartTimeout, IdleTimeout: p.c.IdleTimeout,

@@ -24,6 +24,7 @@ import (
 	"tokenrelay/shared/obs"
 	"tokenrelay/shared/reqid"
 	"tokenrelay/shared/store"
+	"tokenrelay/shared/stored"
 )
 
 // Deps is what the API needs.
@@ -34,6 +35,7 @@ type Deps struct {
 	Operator       *session.Operator
 	People         *session.People  // nil: no sessions, only tokens
 	Pages          func(*fiber.App) // mounts the console's pages, nil: none
+	Stored         *stored.Book     // responses that the data plane has kept
 	Log            *slog.Logger
 	Metrics        *obs.Metrics
 	TrustedProxies []netip.Prefix
@@ -83,6 +85,7 @@ func New(d Deps) *fiber.App {
 		r := &routes[i]
 		app.Add(r.Method, r.Path, a.handler(r))
 	}
+	a.mountResponses(app)
 	if d.Pages != nil {
 		d.Pages(app)
 	}
@@ -228,7 +231,10 @@ func (a *api) succeed(c *fiber.Ctx, status int, data any) error {
 
 // fail renders any error in the envelope. What the caller may not know goes to the
 // log only.
-func (a *api) fail(c *fiber.Ctx, err error) error {
+func (a *api) fail(c *fiber.Ctx, err error) error { return a.failAs(c, err, apierr.ShapeEnvelope) }
+
+// failAs is fail in another shape than the envelope.
+func (a *api) failAs(c *fiber.Ctx, err error, shape apierr.Shape) error {
 	id, ok := c.Locals(localID).(string)
 	if !ok { // a request that was refused before begin, such as one with a huge head
 		id = requestID(c, time.Now())
@@ -246,7 +252,7 @@ func (a *api) fail(c *fiber.Ctx, err error) error {
 	if e.Status == fiber.StatusUnauthorized {
 		c.Set(fiber.HeaderWWWAuthenticate, "Bearer")
 	}
-	return c.Status(e.Status).Send(apierr.Append(nil, apierr.ShapeEnvelope, e, []byte(id)))
+	return c.Status(e.Status).Send(apierr.Append(nil, shape, e, []byte(id)))
 }
 
 // toAPIError gives every error its code.

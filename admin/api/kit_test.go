@@ -20,6 +20,7 @@ import (
 	"tokenrelay/shared/reqid"
 	"tokenrelay/shared/seal"
 	"tokenrelay/shared/store"
+	"tokenrelay/shared/stored"
 	"tokenrelay/shared/usage"
 )
 
@@ -32,6 +33,7 @@ type world struct {
 	db       *store.DB
 	manage   *manage.Service
 	report   *report.Service
+	stored   *stored.Book
 	app      *fiber.App
 	slot     store.ProxySlot
 	seq      int64
@@ -97,8 +99,12 @@ func newWorld(t *testing.T) *world {
 	}
 	w.manage = manage.New(w.db, box, "tsk_", time.Now)
 	w.report = report.New(w.db, w.now)
+	if w.stored, err = stored.New(w.db, make([]byte, seal.KeySize)); err != nil {
+		t.Fatal(err)
+	}
 	w.app = New(Deps{
 		People: session.NewPeople(w.db),
+		Stored: w.stored,
 		DB:     w.db, Manage: w.manage, Report: w.report, Operator: session.NewOperator(operatorToken), Log: obs.Discard(),
 		Metrics: obs.NewMetrics(false), Brand: "Token Relay", PublicURL: "http://relay.example", Now: w.now, Ready: func() bool { return true },
 	})

@@ -41,6 +41,7 @@ func New(db *store.DB, log *slog.Logger, metrics *obs.Metrics) *Runner {
 		{Name: "proxies", Every: 10 * time.Second, Run: r.proxies()},
 		{Name: "claims", Every: time.Minute, Run: r.claims()},
 		{Name: "sign-ins", Every: 10 * time.Minute, Run: r.signIns()},
+		{Name: "responses", Every: 10 * time.Minute, Run: r.responses()},
 		{Name: "chain", Every: 5 * time.Minute, Run: r.chain()},
 		{Name: "audit", Every: auditEvery, Run: r.audit()},
 	}

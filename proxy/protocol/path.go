@@ -88,6 +88,9 @@ func Lookup(method, path []byte, anthropic bool, isProvider func(slug []byte) bo
 			if g := geminiPath(method, trimBeta(rest[i+1:])); g.State != NotFound && m.State == NotFound {
 				m = g
 			}
+			if m.State == Forward {
+				m.State = NotServed // kept responses are no provider's
+			}
 			m.Pinned, m.Provider = true, slug
 			return m
 		}
@@ -144,6 +147,8 @@ func found(f Family, e Endpoint, method []byte, allow string, param []byte) Matc
 	switch {
 	case !ok:
 		m.State = WrongMethod
+	case e == OpenAIResponse:
+		m.State = Forward // admin has the responses that were kept
 	case e.Served():
 		m.State = Serve
 	}

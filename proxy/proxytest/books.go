@@ -12,16 +12,17 @@ import (
 
 // Books are the database of a kit: one wallet, a few keys.
 type Books struct {
-	mu      sync.Mutex // guards all
-	balance money.Amount
-	leased  map[int64]money.Amount // by lease
-	budgets map[store.Escrow]money.Amount
-	keys    map[[32]byte]*store.KeyRow
-	claims  map[claimID]*store.Claim
-	expires map[claimID]time.Time
-	rev     int64
-	Refused int64 // refusals counted
-	Down    bool  // the database is away
+	mu        sync.Mutex // guards all
+	balance   money.Amount
+	leased    map[int64]money.Amount // by lease
+	budgets   map[store.Escrow]money.Amount
+	keys      map[[32]byte]*store.KeyRow
+	claims    map[claimID]*store.Claim
+	expires   map[claimID]time.Time
+	responses map[kept]store.ResponseRow
+	rev       int64
+	Refused   int64 // refusals counted
+	Down      bool  // the database is away
 
 	Claimed   int64         // statements about idempotency keys
 	Retention time.Duration // of answers

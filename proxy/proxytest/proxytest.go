@@ -29,6 +29,7 @@ import (
 	"tokenrelay/shared/price"
 	"tokenrelay/shared/seal"
 	"tokenrelay/shared/store"
+	"tokenrelay/shared/stored"
 	"tokenrelay/shared/usage"
 )
 
@@ -85,6 +86,7 @@ type Kit struct {
 	Leases  *lease.Manager
 	Live    *live.Registry
 	Claims  *claim.Book
+	Stored  *stored.Book
 	Gate    *admit.Gate
 	Digest  [32]byte // of Token
 
@@ -142,6 +144,11 @@ func New(tb testing.TB, o Options) *Kit {
 	}
 	ro := o.Relay
 	ro.Claims = k.Claims
+	k.Stored, err = stored.New(k.Books, make([]byte, seal.KeySize))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	ro.Stored = k.Stored
 	ro.Catalog, ro.Journal, ro.Upstream, ro.Clock, ro.Slot = k.Catalog, k.Journal, up, clock{}, 1
 	k.Gate = admit.NewGate(admit.Options{Leases: k.Leases, Live: k.Live, IPRPM: o.IPRPM, Strict: true})
 	ro.Gate = k.Gate

@@ -76,7 +76,7 @@ const largeRequest = 64 << 10
 
 // dropRequest frees what only other attempts would have needed.
 func (x *Exchange) dropRequest() {
-	if len(x.body) < largeRequest {
+	if len(x.body) < largeRequest || x.thread.keep { // what was said is kept with the answer
 		return
 	}
 	x.body, x.req = nil, nil

@@ -75,11 +75,19 @@ func (x *Exchange) attempts() *apiError {
 	return last
 }
 
+func random() uint64 { return rand.Uint64() }
+
 // retryPause is waited before a route is asked again, times the attempt.
 const retryPause = 50 * time.Millisecond
 
 // choose picks the upstream of the next attempt.
 func (x *Exchange) choose() *apiError {
+	if chosen, err := x.resume(); chosen || err != nil {
+		if chosen {
+			x.tried.Add(x.choice.Route.ID)
+		}
+		return err
+	}
 	why, after := x.pick(false)
 	if why == route.Exhausted {
 		// Only routes that have just failed are left: they get a moment.
@@ -112,14 +120,14 @@ func (x *Exchange) choose() *apiError {
 func (x *Exchange) pick(again bool) (route.Why, int) {
 	f := route.Filter{Wires: x.lane.wire, Provider: x.pinned}
 	x.via = x.lane
-	why, after := route.Pick(x.model, &f, &x.tried, again, x.r.o.Catalog, route.Now(), rand.Uint64(), &x.choice)
+	why, after := route.Pick(x.model, &f, &x.tried, again, x.r.o.Catalog, route.Now(), random(), &x.choice)
 	if why == route.Chosen || x.pinned != nil {
 		return why, after
 	}
 	if f.Wires = x.lane.others() &^ x.unfitWires; f.Wires == 0 {
 		return why, after
 	}
-	why2, after2 := route.Pick(x.model, &f, &x.tried, again, x.r.o.Catalog, route.Now(), rand.Uint64(), &x.choice)
+	why2, after2 := route.Pick(x.model, &f, &x.tried, again, x.r.o.Catalog, route.Now(), random(), &x.choice)
 	if why2 == route.Chosen {
 		x.via = upstreamLane(x.choice.Route.Provider.Wires & f.Wires)
 		return why2, 0
@@ -228,7 +236,7 @@ var (
 // prepare sets up how the answer of this attempt is read.
 func (x *Exchange) prepare() {
 	x.call.Close()
-	x.ev, x.evDone, x.out = x.ev[:0], 0, x.out[:0]
+	x.ev, x.evDone, x.out, x.final = x.ev[:0], 0, x.out[:0], x.final[:0]
 	x.scan = sse.Scanner{}
 	x.oversize, x.done, x.kept, x.failedInStream, x.translated = false, false, 0, false, false
 	if x.maxEvent = x.lane.maxEvent; x.maxEvent == 0 {
@@ -394,6 +402,7 @@ func (x *Exchange) classified(a *usage.Attempt, class *protocol.Class, body []by
 	if class.PassOn && !class.Failover {
 		return refused, x.passOn()
 	}
+	x.thread.forgot = x.thread.forgot || class.Fault == protocol.FaultClient
 	if class.Fault == protocol.FaultRateLimited {
 		return next, apierr.ErrNoHealthyUpstream.WithRetryAfter(max(1, class.CoolSeconds))
 	}

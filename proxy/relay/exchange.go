@@ -58,6 +58,7 @@ type Exchange struct {
 	req       []byte // request bytes for the upstream
 	ev        []byte // decoded answer bytes; ev[evDone:] are not yet events
 	out       []byte // answer bytes for the customer, not yet written
+	final     []byte // the whole response of a stream that is to be kept
 
 	state
 }
@@ -141,6 +142,8 @@ type state struct {
 	bytesOut       int64
 	failedInStream bool // the answer holds an error of the upstream
 
+	thread thread // stored.go
+
 	// Idempotency-Key (claim.go).
 	claim  *claim.Answer // this request leads it, nil = it has no key
 	follow *claim.Answer // this request follows it
@@ -190,7 +193,7 @@ func (r *Relay) release(x *Exchange) {
 	if x.trans != nil {
 		x.trans.release()
 	}
-	x.req, x.ev, x.out = bound(x.req), bound(x.ev), bound(x.out)
+	x.req, x.ev, x.out, x.final = bound(x.req), bound(x.ev), bound(x.out), bound(x.final)
 	x.state = state{}
 	r.pool.Put(x)
 }

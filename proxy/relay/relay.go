@@ -37,6 +37,7 @@ type Options struct {
 	Upstream *upstream.Client
 	Refusals Refusals
 	Claims   *claim.Book
+	Stored   Stored // nil = no response is kept
 	Clock    Clock
 	Log      *slog.Logger
 	Slot     int16 // proxy slot, in every record
@@ -61,8 +62,9 @@ type Clock interface{ Offset() time.Duration }
 
 // Relay serves requests.
 type Relay struct {
-	o    Options
-	pool sync.Pool
+	o       Options
+	pool    sync.Pool
+	storing chan struct{} // stored.go
 
 	Running atomic.Int64 // requests under way
 	Stats   Stats
@@ -76,7 +78,7 @@ func New(o Options) *Relay {
 	if o.MaxAnswer == 0 {
 		o.MaxAnswer = 64 << 20
 	}
-	r := &Relay{o: o}
+	r := &Relay{o: o, storing: make(chan struct{}, maxStoring)}
 	r.pool.New = func() any { return new(Exchange) }
 	return r
 }
@@ -126,6 +128,9 @@ func (x *Exchange) serve() *apiError {
 	if err := x.resolve(); err != nil {
 		return err
 	}
+	if err := x.goesOnFrom(); err != nil {
+		return err
+	}
 	if err := x.admit(); err != nil {
 		return err
 	}
@@ -140,6 +145,7 @@ func (x *Exchange) serve() *apiError {
 		x.commit()
 		return nil
 	}
+	x.keep(x.out)
 	x.reply()
 	return nil
 }
@@ -180,7 +186,6 @@ var (
 	errServerSearch = apierr.Invalid("tools", "A tool that the provider runs needs a price and a limit for the request (max_tool_calls): its cost would have no bound.")
 	errHostedTool   = "The tool '%s' runs at the provider without a price of its own, or reaches into its account, and is not offered here."
 	errAboveCap     = "The output cap is above the model's maximum of %d tokens."
-	errNoResponse   = apierr.New(apierr.NotFound, "The previous response was not found.")
 	errStoredIDs    = "Objects stored at a provider ('%s') are not supported here."
 )
 
@@ -203,9 +208,6 @@ func (x *Exchange) resolve() *apiError {
 	}
 	if err := x.chooseAuto(); err != nil {
 		return err
-	}
-	if x.peek.Previous != nil {
-		return errNoResponse
 	}
 	if x.peek.StoredID != "" {
 		return apierr.Newf(apierr.NotFound, errStoredIDs, x.peek.StoredID)
@@ -268,6 +270,7 @@ func (x *Exchange) admit() *apiError {
 	default:
 		x.input.Bound.OutputTokens = x.model.MaxOutput
 	}
+	x.boundThread()
 	if err := x.r.o.Gate.Admit(&x.input, &x.ticket); err != nil {
 		return err
 	}

@@ -9,17 +9,19 @@ import (
 
 // Stats are the relay's counters. Each is one atomic, read by the metrics page.
 type Stats struct {
-	Ended      [usage.Refused + 1]atomic.Int64 // records by status
-	Refusals   [600]atomic.Int64               // refusals by HTTP status
-	Attempts   atomic.Int64
-	Failovers  atomic.Int64 // attempts after the first
-	KeysParked atomic.Int64
-	Estimated  atomic.Int64 // records whose units are not the provider's
-	Suspect    atomic.Int64 // records with impossible usage
-	Overrun    atomic.Int64 // nano-USD that the house paid above holds
-	Charged    atomic.Int64 // nano-USD
-	Unrecorded atomic.Int64 // records that neither the journal nor its fallback took
-	Panics     atomic.Int64
+	Ended       [usage.Refused + 1]atomic.Int64 // records by status
+	Refusals    [600]atomic.Int64               // refusals by HTTP status
+	Attempts    atomic.Int64
+	Failovers   atomic.Int64 // attempts after the first
+	KeysParked  atomic.Int64
+	Estimated   atomic.Int64 // records whose units are not the provider's
+	Suspect     atomic.Int64 // records with impossible usage
+	Overrun     atomic.Int64 // nano-USD that the house paid above holds
+	Charged     atomic.Int64 // nano-USD
+	Unrecorded  atomic.Int64 // records that neither the journal nor its fallback took
+	Panics      atomic.Int64
+	Stored      atomic.Int64 // responses that were kept
+	StoreErrors atomic.Int64 // failed questions to the store of responses
 }
 
 func (s *Stats) count(x *Exchange) {

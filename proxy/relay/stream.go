@@ -93,8 +93,11 @@ func (x *Exchange) digest(last bool) (k kinds) {
 			x.out = x.out[:at] // the upstream's words are not the customer's
 			return k
 		case protocol.Terminator:
+			x.last(x.out[at:])
 			x.done = true
 			return k
+		case protocol.Final:
+			x.last(x.out[at:])
 		}
 	}
 }
@@ -228,6 +231,7 @@ func (x *Exchange) complete() error {
 		x.finish(usage.Failed, 200, apierr.InvalidRequest)
 	} else {
 		x.finish(usage.Success, 200, "")
+		x.keep(x.final)
 	}
 	var err error
 	if len(x.out) > 0 {
@@ -323,6 +327,7 @@ func (x *Exchange) finishUnseen(a *usage.Attempt) {
 	if x.claim.Followed() { // somebody has it
 		x.close(a, usage.OutcomeOK)
 		x.finish(usage.Success, 200, "")
+		x.keep(x.final)
 	} else {
 		x.close(a, usage.OutcomeCancelled)
 		x.finish(usage.Cancelled, 200, "")

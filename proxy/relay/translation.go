@@ -48,7 +48,7 @@ func (x *Exchange) translate(dst []byte) ([]byte, *apiError) {
 	c := chat.Config{
 		ID: x.idText[len("req_"):], Model: x.showName, Created: x.startedMilli / 1000,
 		AskedUsage: x.peek.IncludeUsage, InputEstimate: x.end.InputEstimate,
-		Array: x.array, Legacy: t.form.Legacy, Echo: t.form.Echo,
+		Array: x.array, Legacy: t.form.Legacy, Echo: x.echoed(t.form.Echo),
 	}
 	t.stream.Begin(x.via.form, x.lane.form, &x.cfg, &c)
 	x.answer, x.maxEvent, x.translated = &t.stream, translate.MaxEvent, true
@@ -60,7 +60,9 @@ func (x *Exchange) translate(dst []byte) ([]byte, *apiError) {
 func (x *Exchange) endAnswer() {
 	switch {
 	case x.translated:
+		at := len(x.out)
 		x.out = x.trans.stream.End(x.out)
+		x.last(x.out[at:])
 	case x.array:
 		x.out = append(x.out, gemini.ArrayEnd...)
 	}

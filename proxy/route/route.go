@@ -50,6 +50,7 @@ type Filter struct {
 	Wires    catalog.Wires     // the provider has one of these
 	Provider *catalog.Provider // pinned provider, or nil
 	Region   string            // "" = any
+	KeyID    int64             // this key of the provider only, 0 = any
 }
 
 // Tried remembers the routes of earlier attempts of one request.
@@ -132,7 +133,15 @@ func pick(m *catalog.Model, f *Filter, t *Tried, again bool, hs Health, now int6
 				reopen = sooner(reopen, open)
 				continue
 			}
-			k, until := pickKey(r.Provider.Keys, now, random)
+			keys := r.Provider.Keys
+			if f.KeyID != 0 {
+				keys = only(keys, f.KeyID)
+			}
+			if len(keys) == 0 {
+				keyless++
+				continue
+			}
+			k, until := pickKey(keys, now, random)
 			if k == nil {
 				down++
 				reopen = sooner(reopen, until)
@@ -221,6 +230,16 @@ func pickKey(keys []*catalog.ProviderKey, now int64, random uint64) (best *catal
 		}
 	}
 	return best, until
+}
+
+// only is the one of the keys that has the id.
+func only(keys []*catalog.ProviderKey, id int64) []*catalog.ProviderKey {
+	for i, k := range keys {
+		if k.ID == id {
+			return keys[i : i+1]
+		}
+	}
+	return nil
 }
 
 func sooner(a, b int64) int64 {

@@ -236,3 +236,28 @@ func BenchmarkPick(b *testing.B) {
 		Pick(m, &openai, &tried, false, hs, 1, r.next(), &c)
 	}
 }
+
+// A key that is asked for is the only one; without it there is no route.
+func TestOneKeyOnly(t *testing.T) {
+	m := &catalog.Model{}
+	add(m, provider("none", 0), 0, 1)
+	b := add(m, provider("b", 3), 1, 1)
+	var tried Tried
+	var c Choice
+	r := rng(1)
+	for range 50 {
+		f := Filter{Wires: catalog.WireChat, KeyID: 2}
+		if why, _ := Pick(m, &f, &tried, false, direct{}, 1, r.next(), &c); why != Chosen || c.Route != b || c.Key.ID != 2 {
+			t.Fatalf("got %v, %+v", why, c)
+		}
+	}
+	f := Filter{Wires: catalog.WireChat, KeyID: 9}
+	if why, _ := Pick(m, &f, &tried, false, direct{}, 1, r.next(), &c); why != NoKeys {
+		t.Errorf("a key that nobody has: %v", why)
+	}
+	b.Provider.Keys[1].Health.OpenUntilNanos.Store(1 << 60)
+	f.KeyID = 2
+	if why, _ := Pick(m, &f, &tried, false, direct{}, 1, r.next(), &c); why != Down {
+		t.Errorf("a key that rests: %v", why)
+	}
+}

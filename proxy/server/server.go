@@ -269,7 +269,7 @@ func (s *Server) toAdmin(ctx *fasthttp.RequestCtx, path []byte, c *conn, head *r
 	if err := s.forward.do(ctx, s.clientIP(c, head)); err != nil {
 		s.o.Log.Warn("admin does not answer", "error", err)
 		ctx.Response.Reset()
-		s.relay.Refuse(ctx, apierr.ShapeEnvelope, errAdminAway)
+		s.relay.Refuse(ctx, c.match.Shape(), errAdminAway)
 	}
 }
 

@@ -86,6 +86,7 @@ type Request struct {
 	AudioBytes         int64  // of those, audio
 	TextBytes          int64  // all other bytes of the body: no text has more tokens than bytes
 	AudioOutput        bool   // modalities or audio ask for audio output
+	InputSpan          Span   // the member input of a request for responses
 	Previous           []byte // previous_response_id of a request for responses, still escaped; nil = not given
 	PreviousSpan       Span   // its value
 	NotStored          bool   // store is false

@@ -16,7 +16,9 @@ func (s *scanner) responsesValue(f field, from int) (ours, ok bool) {
 	r := s.r
 	switch f {
 	case fInput:
-		return true, s.conversation()
+		ok = s.conversation()
+		r.InputSpan = Span{from, s.i}
+		return true, ok
 	case fTools:
 		return true, s.hosted(1)
 	case fMaxOutputTokens:

@@ -46,5 +46,8 @@ func ErrorClass(status int, retryAfter, body []byte) protocol.Class {
 	if (status == 0 || status == 200) && (p.CodeIs("invalid_prompt", "empty_image_file", "unsupported_image_media_type", "failed_to_download_image", "image_file_not_found", "bio_policy", "cyber_policy") || p.Says("invalid_image", "image_too_", "image_parse_error", "invalid_base64_image", "image_content_policy")) {
 		return protocol.Class{Fault: protocol.FaultClient, PassOn: true, Status: 400}
 	}
+	if p.CodeIs("previous_response_not_found") { // the whole conversation can be sent instead
+		return protocol.Class{Fault: protocol.FaultClient, Failover: true, PassOn: true, Status: 400}
+	}
 	return protocol.Classify(status, retryAfter, &p)
 }

@@ -22,7 +22,9 @@ type ask struct {
 	n          int64
 	firstUser  string
 	lastUser   string
-	lastIsTool bool // the last message gives a tool's result
+	previous   string // the response that it goes on from
+	keeps      bool   // the answer is to be found by its id
+	lastIsTool bool   // the last message gives a tool's result
 	userIDs    [3]string
 	prompt     int64 // tokens by the mock's rule
 	tools      []tool

@@ -11,8 +11,8 @@ import (
 
 // responses is OpenAI Responses: an answer is a list of items (a reasoning item, a
 // message, calls of functions), a stream tells of each its beginning, its pieces and
-// its whole, and ends with the whole response. Nothing is kept: an id of an earlier
-// response is not found.
+// its whole, and ends with the whole response. Who has a response made can go on from
+// it with the same key: openai, azure and xai keep them.
 type responses struct{}
 
 func (responses) anthropic() bool { return false }
@@ -24,6 +24,7 @@ func (responses) parse(a *ask, body []byte) error {
 		Instructions    string          `json:"instructions"`
 		Previous        string          `json:"previous_response_id"`
 		Stream          bool            `json:"stream"`
+		Store           *bool           `json:"store"`
 		MaxOutputTokens *int64          `json:"max_output_tokens"`
 		StreamOptions   *struct {
 			IncludeObfuscation *bool `json:"include_obfuscation"`
@@ -52,9 +53,8 @@ func (responses) parse(a *ask, body []byte) error {
 		return errors.New("you must provide a model and input")
 	case r.Messages != nil || r.MaxTokens != nil:
 		return errors.New("unsupported parameter: messages, max_tokens")
-	case r.Previous != "":
-		return fmt.Errorf("previous response with id '%s' not found", r.Previous)
 	}
+	a.previous, a.keeps = r.Previous, r.Store == nil || *r.Store
 	a.model, a.stream, a.userIDs = r.Model, r.Stream, [3]string{r.User, r.SafetyIdentifier}
 	a.obfuscate = r.StreamOptions == nil || r.StreamOptions.IncludeObfuscation == nil || *r.StreamOptions.IncludeObfuscation
 	a.thinking = r.Reasoning != nil && r.Reasoning.Effort != "" && r.Reasoning.Effort != "none" && r.Reasoning.Effort != "minimal"
@@ -194,7 +194,9 @@ func (h responses) object(o *out, w *answer, status string, items []string, usag
 		}
 		b = append(b, item...)
 	}
-	b = append(b, `],"parallel_tool_calls":true,"previous_response_id":null,"store":true,"temperature":1.0,"tool_choice":"auto","tools":[],"top_p":1.0,"truncation":"disabled","usage":`...)
+	b = append(b, `],"parallel_tool_calls":true,"previous_response_id":null,"store":`...)
+	b = strconv.AppendBool(b, w.a.keeps)
+	b = append(b, `,"temperature":1.0,"tool_choice":"auto","tools":[],"top_p":1.0,"truncation":"disabled","usage":`...)
 	if !usage || o.sc.Usage == "none" {
 		return append(b, `null,"metadata":{}}`...)
 	}

@@ -37,6 +37,7 @@ type Server struct {
 	closed   bool
 	standing map[string]string // lane → script
 	failed   map[string]int64  // script id → calls that were failed
+	kept     map[string]int64  // key and id of a response → its tokens
 }
 
 // New reads the cases and checks the options. Nothing listens yet.
@@ -53,7 +54,7 @@ func New(o Options) (*Server, error) {
 	}
 	s := &Server{
 		opt: o, meter: newMeter(o.Records), cases: map[string]*fixtures.Case{}, done: make(chan struct{}),
-		conns: map[*conn]bool{}, standing: map[string]string{}, failed: map[string]int64{},
+		conns: map[*conn]bool{}, standing: map[string]string{}, failed: map[string]int64{}, kept: map[string]int64{},
 	}
 	own, err := fixtures.Own()
 	if err != nil {
@@ -363,13 +364,44 @@ func (s *Server) answer(o *out, method, path, lane, pathScript, key string) erro
 	if sc.Case != "" {
 		return s.replay(o)
 	}
+	if a.previous != "" && !s.resume(&a, key) {
+		return o.whole(400, "application/json", []byte(`{"error":{"message":"Previous response with id '`+a.previous+`' not found.","type":"invalid_request_error","param":"previous_response_id","code":"previous_response_not_found"}}`), "")
+	}
+	switch o.dial.name {
+	case "openai", "azure", "xai":
+	default:
+		a.keeps = false
+	}
 	w := s.decide(&a, sc, c.hash())
+	if a.keeps {
+		s.keep(w, key)
+	}
 	o.input = w.units
 	if a.stream {
 		o.stream = true
 		return sh.stream(o, w)
 	}
 	return sh.buffered(o, w)
+}
+
+// resume finds the response that a request goes on from: what was said before is part
+// of the prompt.
+func (s *Server) resume(a *ask, key string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n, ok := s.kept[key+" "+a.previous]
+	a.prompt += n
+	return ok
+}
+
+// keep remembers a response.
+func (s *Server) keep(w *answer, key string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.kept) > 100_000 {
+		s.kept = map[string]int64{}
+	}
+	s.kept[key+" resp_"+w.id] = w.units.TotalInput() + w.units.Output
 }
 
 // calm takes every error and fault out of a script whose failing calls are over.

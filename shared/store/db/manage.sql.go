@@ -59,7 +59,7 @@ func (q *Queries) AuditLog(ctx context.Context, before int64, maxRows int32) ([]
 }
 
 const clientByID = `-- name: ClientByID :one
-SELECT c.id, c.name, c.group_id, c.wallet_id, c.ppm, c.active, c.profile, c.created_at, c.retention_hours, g.name AS group_name FROM client c JOIN client_group g ON g.id = c.group_id WHERE c.id = $1
+SELECT c.id, c.name, c.group_id, c.wallet_id, c.ppm, c.active, c.profile, c.created_at, c.retention_hours, c.response_days, g.name AS group_name FROM client c JOIN client_group g ON g.id = c.group_id WHERE c.id = $1
 `
 
 type ClientByIDRow struct {
@@ -72,6 +72,7 @@ type ClientByIDRow struct {
 	Profile        []byte
 	CreatedAt      time.Time
 	RetentionHours int32
+	ResponseDays   int32
 	GroupName      string
 }
 
@@ -88,13 +89,14 @@ func (q *Queries) ClientByID(ctx context.Context, rowID int64) (ClientByIDRow, e
 		&i.Profile,
 		&i.CreatedAt,
 		&i.RetentionHours,
+		&i.ResponseDays,
 		&i.GroupName,
 	)
 	return i, err
 }
 
 const clientByName = `-- name: ClientByName :one
-SELECT c.id, c.name, c.group_id, c.wallet_id, c.ppm, c.active, c.profile, c.created_at, c.retention_hours, g.name AS group_name FROM client c JOIN client_group g ON g.id = c.group_id WHERE c.name = $1
+SELECT c.id, c.name, c.group_id, c.wallet_id, c.ppm, c.active, c.profile, c.created_at, c.retention_hours, c.response_days, g.name AS group_name FROM client c JOIN client_group g ON g.id = c.group_id WHERE c.name = $1
 `
 
 type ClientByNameRow struct {
@@ -107,6 +109,7 @@ type ClientByNameRow struct {
 	Profile        []byte
 	CreatedAt      time.Time
 	RetentionHours int32
+	ResponseDays   int32
 	GroupName      string
 }
 
@@ -123,6 +126,7 @@ func (q *Queries) ClientByName(ctx context.Context, name string) (ClientByNameRo
 		&i.Profile,
 		&i.CreatedAt,
 		&i.RetentionHours,
+		&i.ResponseDays,
 		&i.GroupName,
 	)
 	return i, err
@@ -629,7 +633,7 @@ func (q *Queries) ListClientKeys(ctx context.Context, clientID int64, after int6
 }
 
 const listClients = `-- name: ListClients :many
-SELECT c.id, c.name, c.group_id, c.wallet_id, c.ppm, c.active, c.profile, c.created_at, c.retention_hours, g.name AS group_name FROM client c JOIN client_group g ON g.id = c.group_id
+SELECT c.id, c.name, c.group_id, c.wallet_id, c.ppm, c.active, c.profile, c.created_at, c.retention_hours, c.response_days, g.name AS group_name FROM client c JOIN client_group g ON g.id = c.group_id
 WHERE c.id > $1 ORDER BY c.id LIMIT $2
 `
 
@@ -643,6 +647,7 @@ type ListClientsRow struct {
 	Profile        []byte
 	CreatedAt      time.Time
 	RetentionHours int32
+	ResponseDays   int32
 	GroupName      string
 }
 
@@ -665,6 +670,7 @@ func (q *Queries) ListClients(ctx context.Context, after int64, maxRows int32) (
 			&i.Profile,
 			&i.CreatedAt,
 			&i.RetentionHours,
+			&i.ResponseDays,
 			&i.GroupName,
 		); err != nil {
 			return nil, err
@@ -713,7 +719,7 @@ func (q *Queries) ListEntries(ctx context.Context, walletID int64, before int64,
 }
 
 const lockClient = `-- name: LockClient :one
-SELECT c.id, c.name, c.group_id, c.wallet_id, c.ppm, c.active, c.profile, c.created_at, c.retention_hours, g.name AS group_name FROM client c JOIN client_group g ON g.id = c.group_id WHERE c.id = $1 FOR NO KEY UPDATE OF c
+SELECT c.id, c.name, c.group_id, c.wallet_id, c.ppm, c.active, c.profile, c.created_at, c.retention_hours, c.response_days, g.name AS group_name FROM client c JOIN client_group g ON g.id = c.group_id WHERE c.id = $1 FOR NO KEY UPDATE OF c
 `
 
 type LockClientRow struct {
@@ -726,6 +732,7 @@ type LockClientRow struct {
 	Profile        []byte
 	CreatedAt      time.Time
 	RetentionHours int32
+	ResponseDays   int32
 	GroupName      string
 }
 
@@ -742,6 +749,7 @@ func (q *Queries) LockClient(ctx context.Context, rowID int64) (LockClientRow, e
 		&i.Profile,
 		&i.CreatedAt,
 		&i.RetentionHours,
+		&i.ResponseDays,
 		&i.GroupName,
 	)
 	return i, err

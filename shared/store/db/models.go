@@ -103,6 +103,7 @@ type Client struct {
 	Profile        []byte
 	CreatedAt      time.Time
 	RetentionHours int32
+	ResponseDays   int32
 }
 
 type ClientGroup struct {
@@ -359,6 +360,20 @@ type SignIn struct {
 	Subject []byte
 	Began   time.Time
 	Tries   int32
+}
+
+type StoredResponse struct {
+	ClientID      int64
+	ID            string
+	KeyID         int64
+	Previous      *string
+	ProviderKeyID *int64
+	Tokens        int64
+	Bytes         int64
+	Turns         int32
+	Body          []byte
+	CreatedAt     time.Time
+	ExpiresAt     time.Time
 }
 
 type Usage struct {
