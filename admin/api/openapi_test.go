@@ -150,6 +150,9 @@ func TestOpenAPIListsExactlyTheRoutes(t *testing.T) {
 	app := bare()
 	mounted := map[string]bool{}
 	for _, r := range app.GetRoutes(true) {
+		if strings.HasPrefix(r.Path, "/v1/") {
+			continue // OpenAI's, in its shapes: described by it
+		}
 		if r.Method != http.MethodHead && routeOf(&http.Request{Method: r.Method, URL: &url.URL{Path: r.Path}}).audience != public {
 			mounted[r.Method+" "+templated(r.Path)] = true
 		}
