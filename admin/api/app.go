@@ -98,7 +98,7 @@ func Routes() []Route { return new(api).routes() }
 func (a *api) routes() []Route {
 	var all []Route
 	for _, list := range [][]Route{
-		a.clientRoutes(), a.modelRoutes(), a.keyRoutes(), a.balanceRoutes(), a.transactionRoutes(), a.redeemRoutes(), a.billingRoutes(), a.statementRoutes(), a.spendRoutes(), a.observationRoutes(), a.traceRoutes(), a.conversationRoutes(), pending,
+		a.clientRoutes(), a.modelRoutes(), a.keyRoutes(), a.balanceRoutes(), a.transactionRoutes(), a.redeemRoutes(), a.billingRoutes(), a.statementRoutes(), a.spendRoutes(), a.observationRoutes(), a.traceRoutes(), a.conversationRoutes(), a.policyRoutes(),
 		a.operatorRoutes(), a.metaRoutes(), a.consoleRoutes(),
 	} {
 		all = append(all, list...)
@@ -299,7 +299,5 @@ func fiberError(f *fiber.Error) *apierr.Error {
 	}
 	return apierr.ErrProxyError.WithCause(f)
 }
-
-var errNotImplemented = apierr.ErrNotImplemented
 
 func badRequest(param, message string) error { return apierr.Invalid(param, message) }

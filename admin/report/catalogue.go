@@ -23,10 +23,11 @@ type Catalogue struct {
 // Model is one public model.
 type Model struct {
 	store.ModelRow
-	Prices []*price.Version // newest first; empty: not for sale
-	Routed bool             // at least one way to serve it
-	Keyed  bool             // at least one of them has a credential
-	Open   bool             // at least one of those is not paused
+	Prices  []*price.Version // newest first; empty: not for sale
+	Routed  bool             // at least one way to serve it
+	Keyed   bool             // at least one of them has a credential
+	Open    bool             // at least one of those is not paused
+	Regions []string         // of its routes, each once
 }
 
 // Catalogue returns the catalogue as it stands. Asking costs one small statement;
@@ -79,6 +80,9 @@ func newCatalogue(rows *store.CatalogRows) *Catalogue {
 			m.Routed = true
 			m.Keyed = m.Keyed || keyed[r.ProviderID]
 			m.Open = m.Open || open[r.ProviderID]
+			if r.Region != "" && !slices.Contains(m.Regions, r.Region) {
+				m.Regions = append(m.Regions, r.Region)
+			}
 		}
 	}
 	for i := range rows.Prices {

@@ -138,7 +138,7 @@ func (s *Service) KeyAccess(ctx context.Context, caller *store.KeyRow, publicID,
 	own := keyReasons(&k, now)
 	list = make([]ModelAccess, len(visible))
 	for i, m := range visible {
-		reasons := append(slices.Clone(own), c.modelReasons(m, k.Models)...)
+		reasons := append(slices.Clone(own), c.modelReasons(m, k.Models, caller)...)
 		list[i] = ModelAccess{Model: m.PublicID, Callable: len(reasons) == 0, Blocked: noneNotNil(reasons)}
 	}
 	return list, next, nil
@@ -161,13 +161,19 @@ func keyReasons(k *store.Key, now time.Time) (list []Reason) {
 	return list
 }
 
-// modelReasons is what stops calls of a visible model by a key with this scope.
-func (c *Catalogue) modelReasons(m *Model, scope []string) (list []Reason) {
-	if len(scope) > 0 && !slices.Contains(scope, m.PublicID) {
+// modelReasons is what stops calls of a visible model by a key with this scope; client
+// is any key of the same customer.
+func (c *Catalogue) modelReasons(m *Model, scope []string, client *store.KeyRow) (list []Reason) {
+	switch {
+	case !inScope(scope, m.PublicID):
 		list = append(list, reason(apierr.ModelNotAllowed, "The API key is scoped away from this model."))
+	case !inScope(client.ClientModels, m.PublicID):
+		list = append(list, reason(apierr.ModelNotAllowed, "The account's security policy leaves this model out."))
 	}
 	served := c.served(m)
 	switch {
+	case client.Region != "" && !slices.ContainsFunc(served, func(m *Model) bool { return slices.Contains(m.Regions, client.Region) }):
+		list = append(list, reason(apierr.InvalidRequest, "Nothing serves this model in the region of the account's routing policy."))
 	case !slices.ContainsFunc(served, func(m *Model) bool { return m.Keyed }):
 		list = append(list, reason(apierr.NoProviderKeys, "No active API keys: nothing serves this model at the moment."))
 	case !slices.ContainsFunc(served, func(m *Model) bool { return m.Open }):
@@ -238,7 +244,7 @@ func (s *Service) Preflight(ctx context.Context, key *store.KeyRow, name, public
 		p.PriceVersion = &m.Price.Version
 	}
 	if found := c.Find(m.ID); found != nil {
-		p.BlockingReasons = append(p.BlockingReasons, c.modelReasons(found, key.Models)...)
+		p.BlockingReasons = append(p.BlockingReasons, c.modelReasons(found, key.Models, key)...)
 	}
 	if balance.Available <= 0 {
 		p.BlockingReasons = append(p.BlockingReasons, reason(apierr.InsufficientBalance, "Insufficient credit balance: balance too low for any call."))

@@ -84,7 +84,7 @@ func (c *Catalogue) customerModel(m *Model, key *store.KeyRow, now time.Time) Cu
 	out := CustomerModel{
 		ID: m.PublicID, Aliases: emptyNotNil(m.Aliases), Tags: emptyNotNil(m.Tags),
 		ContextTokens: m.ContextTokens, MaxOutputTokens: m.MaxOutput, CreatedAt: m.CreatedAt.UTC(),
-		Callable: len(key.Models) == 0 || slices.Contains(key.Models, m.PublicID),
+		Callable: inScope(key.Models, m.PublicID) && inScope(key.ClientModels, m.PublicID),
 	}
 	if m.AutoStrategy != "" {
 		auto := &AutoModel{Strategy: m.AutoStrategy, Models: []string{}}
@@ -101,6 +101,9 @@ func (c *Catalogue) customerModel(m *Model, key *store.KeyRow, now time.Time) Cu
 	}
 	return out
 }
+
+// inScope tells whether a list of allowed models has one; an empty list has all.
+func inScope(models []string, id string) bool { return len(models) == 0 || slices.Contains(models, id) }
 
 func customerPrice(r *price.Rule) *CustomerPrice {
 	p := &CustomerPrice{Currency: "USD", Version: price.VersionString(r)}

@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -261,13 +262,26 @@ func compare(a, b int64) int {
 }
 
 // newKey makes a key of its row.
+// scope is what a key and its client both allow, nil where both allow everything.
+func scope(key, client []string) map[string]struct{} {
+	a, b := set(key), set(client)
+	if a == nil {
+		return b
+	}
+	if b != nil {
+		maps.DeleteFunc(a, func(id string, _ struct{}) bool { _, ok := b[id]; return !ok })
+	}
+	return a
+}
+
 func newKey(r *store.KeyRow) *Key {
 	k := &Key{
 		Digest: r.Digest, Revision: r.Revision, ID: r.ID, PublicID: r.PublicID, Name: r.Name,
 		ClientID: r.ClientID, ClientName: r.ClientName, ClientActive: r.ClientActive, ClientPPM: r.ClientPPM,
-		WalletID: r.WalletID, GroupID: r.GroupID, Models: set(r.Models), IPAllow: r.IPAllow,
+		WalletID: r.WalletID, GroupID: r.GroupID, Models: scope(r.Models, r.ClientModels), IPAllow: r.IPAllow,
 		RPM: r.RPM, TPM: r.TPM, MaxConcurrency: r.MaxConcurrency, MonthlyCap: r.MonthlyCap,
 		TotalQuota: r.TotalQuota, DailyUSD: r.DailyUSD, DrainTokens: r.DrainTokens,
+		MaxAttempts: r.MaxAttempts, Region: r.Region,
 	}
 	switch r.Status {
 	case store.KeyActive:

@@ -164,12 +164,14 @@ type Key struct {
 	WalletID     int64
 	GroupID      int64
 
-	Models  map[string]struct{} // public ids; nil = automatic
+	Models  map[string]struct{} // public ids, of the key's scope and its client's; nil = automatic
 	IPAllow []netip.Prefix      // empty = any
 
 	RPM, TPM, MaxConcurrency int64        // 0 = no limit
 	MonthlyCap, TotalQuota   money.Amount // -1 = none
 	DailyUSD                 money.Amount // -1 = none
+	MaxAttempts              int          // upstreams asked at most, 0 = as the proxy is set
+	Region                   string       // only routes of it, "" = any
 	DrainTokens              int64        // client leaves: 0 = cancel the upstream, else drain up to N output tokens
 
 	Live *live.Key // the key's counters and wallet; outlives cache entries

@@ -58,6 +58,7 @@ type Route struct {
 	Provider string
 	Model    string
 	Priority int32
+	Region   string
 }
 
 // Options of a kit.
@@ -242,7 +243,7 @@ func (k *Kit) Publish(tb testing.TB, o *Options, revision int64) {
 		}
 		rows.Models = append(rows.Models, row)
 		for j, r := range m.Routes {
-			rows.Routes = append(rows.Routes, store.RouteRow{ID: id*1000 + int64(j), ModelID: id, ProviderID: ids[r.Provider], UpstreamModel: r.Model, Priority: r.Priority, Weight: 1})
+			rows.Routes = append(rows.Routes, store.RouteRow{ID: id*1000 + int64(j), ModelID: id, ProviderID: ids[r.Provider], UpstreamModel: r.Model, Priority: r.Priority, Weight: 1, Region: r.Region})
 		}
 		prices := m.Prices
 		if prices == nil {

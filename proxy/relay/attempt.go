@@ -34,7 +34,11 @@ const (
 func (x *Exchange) attempts() *apiError {
 	last := apierr.ErrUpstreamError
 	onlyRate, wait := true, 0
-	for ; x.attempt < x.r.o.MaxAttempts; x.attempt++ {
+	most := x.r.o.MaxAttempts
+	if n := x.key.MaxAttempts; n > 0 {
+		most = min(most, n)
+	}
+	for ; x.attempt < most; x.attempt++ {
 		if err := x.choose(); err != nil {
 			if x.attempt == 0 {
 				return err
@@ -105,6 +109,9 @@ func (x *Exchange) choose() *apiError {
 		if x.pinned != nil {
 			return apierr.UnknownModel(strings.Clone(x.asked))
 		}
+		if x.key.Region != "" {
+			return apierr.Invalid("model", sprintf(errNoRegion, x.asked))
+		}
 		return apierr.Invalid("model", sprintf(errNoLane, x.asked))
 	case route.NoKeys:
 		return apierr.ErrNoProviderKeys
@@ -118,7 +125,7 @@ func (x *Exchange) choose() *apiError {
 // one of another protocol: the request is then translated. A pinned path is never
 // translated.
 func (x *Exchange) pick(again bool) (route.Why, int) {
-	f := route.Filter{Wires: x.lane.wire, Provider: x.pinned}
+	f := route.Filter{Wires: x.lane.wire, Provider: x.pinned, Region: x.key.Region}
 	x.via = x.lane
 	why, after := route.Pick(x.model, &f, &x.tried, again, x.r.o.Catalog, route.Now(), random(), &x.choice)
 	if why == route.Chosen || x.pinned != nil {

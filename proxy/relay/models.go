@@ -181,7 +181,7 @@ func (x *Exchange) chooseAuto() *apiError {
 		others = targets // counted here
 	}
 	for _, wires := range [...]catalog.Wires{x.lane.wire, others} {
-		f := route.Filter{Wires: wires, Provider: x.pinned}
+		f := route.Filter{Wires: wires, Provider: x.pinned, Region: x.key.Region}
 		for _, m := range x.model.Auto.Models {
 			if !x.callable(m) {
 				continue
@@ -204,6 +204,9 @@ func (x *Exchange) chooseAuto() *apiError {
 	}
 	switch last {
 	case route.NoRoute:
+		if x.key.Region != "" {
+			return apierr.Invalid("model", sprintf(errNoRegion, x.asked))
+		}
 		return apierr.Invalid("model", sprintf(errNoLane, x.asked))
 	case route.NoKeys:
 		return apierr.ErrNoProviderKeys

@@ -181,6 +181,7 @@ func (x *Exchange) read() *apiError {
 var (
 	errOldHTTP      = apierr.Invalid("stream", "A stream needs HTTP/1.1 or later.")
 	errNoLane       = "The model '%s' is not served on this endpoint."
+	errNoRegion     = "The model '%s' is not served in the region of this account's routing policy."
 	errNoBound      = apierr.Invalid("messages", "The request has parts of unknown size, and the model's context window is not known either: its cost has no bound.")
 	errServerTools  = apierr.Invalid("tools", "A tool that the provider runs needs a price and a limit (max_uses): its cost would have no bound.")
 	errServerSearch = apierr.Invalid("tools", "A tool that the provider runs needs a price and a limit for the request (max_tool_calls): its cost would have no bound.")

@@ -106,9 +106,11 @@ func calls(d *store.DB) map[string]func(context.Context) error {
 			_, err := d.ArchiveConversation(c, 1, rec.ID, time.Now())
 			return err
 		},
-		"AuditLog":   func(c context.Context) error { _, err := d.AuditLog(c, 0, 1); return err },
-		"Setting":    func(c context.Context) error { _, err := d.Setting(c, "x"); return err },
-		"SetSetting": func(c context.Context) error { return d.SetSetting(c, "t", "x", []byte("1")) },
+		"Policy":      func(c context.Context) error { _, err := d.Policy(c, 1); return err },
+		"PatchPolicy": func(c context.Context) error { _, err := d.PatchPolicy(c, "t", 1, store.PolicyPatch{}); return err },
+		"AuditLog":    func(c context.Context) error { _, err := d.AuditLog(c, 0, 1); return err },
+		"Setting":     func(c context.Context) error { _, err := d.Setting(c, "x"); return err },
+		"SetSetting":  func(c context.Context) error { return d.SetSetting(c, "t", "x", []byte("1")) },
 		"Locked": func(c context.Context) error {
 			_, err := d.Locked(c, "x", func(context.Context) error { return nil })
 			return err

@@ -108,6 +108,9 @@ type KeyRow struct {
 	ClientPPM    int64
 	WalletID     int64
 	GroupID      int64
+	ClientModels []string // what the client lets its keys call; empty: automatic
+	Region       string   // only routes of it, "" = any
+	MaxAttempts  int      // 0 = as the proxy is set
 }
 
 // RevokedKey is a member of the set that is never evicted.

@@ -59,7 +59,7 @@ func (q *Queries) AuditLog(ctx context.Context, before int64, maxRows int32) ([]
 }
 
 const clientByID = `-- name: ClientByID :one
-SELECT c.id, c.name, c.group_id, c.wallet_id, c.ppm, c.active, c.profile, c.created_at, c.retention_hours, c.response_days, g.name AS group_name FROM client c JOIN client_group g ON g.id = c.group_id WHERE c.id = $1
+SELECT c.id, c.name, c.group_id, c.wallet_id, c.ppm, c.active, c.profile, c.created_at, c.retention_hours, c.response_days, c.models, c.region, c.max_attempts, c.low_balance, c.quota_percent, g.name AS group_name FROM client c JOIN client_group g ON g.id = c.group_id WHERE c.id = $1
 `
 
 type ClientByIDRow struct {
@@ -73,6 +73,11 @@ type ClientByIDRow struct {
 	CreatedAt      time.Time
 	RetentionHours int32
 	ResponseDays   int32
+	Models         []string
+	Region         string
+	MaxAttempts    int16
+	LowBalance     *int64
+	QuotaPercent   *int16
 	GroupName      string
 }
 
@@ -90,13 +95,18 @@ func (q *Queries) ClientByID(ctx context.Context, rowID int64) (ClientByIDRow, e
 		&i.CreatedAt,
 		&i.RetentionHours,
 		&i.ResponseDays,
+		&i.Models,
+		&i.Region,
+		&i.MaxAttempts,
+		&i.LowBalance,
+		&i.QuotaPercent,
 		&i.GroupName,
 	)
 	return i, err
 }
 
 const clientByName = `-- name: ClientByName :one
-SELECT c.id, c.name, c.group_id, c.wallet_id, c.ppm, c.active, c.profile, c.created_at, c.retention_hours, c.response_days, g.name AS group_name FROM client c JOIN client_group g ON g.id = c.group_id WHERE c.name = $1
+SELECT c.id, c.name, c.group_id, c.wallet_id, c.ppm, c.active, c.profile, c.created_at, c.retention_hours, c.response_days, c.models, c.region, c.max_attempts, c.low_balance, c.quota_percent, g.name AS group_name FROM client c JOIN client_group g ON g.id = c.group_id WHERE c.name = $1
 `
 
 type ClientByNameRow struct {
@@ -110,6 +120,11 @@ type ClientByNameRow struct {
 	CreatedAt      time.Time
 	RetentionHours int32
 	ResponseDays   int32
+	Models         []string
+	Region         string
+	MaxAttempts    int16
+	LowBalance     *int64
+	QuotaPercent   *int16
 	GroupName      string
 }
 
@@ -127,6 +142,11 @@ func (q *Queries) ClientByName(ctx context.Context, name string) (ClientByNameRo
 		&i.CreatedAt,
 		&i.RetentionHours,
 		&i.ResponseDays,
+		&i.Models,
+		&i.Region,
+		&i.MaxAttempts,
+		&i.LowBalance,
+		&i.QuotaPercent,
 		&i.GroupName,
 	)
 	return i, err
@@ -633,7 +653,7 @@ func (q *Queries) ListClientKeys(ctx context.Context, clientID int64, after int6
 }
 
 const listClients = `-- name: ListClients :many
-SELECT c.id, c.name, c.group_id, c.wallet_id, c.ppm, c.active, c.profile, c.created_at, c.retention_hours, c.response_days, g.name AS group_name FROM client c JOIN client_group g ON g.id = c.group_id
+SELECT c.id, c.name, c.group_id, c.wallet_id, c.ppm, c.active, c.profile, c.created_at, c.retention_hours, c.response_days, c.models, c.region, c.max_attempts, c.low_balance, c.quota_percent, g.name AS group_name FROM client c JOIN client_group g ON g.id = c.group_id
 WHERE c.id > $1 ORDER BY c.id LIMIT $2
 `
 
@@ -648,6 +668,11 @@ type ListClientsRow struct {
 	CreatedAt      time.Time
 	RetentionHours int32
 	ResponseDays   int32
+	Models         []string
+	Region         string
+	MaxAttempts    int16
+	LowBalance     *int64
+	QuotaPercent   *int16
 	GroupName      string
 }
 
@@ -671,6 +696,11 @@ func (q *Queries) ListClients(ctx context.Context, after int64, maxRows int32) (
 			&i.CreatedAt,
 			&i.RetentionHours,
 			&i.ResponseDays,
+			&i.Models,
+			&i.Region,
+			&i.MaxAttempts,
+			&i.LowBalance,
+			&i.QuotaPercent,
 			&i.GroupName,
 		); err != nil {
 			return nil, err
@@ -719,7 +749,7 @@ func (q *Queries) ListEntries(ctx context.Context, walletID int64, before int64,
 }
 
 const lockClient = `-- name: LockClient :one
-SELECT c.id, c.name, c.group_id, c.wallet_id, c.ppm, c.active, c.profile, c.created_at, c.retention_hours, c.response_days, g.name AS group_name FROM client c JOIN client_group g ON g.id = c.group_id WHERE c.id = $1 FOR NO KEY UPDATE OF c
+SELECT c.id, c.name, c.group_id, c.wallet_id, c.ppm, c.active, c.profile, c.created_at, c.retention_hours, c.response_days, c.models, c.region, c.max_attempts, c.low_balance, c.quota_percent, g.name AS group_name FROM client c JOIN client_group g ON g.id = c.group_id WHERE c.id = $1 FOR NO KEY UPDATE OF c
 `
 
 type LockClientRow struct {
@@ -733,6 +763,11 @@ type LockClientRow struct {
 	CreatedAt      time.Time
 	RetentionHours int32
 	ResponseDays   int32
+	Models         []string
+	Region         string
+	MaxAttempts    int16
+	LowBalance     *int64
+	QuotaPercent   *int16
 	GroupName      string
 }
 
@@ -750,6 +785,11 @@ func (q *Queries) LockClient(ctx context.Context, rowID int64) (LockClientRow, e
 		&i.CreatedAt,
 		&i.RetentionHours,
 		&i.ResponseDays,
+		&i.Models,
+		&i.Region,
+		&i.MaxAttempts,
+		&i.LowBalance,
+		&i.QuotaPercent,
 		&i.GroupName,
 	)
 	return i, err

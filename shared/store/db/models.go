@@ -104,6 +104,11 @@ type Client struct {
 	CreatedAt      time.Time
 	RetentionHours int32
 	ResponseDays   int32
+	Models         []string
+	Region         string
+	MaxAttempts    int16
+	LowBalance     *int64
+	QuotaPercent   *int16
 }
 
 type ClientGroup struct {

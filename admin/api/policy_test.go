@@ -1,0 +1,223 @@
+package api
+
+import (
+	"encoding/json"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"tokenrelay/admin/report"
+	"tokenrelay/shared/money"
+	"tokenrelay/shared/store"
+	"tokenrelay/shared/usage"
+)
+
+// refuses holds a PATCH to a 400 that names the member.
+func (w *world) refusesPatch(n *tenant, path string, cases map[string]string) {
+	w.t.Helper()
+	before := w.call(n, "GET", path, "").Body.Data
+	for body, names := range cases {
+		if r := w.call(n, "PATCH", path, body); r.Status != 400 || !strings.Contains(*r.Body.Message, names) {
+			w.t.Errorf("PATCH %s %s: %d %s, want 400 that names %s", path, body, r.Status, r.Raw, names)
+		}
+	}
+	if after := w.call(n, "GET", path, "").Body.Data; string(after) != string(before) {
+		w.t.Errorf("%s was %s and is %s", path, before, after)
+	}
+}
+
+// S1-13, S1-14, S1-B15.
+func TestContextConfigS113S114(t *testing.T) {
+	w := newWorld(t)
+	acme, other := w.tenant("Acme", "", 0), w.tenant("Other", "", 0)
+	const path = "/openapi/v1/context/config"
+	var c report.ContextConfig
+	if w.get(acme, path, &c); c.Window.Mode != "model" || c.Memory.Mode != "stored_responses" || c.Memory.ResponseDays != 30 || c.Cache.Prompt != "pass_through" || c.Cache.ReplayHours != 24 {
+		t.Errorf("config %+v", c)
+	}
+	for _, step := range []struct {
+		body  string
+		hours int64
+	}{{`{"cache":{"replay_hours":2}}`, 2}, {`{}`, 2}, {string(w.call(acme, "GET", path, "").Body.Data), 24}, {`{"cache":{"replay_hours":0}}`, 0}, {`{"cache":{"replay_hours":null}}`, 24}, {`{"cache":{"replay_hours":1}}`, 1}} {
+		w.expect(w.call(acme, "PATCH", path, step.body), 200, &c)
+		var again report.ContextConfig
+		if w.get(acme, path, &again); c.Cache.ReplayHours != step.hours || again != c {
+			t.Errorf("PATCH %s: %+v, read as %+v", step.body, c, again)
+		}
+	}
+	// They are the values that claims and responses are kept by.
+	w.expect(w.call(acme, "PATCH", path, `{"memory_retention":{"response_days":7}}`), 200, &c)
+	if p, err := w.db.Policy(t.Context(), acme.ID); err != nil || p.Retention != time.Hour || p.ResponseDays != 7 || c.Memory.ResponseDays != 7 {
+		t.Errorf("policy %+v: %v", p, err)
+	}
+	if w.get(other, path, &c); c.Cache.ReplayHours != 24 {
+		t.Errorf("another customer's: %+v", c)
+	}
+	w.refusesPatch(acme, path, map[string]string{
+		`{"cache":{"replay_hours":25}}`: "cache.replay_hours", `{"cache":{"replay_hours":-1}}`: "cache.replay_hours", `{"cache":{"prompt":"off"}}`: "cache.prompt",
+		`{"memory_retention":{"mode":"30d"}}`: "memory_retention.mode", `{"memory_retention":{"response_days":31}}`: "memory_retention.response_days", `{"context_window":{"tokens":5}}`: "context_window.tokens", `{"window":1}`: "window", `{"cache":1}`: "cache",
+	})
+}
+
+// S1-15, S1-16, S1-B14: the models of the policy bound every key, which preflight, the list
+// of models and the proxies' look-up of the key all see.
+func TestSecurityPolicyS115S116(t *testing.T) {
+	w := newWorld(t)
+	acme := w.tenant("Acme", "", money.USD)
+	const path = "/openapi/v1/security/policy"
+	var p report.SecurityPolicy
+	if w.get(acme, path, &p); p.Logging.Content || !p.Logging.Metadata || p.Retention.ReplayHours != 24 || p.Models.Mode != "automatic" || len(p.Models.AllowedModelIDs) != 0 {
+		t.Errorf("policy %+v", p)
+	}
+	w.expect(w.call(acme, "PATCH", path, `{"models":{"allowed_model_ids":["alpha-1.0"]},"data_retention":{"replay_hours":0,"response_days":3},"logging":{"content":false,"metadata":true}}`), 200, &p)
+	if p.Models.Mode != "single" || !slices.Equal(p.Models.AllowedModelIDs, []string{"alpha"}) || p.Retention.ReplayHours != 0 || p.Retention.ResponseDays != 3 {
+		t.Errorf("changed to %+v", p)
+	}
+	if key := mustKey(w, acme); !slices.Equal(key.ClientModels, []string{"alpha"}) || len(key.Models) != 0 {
+		t.Errorf("the key is looked up as %+v", key)
+	}
+	var pre report.Preflight
+	if w.get(acme, "/openapi/v1/models/alpha/preflight", &pre); !pre.Ready {
+		t.Errorf("alpha: %+v", pre.BlockingReasons)
+	}
+	if w.get(acme, "/openapi/v1/models/vendor%2Fbeta/preflight", &pre); pre.Ready || codes(pre.BlockingReasons) != "model_not_allowed" {
+		t.Errorf("beta: %+v", pre.BlockingReasons)
+	}
+	var models modelList
+	w.get(acme, "/openapi/v1/models", &models)
+	for _, m := range models.Items {
+		if m.Callable != (m.ID == "alpha") {
+			t.Errorf("%s callable %v", m.ID, m.Callable)
+		}
+	}
+	// An automatic key can be made still: the policy bounds it too.
+	w.expect(w.call(acme, "POST", "/openapi/v1/api-keys", `{"name":"automatic"}`), 201, nil)
+	limits := store.Unlimited()
+	limits.Models = []string{"alpha"}
+	_, scoped := w.key(acme, limits)
+	if r := send(t, w.app, "PATCH", path, scoped, `{"models":{"allowed_model_ids":[]}}`); r.Status != 403 || r.code() != "model_not_allowed" {
+		t.Errorf("by a scoped key: %d %s", r.Status, r.Raw)
+	}
+	w.refusesPatch(acme, path, map[string]string{
+		`{"logging":{"content":true}}`: "logging.content", `{"logging":{"metadata":false}}`: "logging.metadata", `{"content_safety":{"mode":"strict"}}`: "content_safety.mode",
+		`{"masking":{"mode":"pii"}}`: "masking.mode", `{"data_retention":{"replay_hours":48}}`: "data_retention.replay_hours",
+		`{"models":{"allowed_model_ids":["nothing"]}}`: "allowed_model_ids", `{"models":{"model_scope":"automatic"}}`: "models.model_scope",
+	})
+	if w.expect(w.call(acme, "PATCH", path, `{"models":{"allowed_model_ids":[]}}`), 200, &p); p.Models.Mode != "automatic" || p.Retention.ReplayHours != 0 {
+		t.Errorf("cleared to %+v", p)
+	}
+}
+
+// S1-17, S1-18, S1-B14.
+func TestRoutingPolicyS117S118(t *testing.T) {
+	w := newWorld(t)
+	w.expect(w.operate("POST", "/admin/v1/catalog", strings.NewReplacer(
+		"model: upstream-alpha, cost", "model: upstream-alpha, region: eu, cost", "model: upstream-beta}", "model: upstream-beta, region: us}",
+	).Replace(testCatalogue)), 200, nil)
+	acme := w.tenant("Acme", "", money.USD)
+	const path = "/openapi/v1/routing/policy"
+	var p report.RoutingPolicy
+	if w.get(acme, path, &p); p.MultiRegion.Region != nil || !slices.Equal(p.MultiRegion.Available, []string{"eu", "us"}) || !p.Fallback.Enabled || p.Retry.MaxAttempts != nil || p.Models.Mode != "automatic" {
+		t.Errorf("policy %+v", p)
+	}
+	for _, step := range []struct {
+		body, region string
+		fallback     bool
+		attempts     int
+	}{
+		{`{"multi_region":{"region":"eu"}}`, "eu", true, 0},
+		{`{"retry":{"max_attempts":2}}`, "eu", true, 2},
+		{`{"fallback":{"enabled":true}}`, "eu", true, 2},
+		{`{"fallback":{"enabled":false}}`, "eu", false, 1},
+		{`{"fallback":{"enabled":true}}`, "eu", true, 0},
+		{`{"retry":{"max_attempts":1}}`, "eu", false, 1},
+		{`{"fallback":{"enabled":true},"retry":{"max_attempts":4}}`, "eu", true, 4},
+		{`{"multi_region":{"region":null},"retry":{"max_attempts":null}}`, "", true, 0},
+		{`{"multi_region":{"region":"us"}}`, "us", true, 0},
+	} {
+		w.expect(w.call(acme, "PATCH", path, step.body), 200, &p)
+		region, attempts := "", 0
+		if p.MultiRegion.Region != nil {
+			region = *p.MultiRegion.Region
+		}
+		if p.Retry.MaxAttempts != nil {
+			attempts = int(*p.Retry.MaxAttempts)
+		}
+		if region != step.region || p.Fallback.Enabled != step.fallback || attempts != step.attempts {
+			t.Errorf("PATCH %s: %+v", step.body, p)
+		}
+		if key := mustKey(w, acme); key.Region != step.region || key.MaxAttempts != step.attempts {
+			t.Errorf("PATCH %s: the key is looked up with %q, %d", step.body, key.Region, key.MaxAttempts)
+		}
+		p = report.RoutingPolicy{}
+	}
+	var pre report.Preflight
+	if w.get(acme, "/openapi/v1/models/vendor%2Fbeta/preflight", &pre); !pre.Ready {
+		t.Errorf("beta in the us: %+v", pre.BlockingReasons)
+	}
+	if w.get(acme, "/openapi/v1/models/alpha/preflight", &pre); pre.Ready {
+		t.Errorf("alpha in the us: %+v", pre)
+	}
+	w.refusesPatch(acme, path, map[string]string{
+		`{"multi_region":{"region":"mars"}}`: "multi_region.region", `{"retry":{"max_attempts":9}}`: "retry.max_attempts", `{"retry":{"max_attempts":0}}`: "retry.max_attempts",
+		`{"fallback":{"enabled":true},"retry":{"max_attempts":1}}`: "fallback.enabled", `{"fallback":{"enabled":false},"retry":{"max_attempts":2}}`: "fallback.enabled",
+		`{"rollout":{"stage":"beta"}}`: "rollout.stage", `{"providers":[]}`: "providers", `{"models":{"allowed_model_ids":["nothing"]}}`: "allowed_model_ids",
+	})
+	// A change is in the feed, so that proxies read the customer's keys again.
+	before, err := w.db.Revision(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.expect(w.call(acme, "PATCH", path, `{"retry":{"max_attempts":3}}`), 200, nil)
+	changes, err := w.db.Changes(t.Context(), before, 10)
+	if err != nil || len(changes) != 1 || changes[0].Kind != store.KindClient || changes[0].ID != acme.ID {
+		t.Errorf("changes %+v: %v", changes, err)
+	}
+}
+
+// S1-27, S1-28.
+func TestBalanceConfigS127S128(t *testing.T) {
+	w := newWorld(t)
+	acme := w.tenant("Acme", "", 10*money.USD)
+	w.tenant("Other", "", 0)
+	const path = "/openapi/v1/balance/config"
+	var c report.AlertConfig
+	if w.get(acme, path, &c); c.LowBalance != nil || c.QuotaPercent != nil || len(c.Alerts) != 0 {
+		t.Errorf("config %+v", c)
+	}
+	limits := store.Unlimited()
+	limits.MonthlyCap, limits.TotalQuota = 4*money.USD/1000, 100*money.USD
+	capped := *acme
+	capped.key, capped.token = w.key(acme, limits)
+	w.used(&capped, "alpha", usage.Success, "", time.Now(), 1000, 120) // $0.0032 of $0.004
+	alerts := func() string {
+		var out []string
+		for _, a := range c.Alerts {
+			text, err := json.Marshal(a)
+			if err != nil {
+				t.Fatal(err)
+			}
+			out = append(out, string(text))
+		}
+		return strings.Join(out, " ")
+	}
+	quota := `{"kind":"monthly_cap","key_id":"` + capped.key.PublicID + `","limit":"0.004","value":"0.0032"}`
+	low := `{"kind":"low_balance","key_id":null,"limit":"10","value":"9.9968"}`
+	for _, step := range []struct{ body, alerts string }{
+		{`{"low_balance":"9.9968"}`, ""}, {`{"low_balance":"10"}`, low}, {`{"quota_alert_percent":81}`, low}, {`{"quota_alert_percent":80}`, low + " " + quota},
+		{`{}`, low + " " + quota}, {`{"low_balance":null}`, quota}, {`{"quota_alert_percent":null}`, ""},
+	} {
+		c = report.AlertConfig{}
+		if w.expect(w.call(acme, "PATCH", path, step.body), 200, &c); alerts() != step.alerts {
+			t.Errorf("PATCH %s: %s, want %s", step.body, alerts(), step.alerts)
+		}
+		if w.get(acme, path, &c); alerts() != step.alerts {
+			t.Errorf("PATCH %s, read again: %s, want %s", step.body, alerts(), step.alerts)
+		}
+	}
+	w.refusesPatch(acme, path, map[string]string{
+		`{"low_balance":"-1"}`: "low_balance", `{"low_balance":"x"}`: "low_balance", `{"quota_alert_percent":0}`: "quota_alert_percent", `{"quota_alert_percent":101}`: "quota_alert_percent",
+		`{"email":"a@b.c"}`: "email",
+	})
+}

@@ -1,0 +1,223 @@
+package report
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"tokenrelay/shared/money"
+	"tokenrelay/shared/store"
+)
+
+// ModelPolicy is which models the keys of a customer may call at most.
+type ModelPolicy struct {
+	Mode            string   `json:"model_scope" enum:"automatic,single,selected"`
+	AllowedModelIDs []string `json:"allowed_model_ids"` // empty: automatic
+}
+
+func modelPolicy(p *store.Policy) ModelPolicy {
+	return ModelPolicy{Mode: ModelScope(p.Models), AllowedModelIDs: emptyNotNil(p.Models)}
+}
+
+// ContextConfig is what the relay does with the context of calls (S1-13).
+type ContextConfig struct {
+	Window ContextWindow `json:"context_window"`
+	Memory ContextMemory `json:"memory_retention"`
+	Cache  ContextCache  `json:"cache"`
+}
+
+// ContextWindow is the input that a call may have.
+type ContextWindow struct {
+	Mode string `json:"mode" enum:"model" doc:"model: as much as the model takes, see /openapi/v1/models"`
+}
+
+// ContextMemory is what is remembered of messages.
+type ContextMemory struct {
+	Mode         string `json:"mode" enum:"stored_responses" doc:"stored_responses: a call of /v1/responses can go on from one that is stored; all others bring their context"`
+	ResponseDays int64  `json:"response_days" doc:"how long responses are stored, encrypted; 0, or replay_hours 0: not at all"`
+}
+
+// ContextCache is what is kept to save a second call.
+type ContextCache struct {
+	Prompt      string `json:"prompt" enum:"pass_through" doc:"pass_through: what the request says of caching is passed on, and what was read from a cache is charged at its price"`
+	ReplayHours int64  `json:"replay_hours" doc:"how long the answer to a request with an Idempotency-Key is kept, encrypted, for its repetition; 0: not at all"`
+}
+
+// ViewContext is p as the configuration of contexts.
+func ViewContext(p *store.Policy) *ContextConfig {
+	return &ContextConfig{
+		Window: ContextWindow{Mode: "model"}, Memory: ContextMemory{Mode: "stored_responses", ResponseDays: int64(p.ResponseDays)}, Cache: ContextCache{Prompt: "pass_through", ReplayHours: int64(p.Retention / time.Hour)},
+	}
+}
+
+// SecurityPolicy is what is done with what customers send (S1-15).
+type SecurityPolicy struct {
+	ContentSafety SafetyPolicy    `json:"content_safety"`
+	Masking       MaskingPolicy   `json:"masking"`
+	Logging       LoggingPolicy   `json:"logging"`
+	Retention     RetentionPolicy `json:"data_retention"`
+	Models        ModelPolicy     `json:"models"`
+}
+
+// SafetyPolicy is what the relay itself refuses.
+type SafetyPolicy struct {
+	Mode string `json:"mode" enum:"model" doc:"model: what the model and its supplier refuse; the relay adds nothing"`
+}
+
+// MaskingPolicy is what is taken out of requests.
+type MaskingPolicy struct {
+	Mode string `json:"mode" enum:"none" doc:"none: requests are passed on as they are"`
+}
+
+// LoggingPolicy is what is written down of calls.
+type LoggingPolicy struct {
+	Content  bool `json:"content"`  // always false
+	Metadata bool `json:"metadata"` // ids, counts, times, states and amounts: always true, they are the account
+}
+
+// RetentionPolicy is how long content is kept.
+type RetentionPolicy struct {
+	ReplayHours  int64 `json:"replay_hours" doc:"of answers to requests with an Idempotency-Key, encrypted"`
+	ResponseDays int64 `json:"response_days" doc:"of responses stored to go on from, encrypted; 0, or replay_hours 0: not at all. Nothing else is kept of content"`
+}
+
+// ViewSecurity is p as the security policy.
+func ViewSecurity(p *store.Policy) *SecurityPolicy {
+	return &SecurityPolicy{
+		ContentSafety: SafetyPolicy{Mode: "model"}, Masking: MaskingPolicy{Mode: "none"}, Logging: LoggingPolicy{Metadata: true},
+		Retention: RetentionPolicy{ReplayHours: int64(p.Retention / time.Hour), ResponseDays: int64(p.ResponseDays)}, Models: modelPolicy(p),
+	}
+}
+
+// RoutingPolicy is how calls find somebody to serve them (S1-17).
+type RoutingPolicy struct {
+	MultiRegion RegionPolicy   `json:"multi_region"`
+	Fallback    FallbackPolicy `json:"fallback"`
+	Retry       RetryPolicy    `json:"retry"`
+	Rollout     RolloutPolicy  `json:"rollout"`
+	Models      ModelPolicy    `json:"models"`
+}
+
+// RegionPolicy is where calls are served.
+type RegionPolicy struct {
+	Region    *string  `json:"region"` // null: anywhere
+	Available []string `json:"available"`
+}
+
+// FallbackPolicy is whether another one is asked when one fails before its first output.
+type FallbackPolicy struct {
+	Enabled bool `json:"enabled"`
+}
+
+// RetryPolicy is how many are asked.
+type RetryPolicy struct {
+	MaxAttempts *int64 `json:"max_attempts" doc:"for one request at most; null: as many as the relay is set to, which is also the most"`
+}
+
+// RolloutPolicy is how changes of routes reach the customer.
+type RolloutPolicy struct {
+	Stage string `json:"stage" enum:"general" doc:"general: with everybody else"`
+}
+
+// ViewRouting is p as the routing policy; regions are those that there are.
+func ViewRouting(p *store.Policy, regions []string) *RoutingPolicy {
+	v := &RoutingPolicy{
+		MultiRegion: RegionPolicy{Available: emptyNotNil(regions)}, Fallback: FallbackPolicy{Enabled: p.MaxAttempts != 1}, Rollout: RolloutPolicy{Stage: "general"},
+		Models: modelPolicy(p),
+	}
+	if p.Region != "" {
+		v.MultiRegion.Region = &p.Region
+	}
+	if n := int64(p.MaxAttempts); n > 0 {
+		v.Retry.MaxAttempts = &n
+	}
+	return v
+}
+
+// Policy reads what a customer has set for all of its keys.
+func (s *Service) Policy(ctx context.Context, clientID int64) (*store.Policy, error) {
+	p, err := s.db.Policy(ctx, clientID)
+	if err != nil {
+		return nil, err
+	}
+	return &p, nil
+}
+
+// Regions lists the regions that models visible to the key's customer are served in.
+func (s *Service) Regions(ctx context.Context, key *store.KeyRow) ([]string, error) {
+	c, err := s.Catalogue(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var list []string
+	for _, m := range c.Models {
+		if c.Visible(m, key.GroupID, s.now()) {
+			list = append(list, m.Regions...)
+		}
+	}
+	slices.Sort(list)
+	return slices.Compact(list), nil
+}
+
+// AlertConfig is when a customer wants to be alerted, and what stands alerted now (S1-27).
+type AlertConfig struct {
+	LowBalance   *money.Amount `json:"low_balance"`         // alert when less is available; null: never
+	QuotaPercent *int64        `json:"quota_alert_percent"` // alert from this part of a key's cap or quota on; null: never
+	Alerts       []Alert       `json:"alerts" doc:"what is so now, at most 200"`
+}
+
+// Alert is one of them.
+type Alert struct {
+	Kind  string       `json:"kind" enum:"low_balance,monthly_cap,total_quota"`
+	KeyID *string      `json:"key_id"` // of caps and quotas
+	Limit money.Amount `json:"limit" doc:"the balance wished for, the cap or the quota"`
+	Value money.Amount `json:"value" doc:"what is available, or what was spent"`
+}
+
+// maxAlerts bounds the list of alerts.
+const maxAlerts = 200
+
+// Alerts compares balance and keys with what p says.
+func (s *Service) Alerts(ctx context.Context, key *store.KeyRow, p *store.Policy) (*AlertConfig, error) {
+	out := &AlertConfig{LowBalance: amountOrNil(p.LowBalance), Alerts: []Alert{}}
+	if p.LowBalance != store.None {
+		b, err := s.Balance(ctx, key)
+		if err != nil {
+			return nil, err
+		}
+		if b.Available < p.LowBalance {
+			out.Alerts = append(out.Alerts, Alert{Kind: "low_balance", Limit: p.LowBalance, Value: b.Available})
+		}
+	}
+	if p.QuotaPercent == 0 {
+		return out, nil
+	}
+	percent := int64(p.QuotaPercent)
+	out.QuotaPercent = &percent
+	const page = 1000
+	for after := int64(0); ; {
+		keys, err := s.db.ListKeys(ctx, key.ClientID, after, page)
+		if err != nil {
+			return nil, err
+		}
+		for i := range keys {
+			k := &keys[i]
+			after = k.ID
+			if k.Status != store.KeyActive {
+				continue
+			}
+			for _, l := range []struct {
+				kind         string
+				limit, spent money.Amount
+			}{{"monthly_cap", k.MonthlyCap, k.SpentMonth}, {"total_quota", k.TotalQuota, k.SpentTotal}} {
+				// Divided first: a hundred times a cap may be too large.
+				if l.limit != store.None && l.spent >= l.limit/100*money.Amount(percent)+l.limit%100*money.Amount(percent)/100 && len(out.Alerts) < maxAlerts {
+					out.Alerts = append(out.Alerts, Alert{Kind: l.kind, KeyID: &k.PublicID, Limit: l.limit, Value: l.spent})
+				}
+			}
+		}
+		if len(keys) < page {
+			return out, nil
+		}
+	}
+}

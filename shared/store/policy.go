@@ -1,0 +1,116 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"tokenrelay/shared/money"
+	"tokenrelay/shared/store/db"
+)
+
+// Policy is what a customer sets for all of its keys.
+type Policy struct {
+	Models       []string      // no key may call others; empty: automatic
+	Region       string        // only routes of it, "" = any
+	MaxAttempts  int           // upstreams asked for one request at most, 0 = as the proxy is set
+	Retention    time.Duration // of answers kept for repetitions, whole hours up to ClaimTTL
+	ResponseDays int           // for which stored responses are kept, 0 = not at all
+	LowBalance   money.Amount  // alert below it, None = none
+	QuotaPercent int           // alert from this part of a key's cap on, 0 = none
+}
+
+// PolicyPatch changes what is not nil.
+type PolicyPatch struct {
+	Models       *[]string
+	Region       *string
+	MaxAttempts  *int
+	Retention    *time.Duration
+	ResponseDays *int
+	LowBalance   *money.Amount
+	QuotaPercent *int
+}
+
+const policyColumns = "models, region, max_attempts, retention_hours, response_days, low_balance, quota_percent"
+
+func scanPolicy(row pgx.Row) (p Policy, err error) {
+	var hours int
+	var low *int64
+	var percent *int
+	err = row.Scan(&p.Models, &p.Region, &p.MaxAttempts, &hours, &p.ResponseDays, &low, &percent)
+	p.Retention, p.LowBalance = time.Duration(hours)*time.Hour, None
+	if low != nil {
+		p.LowBalance = money.Amount(*low)
+	}
+	if percent != nil {
+		p.QuotaPercent = *percent
+	}
+	return p, err
+}
+
+// Policy reads that of a client.
+func (d *DB) Policy(ctx context.Context, clientID int64) (Policy, error) {
+	ctx, cancel := d.limit(ctx)
+	defer cancel()
+	p, err := scanPolicy(d.pool.QueryRow(ctx, "SELECT "+policyColumns+" FROM client WHERE id = $1", clientID))
+	if err != nil {
+		return p, fmt.Errorf("cannot read the policy of client %d: %w", clientID, meaning(err))
+	}
+	return p, nil
+}
+
+// PatchPolicy changes that of a client; the proxies read its keys again.
+func (d *DB) PatchPolicy(ctx context.Context, actor Actor, clientID int64, patch PolicyPatch) (out Policy, err error) {
+	err = d.tx(ctx, func(ctx context.Context, tx pgx.Tx, q *db.Queries) error {
+		p, err := scanPolicy(tx.QueryRow(ctx, "SELECT "+policyColumns+" FROM client WHERE id = $1 FOR NO KEY UPDATE", clientID))
+		if err != nil {
+			return meaning(err)
+		}
+		replace(&p.Models, patch.Models)
+		replace(&p.Region, patch.Region)
+		replace(&p.MaxAttempts, patch.MaxAttempts)
+		replace(&p.Retention, patch.Retention)
+		replace(&p.ResponseDays, patch.ResponseDays)
+		replace(&p.LowBalance, patch.LowBalance)
+		replace(&p.QuotaPercent, patch.QuotaPercent)
+		if p.Retention%time.Hour != 0 || p.Retention < 0 || p.Retention > ClaimTTL {
+			return fmt.Errorf("%w: retention", ErrInvalid)
+		}
+		if p.Models == nil {
+			p.Models = []string{}
+		}
+		var low *int64
+		if p.LowBalance != None {
+			low = (*int64)(&p.LowBalance)
+		}
+		out, err = scanPolicy(tx.QueryRow(ctx, `UPDATE client SET models = $2, region = $3, max_attempts = $4, retention_hours = $5, response_days = $6,
+			low_balance = $7, quota_percent = nullif($8, 0) WHERE id = $1 RETURNING `+policyColumns,
+			clientID, p.Models, p.Region, p.MaxAttempts, int(p.Retention/time.Hour), p.ResponseDays, low, p.QuotaPercent))
+		if err != nil {
+			return meaning(err)
+		}
+		if patch.ResponseDays != nil {
+			if _, err := q.ShortenResponses(ctx, int32(p.ResponseDays), clientID); err != nil {
+				return err
+			}
+		}
+		rev, err := change(ctx, q, Change{Kind: KindClient, ID: clientID, Detail: "policy"})
+		if err != nil {
+			return err
+		}
+		return audit(ctx, q, actor, "policy", "client", strconv.FormatInt(clientID, 10), patch, rev)
+	})
+	if err != nil {
+		return out, fmt.Errorf("cannot change the policy of client %d: %w", clientID, err)
+	}
+	return out, nil
+}
+
+func replace[T any](to, from *T) {
+	if from != nil {
+		*to = *from
+	}
+}
