@@ -32,7 +32,10 @@ func WiresOf(p Protocol, dialect string) Wires {
 	case ProtocolAnthropic:
 		return WireMessages
 	case ProtocolGemini:
-		return WireGemini
+		if dialect == "vertex" {
+			return WireGemini
+		}
+		return WireGemini | WireEmbeddings // in OpenAI's form, below /openai
 	}
 	return 0
 }

@@ -159,11 +159,18 @@ const (
 const (
 	aroundRequest = 60
 	aroundMessage = 16
+
+	// In Gemini's form the model stands in the path, and messages in more brackets.
+	aroundGemini        = 14
+	aroundGeminiMessage = 34
 )
 
 // EstimateInput estimates a request's input tokens from its bytes: rough, on the low
 // side, at least one, and never used where the provider reports.
 func EstimateInput(f Family, r *peek.Request) int64 {
 	text := r.TextBytes - aroundRequest - int64(len(r.Model)) - aroundMessage*int64(r.Messages)
+	if r.Shape == peek.GeminiGenerate || r.Shape == peek.GeminiCount {
+		text = r.TextBytes - aroundGemini - aroundGeminiMessage*int64(r.Messages)
+	}
 	return f.TokensOfBytes(max(text, 1)) + int64(r.Images)*perImage + r.AudioBytes/audioBytesPerToken
 }

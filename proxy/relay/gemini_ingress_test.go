@@ -406,6 +406,23 @@ func TestGeminiCount(t *testing.T) {
 	k.AtRest(t)
 }
 
+// Google serves embeddings in OpenAI's form beside its own (D8).
+func TestGeminiEmbeddings(t *testing.T) {
+	k, meter := standard(t, proxytest.Options{})
+	r := post(t, k, "/v1/embeddings", `{"model":"gemini-a","input":["a","b"]}`)
+	var v vectors
+	if err := json.Unmarshal(r.body, &v); err != nil || r.status != 200 || len(v.Data) != 2 || v.Model != "gemini-a" {
+		t.Fatalf("%d %v %s", r.status, err, r.body)
+	}
+	if served := ended(meter, mockFilter)[0]; served.Path != "/first/gemini/v1beta/openai/embeddings" || served.Key != "irst" {
+		t.Errorf("%+v", served)
+	}
+	if rec := k.WaitRecords(t, 1)[0]; rec.Units != (usage.Units{usage.Input: v.Usage.Prompt}) || rec.Source != usage.SourceReported {
+		t.Errorf("%+v", rec)
+	}
+	k.AtRest(t)
+}
+
 // A pinned path shows the provider's own model name and is never translated.
 func TestGeminiPinned(t *testing.T) {
 	k, _ := standard(t, proxytest.Options{})

@@ -14,8 +14,13 @@ var embeddingsLane = lane{
 	shape:     peek.OpenAIEmbeddings,
 	inputOnly: true,
 	scan:      scanJSON,
-	path:      func(dst []byte, _ *Exchange) []byte { return append(dst, "/embeddings"...) },
-	answer:    func(x *Exchange) answerStream { return &x.openai },
+	path: func(dst []byte, x *Exchange) []byte {
+		if x.choice.Route.Provider.Protocol == catalog.ProtocolGemini {
+			dst = append(dst, "/openai"...) // where Google has OpenAI's form
+		}
+		return append(dst, "/embeddings"...)
+	},
+	answer: func(x *Exchange) answerStream { return &x.openai },
 	request: func(dst []byte, x *Exchange) []byte {
 		return openai.AppendRequest(dst, x.body, &x.peek, &x.edit)
 	},

@@ -64,7 +64,7 @@ var geminiCountLane = lane{
 }
 
 func geminiFields(dst []byte, x *Exchange) []byte {
-	if x.choice.Route.Provider.Options["auth"] == "bearer" { // Vertex
+	if p := x.choice.Route.Provider; p.Dialect == "vertex" || p.Options["auth"] == "bearer" {
 		dst = append(dst, "Authorization: Bearer "...)
 		dst = append(dst, x.choice.Key.Secret...)
 		return append(dst, "\r\n"...)

@@ -53,7 +53,7 @@ var providers = []struct {
 }{
 	{"openai", "openai", "openai", "openai", "https://api.openai.com/v1", "OPENAI_API_KEY"},
 	{"anthropic", "anthropic", "anthropic", "anthropic", "https://api.anthropic.com/v1", "ANTHROPIC_API_KEY"},
-	{"gemini", "google", "openai", "gemini", "https://generativelanguage.googleapis.com/v1beta/openai", "GEMINI_API_KEY"},
+	{"gemini", "google", "gemini", "gemini", "https://generativelanguage.googleapis.com/v1beta", "GEMINI_API_KEY"},
 	{"deepseek", "deepseek", "openai", "deepseek", "https://api.deepseek.com/v1", "DEEPSEEK_API_KEY"},
 	{"mistral", "mistral", "openai", "mistral", "https://api.mistral.ai/v1", "MISTRAL_API_KEY"},
 	{"dashscope", "alibaba", "openai", "qwen", "https://dashscope.aliyuncs.com/compatible-mode/v1", "DASHSCOPE_API_KEY"},

@@ -309,12 +309,15 @@ func (g *Group) validate(d *decoder, at string, names map[string]int) {
 	}
 }
 
-// dialects by the host of a provider's address, exact or as the end of the host.
+// dialects by the host of a provider's address: exact, or the end of the host where it
+// begins with a dot or a dash.
 var dialects = []struct{ host, dialect string }{
 	{"api.openai.com", "openai"},
 	{".openai.azure.com", "azure"},
 	{"api.anthropic.com", "anthropic"},
 	{"generativelanguage.googleapis.com", "gemini"},
+	{"aiplatform.googleapis.com", "vertex"},
+	{"-aiplatform.googleapis.com", "vertex"},
 	{"api.deepseek.com", "deepseek"},
 	{"api.mistral.ai", "mistral"},
 	{".aliyuncs.com", "qwen"},
@@ -339,7 +342,7 @@ func DialectOf(p *Provider) string {
 		host := u.Hostname()
 		if net.ParseIP(host) == nil {
 			for _, known := range dialects {
-				if host == known.host || (known.host[0] == '.' && strings.HasSuffix(host, known.host)) {
+				if host == known.host || ((known.host[0] == '.' || known.host[0] == '-') && strings.HasSuffix(host, known.host)) {
 					return known.dialect
 				}
 			}

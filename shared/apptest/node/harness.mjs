@@ -44,7 +44,7 @@ export async function main(workers = 4) {
         try {
           await run();
         } catch (e) {
-          const at = String(e?.stack).split('\n').find((l) => l.includes('suite.mjs')) ?? '';
+          const at = String(e?.stack).split('\n').find((l) => /(suite|gemini)\.mjs/.test(l)) ?? '';
           line.ok = false;
           line.detail = `${e?.constructor?.name}: ${e?.message} (${basename(at)}`;
         }

@@ -30,6 +30,7 @@ func TestSDK(t *testing.T) {
 		"go-alpha":  testGoAlpha,
 		"bodies":    testBodies,
 		"samples":   testSamples,
+		"gemini":    testGemini,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -99,6 +99,11 @@ var (
 	}
 	pythonScenarios = []string{"langchain invoke", "langchain stream", "langchain tools", "langchain typed error", "requests"}
 	nodeScenarios   = []string{"fetch stream"}
+	geminiScenarios = []string{
+		"gemini plain", "gemini stream", "gemini thoughts", "gemini tools", "gemini tools stream", "gemini chat", "gemini structured output",
+		"gemini picture", "gemini output cap", "gemini count tokens", "gemini models", "gemini 401", "gemini 402", "gemini 403", "gemini 400",
+		"gemini 429", "gemini 501", "gemini 502", "gemini 503",
+	}
 )
 
 func list(parts ...[]string) []string {
@@ -125,6 +130,15 @@ func node(t *testing.T, w *world, x *tools, name, openai string) {
 		copyFile(t, filepath.Join(dir, f), filepath.Join(x.folder("node"), f))
 	}
 	suite(t, w, name, list(openAIScenarios, anthropicScenarios, nodeScenarios), dir, "node", "suite.mjs", openai)
+}
+
+// testGemini is Google's SDK against every kind of upstream.
+func testGemini(t *testing.T, w *world, x *tools) {
+	dir := x.scripts(t)
+	for _, f := range []string{"harness.mjs", "gemini.mjs"} {
+		copyFile(t, filepath.Join(dir, f), filepath.Join(x.folder("node"), f))
+	}
+	suite(t, w, "gemini", geminiScenarios, dir, "node", "gemini.mjs")
 }
 
 func testGo(t *testing.T, w *world, x *tools) {

@@ -37,7 +37,7 @@ const installTime = 8 * time.Minute
 func environment(more ...string) []string {
 	env := slices.DeleteFunc(os.Environ(), func(kv string) bool {
 		name, _, _ := strings.Cut(strings.ToUpper(kv), "=")
-		return strings.HasPrefix(name, "RELAY_") || strings.HasPrefix(name, "OPENAI_") || strings.HasPrefix(name, "ANTHROPIC_") ||
+		return strings.HasPrefix(name, "RELAY_") || strings.HasPrefix(name, "OPENAI_") || strings.HasPrefix(name, "ANTHROPIC_") || strings.HasPrefix(name, "GOOGLE_") || strings.HasPrefix(name, "GEMINI_") ||
 			strings.HasPrefix(name, "LANGCHAIN_") || strings.HasPrefix(name, "LANGSMITH_") || strings.HasSuffix(name, "_API_KEY") ||
 			slices.Contains([]string{"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "PYTHONPATH", "NODE_PATH", "NODE_OPTIONS"}, name)
 	})
