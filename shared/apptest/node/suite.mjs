@@ -400,6 +400,97 @@ scenario('anthropic does not retry 402 and 403', async () => {
   }
 });
 
+// Responses: by a provider that speaks it, and translated.
+
+const responders = [models.chat, models.claude];
+const flatTools = [{ type: 'function', name: 'get_weather', description: 'Weather of a city', parameters, strict: false }];
+
+scenario('responses plain', async () => {
+  for (const model of responders) {
+    const r = await oai().responses.create({ model, input: 'hello mock:out=12', instructions: 'Be brief.', max_output_tokens: 100, metadata: { k: 'v' } });
+    equal([r.model, r.status, r.object], [model, 'completed', 'response']);
+    check(r.output_text, 'no text');
+    equal([r.usage.output_tokens, r.usage.total_tokens], [12, r.usage.input_tokens + 12], 'usage');
+    const cut = await oai().responses.create({ model, input: [{ role: 'user', content: 'hello mock:out=50' }], max_output_tokens: 16 });
+    equal([cut.status, cut.incomplete_details.reason], ['incomplete', 'max_output_tokens']);
+  }
+});
+
+scenario('responses stream', async () => {
+  for (const model of responders) {
+    const plain = await oai().responses.create({ model, input: 'hello mock:out=12' });
+    const events = await all(oai().responses.create({ model, input: 'hello mock:out=12', stream: true }));
+    equal(events.map((e) => e.sequence_number), events.map((_, i) => i), 'sequence numbers');
+    equal([events[0].type, events[1].type, events.at(-1).type], ['response.created', 'response.in_progress', 'response.completed']);
+    const text = events.filter((e) => e.type === 'response.output_text.delta').map((e) => e.delta).join('');
+    equal(text, plain.output_text, 'text');
+    equal(events.at(-1).response.usage.output_tokens, 12, 'output_tokens');
+    // The helper puts the response together by the events alone.
+    const stream = oai().responses.stream({ model, input: 'hello mock:out=12;reasoning=3' });
+    const kinds = new Set((await all(stream)).map((e) => e.type));
+    check(['response.output_item.added', 'response.content_part.added', 'response.output_text.done', 'response.output_item.done'].every((k) => kinds.has(k)), [...kinds].join());
+    check((await stream.finalResponse()).output_text, 'no text');
+  }
+});
+
+scenario('responses tools', async () => {
+  for (const model of responders) {
+    for (const stream of [false, true]) {
+      const ask = { model, input: [{ role: 'user', content: `${weather} mock:tools=1;reasoning=2` }], tools: flatTools };
+      const r = stream ? await oai().responses.stream(ask).finalResponse() : await oai().responses.create(ask);
+      const call = r.output.find((o) => o.type === 'function_call');
+      equal([call.name, Object.keys(JSON.parse(call.arguments))], ['get_weather', ['city']], 'call');
+      const back = r.output.map(({ parsed_arguments, ...o }) => o);
+      const second = await oai().responses.create({
+        model,
+        tools: flatTools,
+        input: [{ role: 'user', content: weather }, ...back, { type: 'function_call_output', call_id: call.call_id, output: '21 degrees' }],
+      });
+      check(second.output_text, "no answer to the tool's result");
+    }
+  }
+});
+
+scenario('responses structured', async () => {
+  const schema = { type: 'object', properties: { a: { type: 'integer' } }, required: ['a'], additionalProperties: false };
+  for (const model of responders) {
+    const r = await oai().responses.create({ model, input: 'give', text: { format: { type: 'json_schema', name: 'n', schema, strict: true } } });
+    equal(JSON.parse(r.output_text), { a: 1 });
+  }
+});
+
+scenario('responses stored', async () => {
+  const client = oai();
+  for (const model of responders) {
+    const first = await client.responses.create({ model, input: 'My name is Ada. mock:out=5' });
+    const again = await client.responses.retrieve(first.id);
+    equal([again.id, again.output_text, again.usage.output_tokens], [first.id, first.output_text, 5]);
+    const second = await client.responses.create({ model, input: 'And now?', previous_response_id: first.id });
+    check(second.usage.input_tokens > first.usage.total_tokens, 'what was said before was not read');
+    equal((await all(client.responses.inputItems.list(second.id))).map((i) => i.content[0].text), ['And now?']);
+    await raises(OpenAI.BadRequestError, () => client.responses.cancel(first.id));
+    await client.responses.delete(first.id);
+    await raises(OpenAI.NotFoundError, () => client.responses.retrieve(first.id));
+    await raises(OpenAI.NotFoundError, () => client.responses.create({ model, input: 'x', previous_response_id: first.id }));
+    const other = await client.responses.create({ model, input: 'x', store: false });
+    await raises(OpenAI.NotFoundError, () => client.responses.retrieve(other.id));
+  }
+});
+
+scenario('responses typed errors', async () => {
+  const ask = (key, more) => oai(key).responses.create({ model: models.chat, input: 'hello', ...more });
+  refused(await raises(OpenAI.APIError, () => ask('broke')), 402, 'insufficient_quota', 'insufficient_balance');
+  refused(await raises(OpenAI.PermissionDeniedError, () => ask('scoped')), 403, 'permission_error', 'model_not_allowed');
+  const e = await raises(OpenAI.BadRequestError, () => ask('ok', { background: true }));
+  refused(e, 400, 'invalid_request_error', 'invalid_request');
+  equal(e.param, 'background', 'param');
+  await raises(OpenAI.BadRequestError, () => ask('ok', { tools: [{ type: 'file_search', vector_store_ids: ['vs_1'] }] }));
+  await raises(OpenAI.NotFoundError, () => ask('ok', { previous_response_id: 'resp_of_another' }));
+  for (const model of responders) {
+    await raises(OpenAI.APIError, () => all(ask('ok', { model, input: 'hello mock:out=50;error_at=12;error=server', stream: true })));
+  }
+});
+
 // fetch
 
 scenario('fetch stream', async () => {

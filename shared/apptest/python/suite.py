@@ -457,6 +457,102 @@ def _():
         equal(count.n, 1, f"requests of a {status}")
 
 
+# Responses: by a provider that speaks it, and translated.
+
+RESPONDERS = (CHAT, CLAUDE)
+FLAT_TOOLS = [{"type": "function", "name": "get_weather", "description": "Weather of a city", "parameters": PARAMETERS, "strict": False}]
+
+
+@scenario("responses plain")
+def _():
+    for model in RESPONDERS:
+        r = oai().responses.create(model=model, input="hello mock:out=12", instructions="Be brief.", max_output_tokens=100, metadata={"k": "v"})
+        equal([r.model, r.status, r.object], [model, "completed", "response"])
+        check(r.output_text, "no text")
+        equal(r.usage.output_tokens, 12, "output_tokens")
+        equal(r.usage.total_tokens, r.usage.input_tokens + 12, "total_tokens")
+        r = oai().responses.create(model=model, input=[{"role": "user", "content": "hello mock:out=50"}], max_output_tokens=16)
+        equal([r.status, r.incomplete_details.reason], ["incomplete", "max_output_tokens"])
+
+
+@scenario("responses stream")
+def _():
+    for model in RESPONDERS:
+        plain = oai().responses.create(model=model, input="hello mock:out=12")
+        events = list(oai().responses.create(model=model, input="hello mock:out=12", stream=True))
+        equal([e.sequence_number for e in events], list(range(len(events))), "sequence numbers")
+        equal([events[0].type, events[1].type, events[-1].type], ["response.created", "response.in_progress", "response.completed"])
+        text = "".join(e.delta for e in events if e.type == "response.output_text.delta")
+        equal(text, plain.output_text, "text")
+        equal(events[-1].response.output_text, text, "the last event's text")
+        equal(events[-1].response.usage.output_tokens, 12, "output_tokens")
+        # The helper puts the response together by the events alone, and compares.
+        with oai().responses.stream(model=model, input="hello mock:out=12;reasoning=3") as stream:
+            kinds = {e.type for e in stream}
+            final = stream.get_final_response()
+        check({"response.output_item.added", "response.content_part.added", "response.output_text.done", "response.output_item.done"} <= kinds, f"{kinds}")
+        check(final.output_text, "no text")
+
+
+@scenario("responses tools")
+def _():
+    for model in RESPONDERS:
+        for stream in (False, True):
+            ask = [{"role": "user", "content": "What is the weather in Paris? mock:tools=1;reasoning=2"}]
+            if stream:
+                with oai().responses.stream(model=model, input=ask, tools=FLAT_TOOLS) as events:
+                    r = events.get_final_response()
+            else:
+                r = oai().responses.create(model=model, input=ask, tools=FLAT_TOOLS)
+            call = next(o for o in r.output if o.type == "function_call")
+            equal(call.name, "get_weather")
+            equal(list(json.loads(call.arguments)), ["city"], "arguments")
+            ask = [{"role": "user", "content": "What is the weather in Paris?"}]
+            back = [o.model_dump(exclude={"parsed_arguments"}) for o in r.output]
+            done = {"type": "function_call_output", "call_id": call.call_id, "output": "21 degrees"}
+            r = oai().responses.create(model=model, input=ask + back + [done], tools=FLAT_TOOLS)
+            check(r.output_text, "no answer to the tool's result")
+
+
+@scenario("responses structured")
+def _():
+    schema = {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"], "additionalProperties": False}
+    for model in RESPONDERS:
+        r = oai().responses.create(model=model, input="give", text={"format": {"type": "json_schema", "name": "n", "schema": schema, "strict": True}})
+        equal(json.loads(r.output_text), {"a": 1})
+
+
+@scenario("responses stored")
+def _():
+    client = oai()
+    for model in RESPONDERS:
+        first = client.responses.create(model=model, input="My name is Ada. mock:out=5")
+        again = client.responses.retrieve(first.id)
+        equal([again.id, again.output_text, again.usage.output_tokens], [first.id, first.output_text, 5])
+        second = client.responses.create(model=model, input="And now?", previous_response_id=first.id)
+        check(second.usage.input_tokens > first.usage.total_tokens, "what was said before was not read")
+        items = list(client.responses.input_items.list(second.id))
+        equal([i.content[0].text for i in items], ["And now?"])
+        raises(openai.BadRequestError, lambda: client.responses.cancel(first.id))
+        client.responses.delete(first.id)
+        raises(openai.NotFoundError, lambda: client.responses.retrieve(first.id))
+        raises(openai.NotFoundError, lambda: client.responses.create(model=model, input="x", previous_response_id=first.id))
+        other = client.responses.create(model=model, input="x", store=False)
+        raises(openai.NotFoundError, lambda: client.responses.retrieve(other.id))
+
+
+@scenario("responses typed errors")
+def _():
+    ask = lambda key="ok", **more: oai(key).responses.create(**{"model": CHAT, "input": "hello", **more})  # noqa: E731
+    refused(raises(openai.APIStatusError, lambda: ask("broke")), 402, "insufficient_quota", "insufficient_balance")
+    refused(raises(openai.PermissionDeniedError, lambda: ask("scoped")), 403, "permission_error", "model_not_allowed")
+    equal(refused(raises(openai.BadRequestError, lambda: ask(background=True)), 400, "invalid_request_error", "invalid_request")["error"]["param"], "background")
+    raises(openai.BadRequestError, lambda: ask(tools=[{"type": "file_search", "vector_store_ids": ["vs_1"]}]))
+    raises(openai.NotFoundError, lambda: ask(previous_response_id="resp_of_another"))
+    for model in RESPONDERS:
+        raises(openai.APIError, lambda: list(ask(model=model, input="hello mock:out=50;error_at=12;error=server", stream=True)))  # noqa: B023
+
+
 # LangChain
 
 

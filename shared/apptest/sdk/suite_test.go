@@ -97,6 +97,9 @@ var (
 		"anthropic 401", "anthropic 402", "anthropic 403", "anthropic 400", "anthropic 429", "anthropic 502", "anthropic 502 stream", "anthropic 503",
 		"anthropic retries 429", "anthropic does not retry 402 and 403",
 	}
+	responsesScenarios = []string{
+		"responses plain", "responses stream", "responses tools", "responses structured", "responses stored", "responses typed errors",
+	}
 	pythonScenarios = []string{"langchain invoke", "langchain stream", "langchain tools", "langchain typed error", "requests"}
 	nodeScenarios   = []string{"fetch stream"}
 	geminiScenarios = []string{
@@ -115,7 +118,7 @@ func list(parts ...[]string) []string {
 }
 
 func testPython(t *testing.T, w *world, x *tools) {
-	suite(t, w, "python", list(openAIScenarios, anthropicScenarios, pythonScenarios), t.TempDir(), x.Python(t), "-B", filepath.Join(x.folder("python"), "suite.py"))
+	suite(t, w, "python", list(openAIScenarios, anthropicScenarios, responsesScenarios, pythonScenarios), t.TempDir(), x.Python(t), "-B", filepath.Join(x.folder("python"), "suite.py"))
 }
 
 func testNode(t *testing.T, w *world, x *tools) { node(t, w, x, "node", "openai") }
@@ -129,7 +132,7 @@ func node(t *testing.T, w *world, x *tools, name, openai string) {
 	for _, f := range []string{"harness.mjs", "suite.mjs"} {
 		copyFile(t, filepath.Join(dir, f), filepath.Join(x.folder("node"), f))
 	}
-	suite(t, w, name, list(openAIScenarios, anthropicScenarios, nodeScenarios), dir, "node", "suite.mjs", openai)
+	suite(t, w, name, list(openAIScenarios, anthropicScenarios, responsesScenarios, nodeScenarios), dir, "node", "suite.mjs", openai)
 }
 
 // testGemini is Google's SDK against every kind of upstream.
@@ -142,7 +145,7 @@ func testGemini(t *testing.T, w *world, x *tools) {
 }
 
 func testGo(t *testing.T, w *world, x *tools) {
-	suite(t, w, "go", openAIScenarios, t.TempDir(), x.Go(t, "current", ".", nil))
+	suite(t, w, "go", list(openAIScenarios, responsesScenarios), t.TempDir(), x.Go(t, "current", ".", nil))
 }
 
 func testGoAlpha(t *testing.T, w *world, x *tools) {

@@ -18,6 +18,7 @@ type plan struct {
 	Keys   map[string]string `json:"keys"`
 	Models struct {
 		Chat     string   `json:"chat"`
+		Claude   string   `json:"claude"`
 		ClaudeID string   `json:"claude_id"`
 		Paused   string   `json:"paused"`
 		Down     string   `json:"down"`

@@ -104,7 +104,7 @@ func main() {
 		}
 	}
 	m := p.Models
-	harness([]scenario{
+	harness(append(responsesScenarios(), []scenario{
 		{"openai plain", func() {
 			var raw *http.Response
 			r, err := client("ok").Chat.Completions.New(ctx, ask(m.Chat, hello), option.WithResponseInto(&raw))
@@ -296,5 +296,5 @@ func main() {
 				equal(n.Load(), 1, "requests")
 			}
 		}},
-	}, map[string]string{"openai-go": version})
+	}...), map[string]string{"openai-go": version})
 }
