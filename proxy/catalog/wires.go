@@ -36,6 +36,8 @@ func WiresOf(p Protocol, dialect string) Wires {
 			return WireGemini
 		}
 		return WireGemini | WireEmbeddings // in OpenAI's form, below /openai
+	case ProtocolDashScope:
+		return WireDashScope
 	}
 	return 0
 }

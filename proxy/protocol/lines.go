@@ -13,7 +13,7 @@ var keepAlive = []byte(": keep-alive")
 func AppendComments(dst, ev []byte) []byte {
 	for len(ev) > 0 {
 		line, end, rest := sse.Line(ev)
-		if len(line) > 0 && line[0] == ':' {
+		if len(line) > 0 && line[0] == ':' && !StatusComment(line) {
 			line = keepAlive
 		}
 		dst = append(dst, line...)
@@ -21,6 +21,21 @@ func AppendComments(dst, ev []byte) []byte {
 		ev = rest
 	}
 	return dst
+}
+
+// StatusComment reports whether a line is the HTTP status that DashScope writes into
+// each event, in the form of a comment: it is a part of the protocol and names nobody.
+func StatusComment(line []byte) bool {
+	const name = ":HTTP_STATUS/"
+	if len(line) != len(name)+3 || string(line[:len(name)]) != name {
+		return false
+	}
+	for _, c := range line[len(name):] {
+		if c < '0' || c > '9' {
+			return false
+		}
+	}
+	return true
 }
 
 // AppendLines appends the event ev with data in the place of its own data, split
@@ -36,7 +51,7 @@ func AppendLines(dst, ev, data []byte, dataAt int, keepComments bool) []byte {
 		line, end, rest := sse.Line(ev)
 		ev = rest
 		switch {
-		case len(line) > 0 && line[0] == ':' && !keepComments:
+		case len(line) > 0 && line[0] == ':' && !keepComments && !StatusComment(line):
 			dst = append(dst, keepAlive...)
 			dst = append(dst, end...)
 		case bytes.HasPrefix(line, dataName) && (len(line) == len(dataName) || line[len(dataName)] == ':'):

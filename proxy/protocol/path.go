@@ -91,6 +91,11 @@ func Lookup(method, path []byte, anthropic bool, isProvider func(slug []byte) bo
 			if m.State == Forward {
 				m.State = NotServed // kept responses are no provider's
 			}
+			if m.State == NotFound {
+				if d := dashScopePath(method, trimAPI(sub)); d.State != NotFound {
+					m = d
+				}
+			}
 			m.Pinned, m.Provider = true, slug
 			return m
 		}
@@ -309,6 +314,15 @@ func geminiPath(method, rest []byte) Match {
 // trimBeta drops the version of Gemini's own paths below a pinned provider, and
 // returns nil where there is none: only versioned paths are Gemini's there.
 func trimBeta(rest []byte) []byte { return cut(rest, "v1beta/") }
+
+// trimAPI drops what DashScope's own paths begin with, where a pinned provider's path
+// has it.
+func trimAPI(rest []byte) []byte {
+	if s := cut(rest, "api/v1/"); s != nil {
+		return s
+	}
+	return rest
+}
 
 // familyOf names the family whose shape answers an unknown path.
 func familyOf(path []byte) Family {

@@ -67,7 +67,10 @@ GET  /v1/assistants                                    501 account openai
 GET  /v1/chat/completions/c1                           501 account openai
 GET  /v1/openai/organization/usage                     501 account openai pinned=openai
 POST /v1/openai/files                                  501 account openai pinned=openai
-POST /api/v1/services/aigc/text-generation/generation  501 dashscope.text
+POST /api/v1/services/aigc/text-generation/generation  serve dashscope.text
+POST /v1/openai/api/v1/services/aigc/text-generation/generation serve dashscope.text pinned=openai
+POST /v1/openai/services/aigc/text-generation/generation serve dashscope.text pinned=openai
+POST /v1/openai/api/v1/tasks/1 501 account pinned=openai
 POST /api/v1/services/aigc/multimodal-generation/generation 501 dashscope.multimodal
 POST /api/v1/services/embeddings/text-embedding/text-embedding 501 dashscope.embeddings
 POST /api/v1/services/rerank/text-rerank/text-rerank   501 dashscope.rerank

@@ -174,7 +174,7 @@ func (e Endpoint) String() string {
 func (e Endpoint) Served() bool {
 	switch e {
 	case OpenAIChat, OpenAICompletions, OpenAIResponses, OpenAIEmbeddings, AnthropicMessages, OpenAIModels, OpenAIModel, AnthropicModels, AnthropicModel,
-		GeminiGenerate, GeminiStream, GeminiCountTokens, GeminiModels, GeminiModel:
+		DashScopeText, GeminiGenerate, GeminiStream, GeminiCountTokens, GeminiModels, GeminiModel:
 		return true
 	}
 	return false

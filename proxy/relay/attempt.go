@@ -470,7 +470,7 @@ func (x *Exchange) open(a *usage.Attempt) (verdict, *apiError) {
 	for {
 		kinds, err := x.receive()
 		switch {
-		case err == errCommit:
+		case err == errCommit, kinds.has(protocol.ErrorEvent):
 		case err == io.EOF && (kinds&begins != 0 || x.answer.Terminated()):
 		case err == io.EOF:
 			return x.failed(a, errNoOutput)
@@ -481,7 +481,7 @@ func (x *Exchange) open(a *usage.Attempt) (verdict, *apiError) {
 			class := x.answer.ErrorClass()
 			x.close(a, usage.OutcomeErrorEvent)
 			class.PassOn = class.PassOn && !class.Failover
-			return x.classified(a, &class, x.ev[:x.evDone])
+			return x.classified(a, &class, x.fault)
 		}
 		if err != nil || kinds&begins != 0 || len(x.out) > holdBytes {
 			break

@@ -62,6 +62,9 @@ func (x *Exchange) question() (digest [32]byte) {
 		h.Write(x.match.Param)
 		h.Write([]byte{0, byte(len(x.contentType()))})
 	}
+	if x.stream && x.lane == &dashScopeLane { // a header asks for the stream, not the body
+		h.Write([]byte{1})
+	}
 	h.Write(x.body)
 	h.Sum(digest[:0])
 	return digest

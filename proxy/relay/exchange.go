@@ -14,6 +14,7 @@ import (
 	"tokenrelay/proxy/meter"
 	"tokenrelay/proxy/protocol"
 	"tokenrelay/proxy/protocol/anthropic"
+	"tokenrelay/proxy/protocol/dashscope"
 	"tokenrelay/proxy/protocol/gemini"
 	"tokenrelay/proxy/protocol/openai"
 	"tokenrelay/proxy/protocol/responses"
@@ -52,6 +53,7 @@ type Exchange struct {
 	openai    openai.Stream
 	claude    anthropic.Stream
 	gemini    gemini.Stream
+	dashscope dashscope.Stream
 	responses responses.Stream
 	peek      peek.Request
 	trans     *translation
@@ -140,7 +142,8 @@ type state struct {
 	oversize       bool // amid an event larger than protocol.MaxEvent
 	done           bool // the terminator was met
 	bytesOut       int64
-	failedInStream bool // the answer holds an error of the upstream
+	failedInStream bool   // the answer holds an error of the upstream
+	fault          []byte // data of the upstream's in-stream error
 
 	thread thread // stored.go
 

@@ -356,7 +356,7 @@ func TestGeminiModels(t *testing.T) {
 			break
 		}
 	}
-	if got := strings.Join(names, " "); got != "models/auto-a models/claude-a models/gemini-a models/gpt-a" {
+	if got := strings.Join(names, " "); got != "models/auto-a models/claude-a models/gemini-a models/gpt-a models/qwen-a" {
 		t.Errorf("%s", got)
 	}
 	if status, b := get(t, k, "/v1beta/models/gpt.a"); status != 200 || !strings.Contains(string(b), `"name":"models/gpt.a"`) {

@@ -13,6 +13,8 @@ type Head struct {
 	APIKey        []byte // x-api-key
 	GoogKey       []byte // x-goog-api-key
 
+	Accept           []byte
+	DashScopeSSE     []byte // x-dashscope-sse
 	AnthropicVersion []byte
 	AnthropicBeta    []byte
 	ContentEncoding  []byte
@@ -105,6 +107,10 @@ func (h *Head) QueryKey(target []byte) *apierr.Error {
 // field returns where the value of a header goes, nil for one that nobody reads.
 func (h *Head) field(name []byte) *[]byte {
 	switch len(name) {
+	case len("accept"):
+		if foldEqual(name, "accept") {
+			return &h.Accept
+		}
 	case len("x-api-key"):
 		if foldEqual(name, "x-api-key") {
 			return &h.APIKey
@@ -130,6 +136,9 @@ func (h *Head) field(name []byte) *[]byte {
 	case len("x-forwarded-for"):
 		if foldEqual(name, "idempotency-key") {
 			return &h.IdempotencyKey
+		}
+		if foldEqual(name, "x-dashscope-sse") {
+			return &h.DashScopeSSE
 		}
 		if foldEqual(name, "x-forwarded-for") {
 			return &h.ForwardedFor

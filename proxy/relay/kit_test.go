@@ -42,8 +42,8 @@ func mock(tb testing.TB, o mockllm.Options) (url string, m *mockllm.Meter) {
 	return "http://" + l.Addr().String(), s.Meter()
 }
 
-// standard is a proxy before a mock with two upstreams per protocol: gpt-a, claude-a
-// and gemini-a are tried at "first", then at "second".
+// standard is a proxy before a mock with two upstreams per protocol: gpt-a, claude-a,
+// gemini-a and qwen-a are tried at "first", then at "second".
 func standard(tb testing.TB, o proxytest.Options) (*proxytest.Kit, *mockllm.Meter) {
 	tb.Helper()
 	url, meter := mock(tb, mockllm.Options{})
@@ -53,12 +53,15 @@ func standard(tb testing.TB, o proxytest.Options) (*proxytest.Kit, *mockllm.Mete
 		{Slug: "anthropic", Protocol: "anthropic", BaseURL: url + "/first/anthropic/v1", Keys: []string{"sk-ant-first"}},
 		{Slug: "gemini", Protocol: "gemini", BaseURL: url + "/first/gemini/v1beta", Keys: []string{"AIza-first"}},
 		{Slug: "gemini-backup", Protocol: "gemini", BaseURL: url + "/second/gemini/v1beta", Keys: []string{"AIza-second"}},
+		{Slug: "qwen", Protocol: "dashscope", BaseURL: url + "/first/qwen/api/v1", Keys: []string{"sk-qwen-first"}},
+		{Slug: "qwen-backup", Protocol: "dashscope", BaseURL: url + "/second/qwen/api/v1", Keys: []string{"sk-qwen-second"}},
 		{Slug: "claude-backup", Protocol: "anthropic", BaseURL: url + "/second/anthropic/v1", Keys: []string{"sk-ant-second"}},
 	}
 	o.Models = append(o.Models,
 		proxytest.Model{ID: "gpt-a", Aliases: []string{"gpt.a"}, Routes: []proxytest.Route{{Provider: "openai", Model: "up-gpt"}, {Provider: "backup", Model: "up-gpt-2", Priority: 1}}},
 		proxytest.Model{ID: "claude-a", Routes: []proxytest.Route{{Provider: "anthropic", Model: "up-claude"}, {Provider: "claude-backup", Model: "up-claude-2", Priority: 1}}},
 		proxytest.Model{ID: "gemini-a", Routes: []proxytest.Route{{Provider: "gemini", Model: "up-gemini"}, {Provider: "gemini-backup", Model: "up-gemini-2", Priority: 1}}},
+		proxytest.Model{ID: "qwen-a", Routes: []proxytest.Route{{Provider: "qwen", Model: "up-qwen"}, {Provider: "qwen-backup", Model: "up-qwen-2", Priority: 1}}},
 		proxytest.Model{ID: "auto-a", Auto: []string{"claude-a", "gpt-a"}},
 		proxytest.Model{ID: "unpriced", Prices: map[string]string{}, Routes: []proxytest.Route{{Provider: "openai", Model: "up"}}},
 	)

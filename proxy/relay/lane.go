@@ -172,6 +172,8 @@ func laneOf(e protocol.Endpoint) *lane {
 		return &geminiLane
 	case protocol.GeminiCountTokens:
 		return &geminiCountLane
+	case protocol.DashScopeText:
+		return &dashScopeLane
 	}
 	return nil
 }

@@ -16,7 +16,7 @@ import (
 	"tokenrelay/shared/usage"
 )
 
-// Every recorded exchange of openai.chat, anthropic.messages, openai.embeddings, openai.completions and openai.responses goes through the
+// Every recorded exchange of openai.chat, anthropic.messages, openai.embeddings, openai.completions, openai.responses and dashscope.text goes through the
 // whole proxy, written by the provider at once and in pieces of 1, 7 and 13 bytes:
 // what the customer gets is what was recorded but for D8's list (rulings 2.1), what
 // is metered is what the case expects, and the charge is computed by other means.
@@ -26,17 +26,17 @@ func TestRecordingsThroughTheProxy(t *testing.T) {
 		fmt.Println("no recordings folder: set RECORDINGS=DIR to replay recorded traffic")
 		return
 	}
-	replay(t, dir, slices.Concat(prototest.Recordings(t, "openai.chat"), prototest.Recordings(t, "anthropic.messages"), prototest.Recordings(t, "openai.embeddings"), prototest.Recordings(t, "openai.completions"), prototest.Recordings(t, "openai.responses")))
+	replay(t, dir, slices.Concat(prototest.Recordings(t, "openai.chat"), prototest.Recordings(t, "anthropic.messages"), prototest.Recordings(t, "openai.embeddings"), prototest.Recordings(t, "openai.completions"), prototest.Recordings(t, "openai.responses"), prototest.Recordings(t, "dashscope.text")))
 }
 
 // The same over exchanges of our own, one and more for each dialect.
 func TestFixturesThroughTheProxy(t *testing.T) {
 	const dir = "../../shared/apptest/fixtures/cases"
-	replay(t, "", slices.Concat(prototest.Read(t, dir, "openai.chat"), prototest.Read(t, dir, "anthropic.messages"), prototest.Read(t, dir, "openai.embeddings"), prototest.Read(t, dir, "openai.completions"), prototest.Read(t, dir, "openai.responses")))
+	replay(t, "", slices.Concat(prototest.Read(t, dir, "openai.chat"), prototest.Read(t, dir, "anthropic.messages"), prototest.Read(t, dir, "openai.embeddings"), prototest.Read(t, dir, "openai.completions"), prototest.Read(t, dir, "openai.responses"), prototest.Read(t, dir, "dashscope.text")))
 }
 
 // paths are where the cases of each protocol are asked for.
-var paths = map[string]string{"openai.chat": "/v1/chat/completions", "anthropic.messages": "/v1/messages", "openai.embeddings": "/v1/embeddings", "openai.completions": "/v1/completions", "openai.responses": "/v1/responses"}
+var paths = map[string]string{"openai.chat": "/v1/chat/completions", "anthropic.messages": "/v1/messages", "openai.embeddings": "/v1/embeddings", "openai.completions": "/v1/completions", "openai.responses": "/v1/responses", "dashscope.text": dashScopePath}
 
 func replay(t *testing.T, dir string, cases []prototest.Case) {
 	t.Helper()
@@ -52,6 +52,9 @@ func replay(t *testing.T, dir string, cases []prototest.Case) {
 		protocol := "openai"
 		if c.Protocol == "anthropic.messages" {
 			protocol = "anthropic"
+		}
+		if c.Protocol == "dashscope.text" {
+			protocol = "dashscope"
 		}
 		for _, write := range writes {
 			slug := fmt.Sprintf("%s-%s-%d", c.Provider, protocol, write)
@@ -74,45 +77,61 @@ func replay(t *testing.T, dir string, cases []prototest.Case) {
 	for i := range cases {
 		c := &cases[i]
 		path := paths[c.Protocol]
+		var header []string
+		if c.Protocol == "dashscope.text" && c.Stream {
+			header = []string{"X-DashScope-SSE", "enable"}
+		}
 		for _, write := range writes {
 			model := fmt.Sprintf("m%d-%d", i, write)
 			name := fmt.Sprintf("%s in writes of %d", c.Name, write)
 			body := withModel(t, c.Request, model)
 			k.HealAll()
 			n := len(k.Records(t))
-			r := post(t, k, path, string(body))
-			if r.header.Get("X-Relay-Error") == string(apierr.NotFound) && bytes.Contains(r.body, []byte("stored at a provider")) {
+			r := post(t, k, path, string(body), header...)
+			if r.header.Get("X-Relay-Error") == string(apierr.NotFound) && bytes.Contains(r.body, []byte("stored at a provider")) && c.Protocol != "dashscope.text" {
 				// D8: a stored object is its owner's; the answer is compared without it.
 				foreign++
 				body = without(t, bytes.ReplaceAll(body, []byte(`"file_id"`), []byte(`"file_xx"`)), "container")
 				n = len(k.Records(t))
-				r = post(t, k, path, string(body))
+				r = post(t, k, path, string(body), header...)
+			}
+			if r.status == 404 && bytes.Contains(r.body, []byte("'fileid'")) {
+				foreign++
+				body = bytes.ReplaceAll(body, []byte("fileid:"), []byte("filexx:"))
+				n = len(k.Records(t))
+				r = post(t, k, path, string(body), header...)
+			}
+			if r.status == 400 && bytes.Contains(r.body, []byte("'enable_code_interpreter'")) {
+				unlimited++
+				body = bytes.ReplaceAll(body, []byte("enable_code_interpreter"), []byte("enable_nothing"))
+				n = len(k.Records(t))
+				r = post(t, k, path, string(body), header...)
 			}
 			if bytes.Contains(r.body, []byte("previous response was not found")) {
 				foreign++
 				body = without(t, body, "previous_response_id")
 				n = len(k.Records(t))
-				r = post(t, k, path, string(body))
+				r = post(t, k, path, string(body), header...)
 			}
 			if r.status == 400 && bytes.Contains(r.body, []byte("is not offered here")) && bytes.Contains(body, []byte(`"tools"`)) {
 				// D3, D8: a tool that runs at the provider without a price; the answer is the same.
 				unlimited++
 				body = without(t, body, "tools", "tool_choice")
 				n = len(k.Records(t))
-				r = post(t, k, path, string(body))
+				r = post(t, k, path, string(body), header...)
 			}
 			if r.header.Get("X-Relay-Error") == string(apierr.InvalidRequest) && bytes.Contains(r.body, []byte("max_tool_calls")) {
 				unlimited++
 				body = append([]byte(`{"max_tool_calls":50,`), body[1:]...)
 				n = len(k.Records(t))
-				r = post(t, k, path, string(body))
+				r = post(t, k, path, string(body), header...)
 			}
 			if r.header.Get("X-Relay-Error") == string(apierr.InvalidRequest) && strings.Contains(string(r.body), "max_uses") {
 				// D3: a provider's tool needs a limit; the answer is the same with one.
 				unlimited++
 				body = limited(t, without(t, body, "web_search_options", "mcp_servers"))
 				n = len(k.Records(t))
-				r = post(t, k, path, string(body))
+				r = post(t, k, path, string(body), header...)
 			}
 			if r.status == 400 && r.header.Get("X-Relay-Error") != "" {
 				t.Errorf("%s: refused by the relay itself\n%s", name, r.body)
@@ -129,7 +148,7 @@ func replay(t *testing.T, dir string, cases []prototest.Case) {
 				errors++
 				continue
 			}
-			if c.Status != 200 {
+			if c.Status != 200 || bytes.HasPrefix(c.Body, []byte("id:1\nevent:error\n")) { // DashScope's streams begin with 200 all the same
 				// The relay's own error, or the provider's where the request is at fault; in
 				// either case nothing of the upstream and no charge.
 				if r.status < 400 || strings.Contains(string(r.body), "case:") || rec.Charge != 0 {

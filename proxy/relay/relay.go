@@ -20,6 +20,7 @@ import (
 	"tokenrelay/proxy/journal"
 	"tokenrelay/proxy/lease"
 	"tokenrelay/proxy/protocol"
+	"tokenrelay/proxy/protocol/dashscope"
 	"tokenrelay/proxy/upstream"
 	"tokenrelay/shared/apierr"
 	"tokenrelay/shared/apikey"
@@ -185,6 +186,7 @@ var (
 	errNoBound      = apierr.Invalid("messages", "The request has parts of unknown size, and the model's context window is not known either: its cost has no bound.")
 	errServerTools  = apierr.Invalid("tools", "A tool that the provider runs needs a price and a limit (max_uses): its cost would have no bound.")
 	errServerSearch = apierr.Invalid("tools", "A tool that the provider runs needs a price and a limit for the request (max_tool_calls): its cost would have no bound.")
+	errEnableSearch = apierr.Invalid("parameters.enable_search", "Searches of the provider (enable_search, tools) need a price, and a strategy that searches once: their cost would have no bound.")
 	errHostedTool   = "The tool '%s' runs at the provider without a price of its own, or reaches into its account, and is not offered here."
 	errAboveCap     = "The output cap is above the model's maximum of %d tokens."
 	errStoredIDs    = "Objects stored at a provider ('%s') are not supported here."
@@ -226,6 +228,9 @@ func (x *Exchange) resolve() *apiError {
 		if x.lane.shape == peek.OpenAIResponses {
 			return errServerSearch
 		}
+		if x.lane.shape == peek.DashScopeText {
+			return errEnableSearch
+		}
 		return errServerTools
 	}
 	if c := x.peek.OutputCap(); c > x.model.MaxOutput && x.model.MaxOutput > 0 {
@@ -241,6 +246,8 @@ func (x *Exchange) capMember() string {
 		return "max_output_tokens"
 	case peek.GeminiGenerate, peek.GeminiCount:
 		return "generationConfig.maxOutputTokens"
+	case peek.DashScopeText:
+		return "parameters." + dashscope.CapField(&x.peek)
 	}
 	if x.peek.MaxCompletion >= x.peek.MaxTokens {
 		return "max_completion_tokens"
@@ -267,7 +274,7 @@ func (x *Exchange) admit() *apiError {
 	case !x.peek.Bound(x.model.ContextTokens, &x.input.Bound):
 		return errNoBound
 	case x.input.ClientCap:
-		x.input.Bound.OutputTokens = x.peek.OutputCap()
+		x.input.Bound.OutputTokens = x.peek.OutputBound(x.model.MaxOutput)
 	default:
 		x.input.Bound.OutputTokens = x.model.MaxOutput
 	}

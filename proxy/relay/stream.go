@@ -6,6 +6,7 @@ import (
 
 	"tokenrelay/proxy/live"
 	"tokenrelay/proxy/protocol"
+	"tokenrelay/proxy/sse"
 	"tokenrelay/proxy/upstream"
 	"tokenrelay/shared/apierr"
 	"tokenrelay/shared/failpoint"
@@ -91,6 +92,7 @@ func (x *Exchange) digest(last bool) (k kinds) {
 				continue
 			}
 			x.out = x.out[:at] // the upstream's words are not the customer's
+			x.fault = sse.Join(x.fault[:0], rest[:n])
 			return k
 		case protocol.Terminator:
 			x.last(x.out[at:])

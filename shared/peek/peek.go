@@ -25,7 +25,8 @@ const (
 	OpenAICompletions
 	OpenAIResponses
 	GeminiGenerate
-	GeminiCount // countTokens
+	GeminiCount   // countTokens
+	DashScopeText // text generation
 )
 
 // Limits of what Scan accepts.
@@ -69,7 +70,7 @@ type Request struct {
 	MaxOutput          int64 // 0 = not given; the member max_output_tokens of a request for responses
 	MaxOutputSpan      Span
 	MaxToolCalls       int64  // 0 = not given: calls of the provider's own tools, all together
-	Contents, Config   Span   // of Gemini: the values of contents and generationConfig
+	Contents, Config   Span   // of Gemini: the values of contents and generationConfig; of DashScope: of input and parameters
 	N, BestOf          int64  // 0 = not given
 	Prompts            int64  // of a request for completions: each is answered N times
 	Messages           int    // messages of the conversation
@@ -92,7 +93,14 @@ type Request struct {
 	NotStored          bool   // store is false
 	StoredID           string // name of a member that refers to an object stored at the provider, "" = none
 	PriceMember        string // name of a member that asks for a dearer service (service_tier, speed, inference_geo), "" = none
-	scratch            [MaxModel]byte
+	Thinks             bool   // of DashScope: enable_thinking is true
+
+	thoughts     int64 // of DashScope: thinking_budget, 0 = not given
+	noThoughts   bool  // enable_thinking is false
+	search       bool  // enable_search is true
+	searchesOnce bool  // by its strategy
+
+	scratch [MaxModel]byte
 }
 
 // OutputCap is the client's own cap per choice, 0 if it gave none. Where both
@@ -115,6 +123,13 @@ func Scan(body []byte, shape Shape, r *Request) *apierr.Error {
 	s := scanner{b: body, r: r}
 	if shape == GeminiGenerate || shape == GeminiCount {
 		if err := s.gemini(); err != nil {
+			return err
+		}
+		r.TextBytes = int64(len(body)) - r.MediaBytes
+		return nil
+	}
+	if shape == DashScopeText {
+		if err := s.dashScope(); err != nil {
 			return err
 		}
 		r.TextBytes = int64(len(body)) - r.MediaBytes

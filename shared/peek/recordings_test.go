@@ -25,7 +25,7 @@ func TestInputBoundAgainstRecordings(t *testing.T) {
 	shapes := map[string]peek.Shape{
 		"openai.chat": peek.OpenAIChat, "anthropic.messages": peek.AnthropicMessages, "openai.embeddings": peek.OpenAIEmbeddings,
 		"openai.completions": peek.OpenAICompletions, "openai.responses": peek.OpenAIResponses,
-		"gemini.generate": peek.GeminiGenerate, "gemini.stream": peek.GeminiGenerate,
+		"dashscope.text": peek.DashScopeText, "gemini.generate": peek.GeminiGenerate, "gemini.stream": peek.GeminiGenerate,
 	}
 	ratios, left := map[string][]float64{}, map[string]int{}
 	for _, c := range list {

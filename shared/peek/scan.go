@@ -183,6 +183,7 @@ type scanner struct {
 	members int    // member names so far
 	items   int    // array elements so far
 	seen    uint64 // fields seen at the top level
+	role    []byte // of DashScope's message at hand
 	r       *Request
 	err     *apierr.Error
 }

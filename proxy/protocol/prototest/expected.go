@@ -25,6 +25,10 @@ func (c *Case) Expected(m Mode) []byte {
 		return responsesRules("", m).Apply(c.Body)
 	case strings.HasPrefix(c.Protocol, "gemini."):
 		return geminiAnswer(c.Body, m)
+	case c.Protocol == "dashscope.text" && c.Stream:
+		return dashScopeStream(c.Body, m)
+	case c.Protocol == "dashscope.text":
+		return dashScopeRules(m).Apply(c.Body)
 	case c.Protocol == "anthropic.messages" && c.Stream:
 		return messagesStream(c.Body, messagesRules(true, m))
 	case c.Protocol == "anthropic.messages":
@@ -120,6 +124,35 @@ func messagesStream(body []byte, rules *Rules) []byte {
 		out = append(out, "data: "...)
 		out = append(out, rules.Apply(text)...)
 		out = append(out, rest[len(text):]...)
+	}
+	return out
+}
+
+func dashScopeRules(m Mode) *Rules {
+	if m.Pinned {
+		return &Rules{}
+	}
+	return &Rules{NewModel: m.Model, Model: map[string]bool{".output.model_name": true, ".output.model": true, ".model": true}}
+}
+
+var statusLine = regexp.MustCompile(`^:HTTP_STATUS/[0-9]{3}$`)
+
+func dashScopeStream(body []byte, m Mode) []byte {
+	var out []byte
+	rules := dashScopeRules(m)
+	for _, line := range bytes.SplitAfter(body, []byte("\n")) {
+		rest, ok := bytes.CutPrefix(line, []byte("data:"))
+		switch {
+		case ok && bytes.HasPrefix(rest, []byte("{")):
+			text := bytes.TrimRight(rest, "\r\n")
+			out = append(out, "data:"...)
+			out = append(out, rules.Apply(text)...)
+			out = append(out, rest[len(text):]...)
+		case bytes.HasPrefix(line, []byte(":")) && !m.Pinned && !statusLine.Match(bytes.TrimRight(line, "\r\n")):
+			out = append(out, comment.ReplaceAll(line, []byte(": keep-alive"))...)
+		default:
+			out = append(out, line...)
+		}
 	}
 	return out
 }

@@ -133,6 +133,14 @@ func Read(t testing.TB, dir, protocol string) (list []Case) {
 			}
 			c.Usage.Server.Searches = c.grounded(t)
 		}
+		if c.Usage != nil && c.Protocol == "dashscope.text" {
+			var raw struct {
+				Plugins struct{ Search struct{ Count int64 } }
+			}
+			if len(j.Usage.Raw) > 0 && json.Unmarshal(j.Usage.Raw, &raw) == nil {
+				c.Usage.Server.Searches = raw.Plugins.Search.Count
+			}
+		}
 		list = append(list, c)
 	}
 	return list

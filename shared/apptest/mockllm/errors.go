@@ -38,6 +38,9 @@ func errorFor(d *dialect, anthropic bool, name string, status int, model, key st
 	if d == dialectGemini && name != "html" && name != "empty" {
 		return geminiError(name, status, usual, model)
 	}
+	if d == dialectDashScope && name != "html" && name != "empty" {
+		return dashScopeError(name, status, usual, model)
+	}
 	var message, typ, code string
 	param := "null"
 	switch name {

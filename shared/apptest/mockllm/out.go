@@ -315,6 +315,9 @@ func (o *out) finishNow() error {
 func (o *out) comment(line string) error { return o.write([]byte(line + o.nl + o.nl)) }
 
 func (o *out) errorEvent() []byte {
+	if o.dial == dialectDashScope {
+		return o.dashScopeErrorEvent()
+	}
 	_, _, body := errorFor(o.dial, o.dial == dialectAnthropic, o.sc.Error, 500, o.ask.name, "")
 	if o.items {
 		return []byte("event: error\ndata: {\"type\":\"error\",\"sequence_number\":1," + body[1:] + "\n\n")
@@ -329,6 +332,9 @@ func (o *out) longEvent(n int64) []byte {
 	text := strings.Repeat("y", int(min(n, 1<<30)))
 	if o.items {
 		return []byte("event: response.output_text.delta\ndata: {\"type\":\"response.output_text.delta\",\"item_id\":\"msg_long\",\"output_index\":0,\"content_index\":0,\"delta\":\"" + text + "\"}\n\n")
+	}
+	if o.dial == dialectDashScope {
+		return dashScopeLong(text)
 	}
 	if o.dial == dialectGemini {
 		return []byte(`data: {"candidates": [{"content": {"parts": [{"text": "` + text + `"}],"role": "model"},"index": 0}],"modelVersion": ` + quoted(o.ask.model) + "}\n\n")

@@ -274,6 +274,8 @@ func (s *Server) answer(o *out, method, path, lane, pathScript, key string) erro
 		if o.dial = dialectGemini; operation == "countTokens" {
 			endpoint = "count"
 		}
+	case strings.HasSuffix(path, dashScopePath):
+		sh, native, o.dial = newDashScope(c), true, dialectDashScope
 	case strings.HasSuffix(path, "/chat/completions"):
 		sh = chat{}
 	case strings.HasSuffix(path, "/messages/count_tokens"):
@@ -332,6 +334,7 @@ func (s *Server) answer(o *out, method, path, lane, pathScript, key string) erro
 		*sc = newScript()
 		status, contentType, body := errorFor(o.dial, sh.anthropic(), "bad_request", 400, "", "")
 		body = strings.Replace(body, "* GenerateContentRequest.generation_config.temperature: invalid value.", strings.Trim(quoted(parseErr.Error()), `"`), 1)
+		body = strings.Replace(body, "<400> InternalError.Algo.InvalidParameter: 'temperature' must be Float", strings.Trim(quoted(parseErr.Error()), `"`), 1)
 		body = strings.Replace(body, "'temperature': expected a number between 0 and 2.", "the body: "+strings.Trim(quoted(parseErr.Error()), `"`), 1)
 		return o.whole(status, contentType, []byte(body), "")
 	}
