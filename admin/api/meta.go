@@ -12,6 +12,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"tokenrelay/shared/apierr"
+	"tokenrelay/shared/obs"
 )
 
 const exampleID = "req_01JDN3V9TQ4Z8X2M6K0RFW7YBC"
@@ -95,7 +96,7 @@ func describe(routes []Route, who audience, brand, url string) []byte {
 		},
 	})
 	if err != nil {
-		panic(err) // only maps of what JSON has
+		obs.Bug("the description is only maps of what JSON has: %v", err)
 	}
 	return out
 }

@@ -205,8 +205,13 @@ func TestBalanceConfigS127S128(t *testing.T) {
 	quota := `{"kind":"monthly_cap","key_id":"` + capped.key.PublicID + `","limit":"0.004","value":"0.0032"}`
 	low := `{"kind":"low_balance","key_id":null,"limit":"10","value":"9.9968"}`
 	for _, step := range []struct{ body, alerts string }{
-		{`{"low_balance":"9.9968"}`, ""}, {`{"low_balance":"10"}`, low}, {`{"quota_alert_percent":81}`, low}, {`{"quota_alert_percent":80}`, low + " " + quota},
-		{`{}`, low + " " + quota}, {`{"low_balance":null}`, quota}, {`{"quota_alert_percent":null}`, ""},
+		{`{"low_balance":"9.9968"}`, ""},
+		{`{"low_balance":"10"}`, low},
+		{`{"quota_alert_percent":81}`, low},
+		{`{"quota_alert_percent":80}`, low + " " + quota},
+		{`{}`, low + " " + quota},
+		{`{"low_balance":null}`, quota},
+		{`{"quota_alert_percent":null}`, ""},
 	} {
 		c = report.AlertConfig{}
 		if w.expect(w.call(acme, "PATCH", path, step.body), 200, &c); alerts() != step.alerts {

@@ -2,13 +2,13 @@ package api
 
 import (
 	"encoding/json"
-	"fmt"
 	"reflect"
 	"strings"
 	"time"
 	"unicode"
 
 	"tokenrelay/shared/money"
+	"tokenrelay/shared/obs"
 	"tokenrelay/shared/reqid"
 )
 
@@ -85,7 +85,7 @@ func (s *schemas) ref(t reflect.Type, request bool) object {
 	name[0] = unicode.ToUpper(name[0])
 	key := string(name)
 	if known := s.types[key]; known != nil && known != t {
-		panic(fmt.Sprintf("two types are called %s in the description: %s and %s", key, known, t))
+		obs.Bug("two types are called %s in the description: %s and %s", key, known, t)
 	}
 	if s.types[key] == nil {
 		s.types[key] = t
@@ -150,8 +150,8 @@ func tagged(schema object, f reflect.StructField, request bool) object {
 	}
 	least, low := bound(tag.Get("min"))
 	most, high := bound(tag.Get("max"))
-	switch {
-	case inner["pattern"] == amountPattern:
+	switch inner["pattern"] {
+	case amountPattern:
 		if low {
 			inner["pattern"] = strings.Replace(amountPattern, "-?", "", 1)
 		}

@@ -45,8 +45,11 @@ func TestLogRow(t *testing.T) {
 		perUSD        int64
 		credits, unit string
 	}{
-		{3_370_001, 0, "0.003370001", "USD"}, {3_370_001, 1, "0.003370001", "credits"}, {3_370_001, 500_000, "1685.0005", "credits"},
-		{4_000_000_000 * money.USD, 1e9, "4000000000000000000", "credits"}, {0, 100, "0", "credits"},
+		{3_370_001, 0, "0.003370001", "USD"},
+		{3_370_001, 1, "0.003370001", "credits"},
+		{3_370_001, 500_000, "1685.0005", "credits"},
+		{4_000_000_000 * money.USD, 1e9, "4000000000000000000", "credits"},
+		{0, 100, "0", "credits"},
 	} {
 		if row := logRow(&BillingRow{Charge: tc.charge}, tc.perUSD); row.CreditsUsed != tc.credits || row.CreditsUnit != tc.unit || row.Charge != tc.charge {
 			t.Errorf("%s at %d: %s %s, want %s %s", tc.charge, tc.perUSD, row.CreditsUsed, row.CreditsUnit, tc.credits, tc.unit)

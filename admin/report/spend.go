@@ -289,8 +289,12 @@ func (s *Service) SpendOverview(ctx context.Context, key *store.KeyRow) (*SpendO
 		to         *Spend
 		from, till time.Time
 	}{
-		{&out.Today, today, tomorrow}, {&out.Yesterday, today.AddDate(0, 0, -1), today}, {&out.Last7Days, today.AddDate(0, 0, -6), tomorrow},
-		{&out.Last30Days, today.AddDate(0, 0, -29), tomorrow}, {&out.ThisMonth, month, tomorrow}, {&out.LastMonth, lastMonth, month},
+		{&out.Today, today, tomorrow},
+		{&out.Yesterday, today.AddDate(0, 0, -1), today},
+		{&out.Last7Days, today.AddDate(0, 0, -6), tomorrow},
+		{&out.Last30Days, today.AddDate(0, 0, -29), tomorrow},
+		{&out.ThisMonth, month, tomorrow},
+		{&out.LastMonth, lastMonth, month},
 	} {
 		var sum store.HourRow
 		for i := range days {
