@@ -4,12 +4,15 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"tokenrelay/proxy/proxytest"
 	"tokenrelay/shared/apierr"
+	"tokenrelay/shared/apptest/mockllm"
 	"tokenrelay/shared/usage"
 )
 
@@ -290,6 +293,44 @@ func TestGeminiStreamFaults(t *testing.T) {
 		}
 	}
 	k.AtRest(t)
+}
+
+// D2, D4, rulings 1.8: a customer that leaves a silent stream is noticed, with a reset or
+// a plain close, also amid an array, and one that has only finished sending is served.
+func TestGeminiClientLeaves(t *testing.T) {
+	for _, model := range []string{"gemini-a", "gpt-a"} {
+		for _, path := range []string{sse(model), array(model)} {
+			for _, reset := range []bool{true, false} {
+				k, meter := standard(t, proxytest.Options{})
+				c, _ := rawStream(t, k, path, contents("id=gone;out=40;flush=1;hang=8;hold=30s", ""), `"text"`)
+				if reset {
+					_ = c.(*net.TCPConn).SetLinger(0)
+				}
+				left := time.Now()
+				c.Close()
+				rec := k.WaitRecords(t, 1)[0]
+				if d := time.Since(left); d > 1600*time.Millisecond || rec.Status != usage.Cancelled || rec.Charge <= 0 {
+					t.Errorf("%s (reset: %v): noticed after %s, %s, charge %s", path, reset, d, rec.Status, rec.Charge)
+				}
+				if _, ok := meter.Wait(mockllm.Filter{Marker: "gone"}, 1, 2*time.Second); !ok {
+					t.Errorf("%s: the upstream was not cancelled", path)
+				}
+				k.AtRest(t)
+			}
+			k, _ := standard(t, proxytest.Options{})
+			c, r := rawStream(t, k, path, contents("out=3;flush=1;gap=600ms", ""), `"text"`)
+			_ = c.(*net.TCPConn).CloseWrite()
+			rest, err := io.ReadAll(r)
+			if err != nil || !strings.Contains(string(rest), "STOP") {
+				t.Errorf("%s: %v\n%s", path, err, rest)
+			}
+			if rec := k.WaitRecords(t, 1)[0]; rec.Status != usage.Success {
+				t.Errorf("%s: %s", path, rec.Status)
+			}
+			k.AtRest(t)
+			c.Close()
+		}
+	}
 }
 
 // An output cap of ours is put where Gemini reads it, and nothing else is touched.

@@ -3,6 +3,7 @@ package translate
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -37,6 +38,7 @@ func flat(r *chat.Request) string {
 		fmt.Fprintf(&b, "\ntool %q %q %s %s", plainText(t.Name), plainText(t.Description), t.Schema, t.Strict)
 	}
 	fmt.Fprintf(&b, "\n%d %q %v %s %s %q %q", r.Choice, plainText(r.ChoiceName), r.ParallelOff, r.Temperature, r.TopP, r.Stop, plainText(r.User))
+	fmt.Fprintf(&b, " %s %s %s", r.Seed, r.Frequency, r.Presence)
 	fmt.Fprintf(&b, "\n%d %s %v", r.Format.Mode, r.Format.Schema, r.Stream)
 	return b.String()
 }
@@ -48,6 +50,19 @@ func quote(s string) string {
 
 // A → B → A keeps all that the table says is mapped.
 func TestRoundTrip(t *testing.T) {
+	for _, to := range targets(chat.OpenAI) {
+		t.Run(to.String(), func(t *testing.T) { roundTrip(t, to) })
+	}
+}
+
+func roundTrip(t *testing.T, to chat.Protocol) {
+	strict, members := `,"strict":true`, []string{
+		`"temperature":0.25`, `"top_p":0.5`, `"stop":["a\n","b"]`, `"user":"u\"1"`, `"stream":true`,
+		`"response_format":{"type":"json_schema","json_schema":{"name":"answer","schema":{"type":"object"},"strict":true}}`,
+	}
+	if to == chat.Gemini {
+		strict, members[3] = "", `"seed":7,"frequency_penalty":0.5,"presence_penalty":0.25`
+	}
 	text := rapid.StringMatching(`[a-z"\\\n\t/é漢😀<{}]{1,20}x`)
 	name := rapid.StringMatching(`[a-z_]{1,8}`)
 	rapid.Check(t, func(t *rapid.T) {
@@ -76,13 +91,10 @@ func TestRoundTrip(t *testing.T) {
 		}
 		b.WriteString(`{"role":"user","content":` + quote(text.Draw(t, "last")) + `}]`)
 		if tools {
-			b.WriteString(`,"tools":[{"type":"function","function":{"name":` + quote(name.Draw(t, "tool")) + `,"description":` + quote(text.Draw(t, "d")) + `,"parameters":{"type":"object","z":1,"a":2},"strict":true}}]`)
+			b.WriteString(`,"tools":[{"type":"function","function":{"name":` + quote(name.Draw(t, "tool")) + `,"description":` + quote(text.Draw(t, "d")) + `,"parameters":{"type":"object","z":1,"a":2}` + strict + `}}]`)
 			b.WriteString(`,"tool_choice":` + rapid.SampledFrom([]string{`"auto"`, `"none"`, `"required"`, `{"type":"function","function":{"name":"f"}}`}).Draw(t, "choice"))
 		}
-		for _, m := range []string{
-			`"temperature":0.25`, `"top_p":0.5`, `"stop":["a\n","b"]`, `"user":"u\"1"`, `"stream":true`,
-			`"response_format":{"type":"json_schema","json_schema":{"name":"answer","schema":{"type":"object"},"strict":true}}`,
-		} {
+		for _, m := range members {
 			if rapid.Bool().Draw(t, m) {
 				b.WriteString("," + m)
 			}
@@ -113,8 +125,9 @@ func TestRoundTrip(t *testing.T) {
 			return out
 		}
 		step(chat.OpenAI, body, &one)
-		there := turn(chat.Messages, &one)
-		step(chat.Messages, there, &two)
+		there := turn(to, &one)
+		step(to, there, &two)
+		two.Stream = one.Stream // Gemini says so in its path
 		back := turn(chat.OpenAI, &two)
 		step(chat.OpenAI, back, &three)
 		if flat(&one) != flat(&three) {
@@ -127,6 +140,11 @@ func TestRoundTrip(t *testing.T) {
 func TestAnswerRoundTrip(t *testing.T) {
 	names, bodies := inputs(t, "*.messages.sse")
 	for i, body := range bodies {
+		google, _, _ := run(t, chat.Messages, chat.Gemini, openai.OpenAI, body, true, true, 0)
+		again, _, _ := run(t, chat.Gemini, chat.Messages, openai.OpenAI, google, true, true, 0)
+		if a, b := readGemini(t, google, true), readMessages(t, again, true); a.text != b.text || a.reasoning != b.reasoning || !sameCalls(a.calls, b.calls) || !b.ended {
+			t.Errorf("%s: %+v\nbecame %+v", names[i], a, b)
+		}
 		there, _, _ := run(t, chat.Messages, chat.OpenAI, openai.OpenAI, body, true, true, 0)
 		back, _, _ := run(t, chat.OpenAI, chat.Messages, openai.OpenAI, there, true, true, 0)
 		a := readChat(t, there, true)
@@ -138,4 +156,10 @@ func TestAnswerRoundTrip(t *testing.T) {
 			t.Errorf("%s: usage %v became %v", names[i], a.usage, b.usage)
 		}
 	}
+}
+
+func sameCalls(a, b []toolCall) bool {
+	return slices.EqualFunc(a, b, func(x, y toolCall) bool {
+		return x.ID == y.ID && x.Name == y.Name && sameJSON(x.Arguments, y.Arguments)
+	})
 }
