@@ -20,7 +20,7 @@ func (w *world) plain(token, method, path string) *reply {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	defer resp.Body.Close()
+	defer func() { _ = resp.Body.Close() }()
 	raw, err := io.ReadAll(resp.Body)
 	if err != nil {
 		w.t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -248,7 +249,7 @@ func TestKinds(t *testing.T) {
 		var s Stream
 		s.Reset(&protocol.StreamConfig{ClientModel: "m", UpstreamModel: "up"})
 		out, kinds := feed(&s, []byte(c.body), 0)
-		if fmt.Sprint(kinds) != fmt.Sprint(c.kinds) || s.Began() != c.began || s.Terminated() {
+		if !slices.Equal(kinds, c.kinds) || s.Began() != c.began || s.Terminated() {
 			t.Errorf("%s: %v, began %v, terminated %v", c.name, kinds, s.Began(), s.Terminated())
 		}
 		if class := s.ErrorClass(); kinds[len(kinds)-1] == protocol.ErrorEvent && (class.Fault != c.fault || class.PassOn != c.passOn) {
@@ -337,7 +338,7 @@ func FuzzStream(f *testing.F) {
 		whole.Reset(cfg)
 		out, kinds := feed(&s, body, int(size))
 		again, same := feed(&whole, body, 0)
-		if !bytes.Equal(out, again) || fmt.Sprint(kinds) != fmt.Sprint(same) {
+		if !bytes.Equal(out, again) || !slices.Equal(kinds, same) {
 			t.Fatalf("in writes of %d: %q %v\nat once: %q %v", size, out, kinds, again, same)
 		}
 		if !bytes.Contains(body, []byte("cost")) && !bytes.Contains(body, []byte("data")) && !bytes.Equal(out, body) {
