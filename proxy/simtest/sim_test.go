@@ -41,6 +41,9 @@ func TestSchedules(t *testing.T) {
 					if err != nil {
 						t.Errorf("seed %d: %v", s, err)
 					}
+					if did := s - *seed + 1; did%50_000 <= 1 && did > 1 {
+						t.Logf("%d schedules in %s", did/50_000*50_000, time.Since(began).Round(time.Second))
+					}
 					mu.Lock()
 					for k, v := range w {
 						seen[k] += v
