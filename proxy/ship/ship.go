@@ -34,7 +34,7 @@ type Sink interface {
 type Options struct {
 	Slot      int16                                   // proxy slot that the records belong to
 	Batch     int                                     // records in one transaction, at most and by default store.MaxBatch
-	Every     time.Duration                           // how long records wait to be sent together, 250 ms
+	Every     time.Duration                           // how long records wait to be sent together, 500 ms
 	Timeout   time.Duration                           // of one transaction, 3 s
 	MaxWait   time.Duration                           // longest wait between attempts, 5 s
 	DeadPath  string                                  // file for records that Postgres never takes; default dead.jsonl in the journal's folder
@@ -87,7 +87,7 @@ func New(j *journal.Journal, sink Sink, o Options) *Shipper {
 		o.Batch = store.MaxBatch
 	}
 	if o.Every == 0 {
-		o.Every = 250 * time.Millisecond
+		o.Every = 500 * time.Millisecond
 	}
 	if o.Timeout == 0 {
 		o.Timeout = 3 * time.Second

@@ -41,6 +41,7 @@ type DB struct {
 	leaseTTL   time.Duration
 	maxRequest time.Duration
 	statements atomic.Uint64
+	owners     owners
 }
 
 // Open makes a pool for a postgres:// URL. It connects to nothing yet: Postgres may

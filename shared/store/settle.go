@@ -56,11 +56,11 @@ func (d *DB) SettleBatch(ctx context.Context, slot int16, recs []usage.Record) (
 	for attempt := 0; ; attempt++ {
 		err := d.tx(ctx, func(ctx context.Context, tx pgx.Tx, q *db.Queries) error {
 			s = newSettling(slot, recs)
-			if err := s.read(ctx, q); err != nil {
+			if err := s.read(ctx, d, q); err != nil {
 				return err
 			}
 			s.compute()
-			return s.write(ctx, tx, q)
+			return s.write(ctx, tx)
 		})
 		if err == nil {
 			return s.result, nil
@@ -199,18 +199,14 @@ func recordFault(r *usage.Record) string {
 }
 
 // read takes the locks, in order, and reads what the batch builds upon.
-func (s *settling) read(ctx context.Context, q *db.Queries) error {
+func (s *settling) read(ctx context.Context, d *DB, q *db.Queries) error {
 	keys, wallets, leases := map[int64]bool{}, map[int64]bool{}, map[int64]bool{}
 	for _, i := range slices.Concat(s.usage, s.refused) {
 		keys[s.recs[i].KeyID] = true
 	}
-	owners, err := q.KeyOwners(ctx, sorted(keys))
+	owner, err := d.owners.of(ctx, q, keys)
 	if err != nil {
 		return err
-	}
-	owner := make(map[int64]db.KeyOwnersRow, len(owners))
-	for _, o := range owners {
-		owner[o.ID] = o
 	}
 	foreign := func(i int) bool {
 		r := &s.recs[i]
@@ -257,10 +253,13 @@ func (s *settling) read(ctx context.Context, q *db.Queries) error {
 		for i, b := range ids {
 			budgetKeys[i], periods[i] = b.key, b.period
 		}
-		if err := q.TouchBudgets(ctx, budgetKeys, periods); err != nil {
-			return err
+		locked, err := q.LockBudgets(ctx, budgetKeys, periods)
+		if err == nil && len(locked) < len(ids) { // a new month, or a new key
+			if err = q.TouchBudgets(ctx, budgetKeys, periods); err == nil {
+				_, err = q.LockBudgets(ctx, budgetKeys, periods)
+			}
 		}
-		if _, err := q.LockBudgets(ctx, budgetKeys, periods); err != nil {
+		if err != nil {
 			return err
 		}
 		found, err := q.LeasesByID(ctx, sorted(leases))
@@ -482,21 +481,17 @@ ON CONFLICT (hour, client_id, key_id, model, slot) DO UPDATE SET
 	latency = add_counts(h.latency, excluded.latency), first_token = add_counts(h.first_token, excluded.first_token)`
 
 // write writes what compute decided.
-func (s *settling) write(ctx context.Context, tx pgx.Tx, q *db.Queries) error {
-	if err := s.writeUsage(ctx, tx); err != nil {
-		return err
-	}
+func (s *settling) write(ctx context.Context, tx pgx.Tx) error {
+	all := new(queue)
+	q := db.New(all)
+	s.writeUsage(all)
 	if err := s.writeMoney(ctx, q); err != nil {
-		return meaning(err)
+		return err
 	}
 	if len(s.refused) > 0 {
-		if err := s.writeRefusals(ctx, tx); err != nil {
-			return err
-		}
+		s.writeRefusals(all)
 	}
-	if err := s.writeHours(ctx, tx); err != nil {
-		return err
-	}
+	s.writeHours(all)
 	if err := addCodes(ctx, q, s.slot, s.codes); err != nil {
 		return err
 	}
@@ -511,13 +506,13 @@ func (s *settling) write(ctx context.Context, tx pgx.Tx, q *db.Queries) error {
 			return err
 		}
 	}
-	return nil
+	return meaning(all.send(ctx, tx))
 }
 
-func (s *settling) writeUsage(ctx context.Context, tx pgx.Tx) error {
+func (s *settling) writeUsage(all *queue) {
 	n := len(s.usage)
 	if n == 0 {
-		return nil
+		return
 	}
 	// By id: neighbours in the index, and the same order in every transaction.
 	slices.SortFunc(s.usage, func(a, b int) int { return bytes.Compare(s.recs[a].ID[:], s.recs[b].ID[:]) })
@@ -551,16 +546,9 @@ func (s *settling) writeUsage(ctx context.Context, tx pgx.Tx) error {
 	for k, i := range s.usage {
 		out[k] = s.recs[i].BytesOut
 	}
-	tag, err := tx.Exec(ctx, insertUsage, month, id, slot, big[0], big[1], big[2], endpoint, model, requested, clientRequest, status, http,
+	all.expect(n, errRace, insertUsage, month, id, slot, big[0], big[1], big[2], endpoint, model, requested, clientRequest, status, http,
 		code, flags, source, units, big[3], big[4], big[5], big[6], big[7], big[8], big[9], big[10], big[11], big[12], big[13], big[14],
 		late, big[15], first, big[16], big[17], out, attempts)
-	if err != nil {
-		return meaning(err)
-	}
-	if tag.RowsAffected() != int64(n) {
-		return errRace
-	}
-	return nil
 }
 
 func (s *settling) writeMoney(ctx context.Context, q *db.Queries) error {
@@ -611,7 +599,7 @@ func (s *settling) writeMoney(ctx context.Context, q *db.Queries) error {
 	return q.InsertBadDebt(ctx, wallets, owing, requests)
 }
 
-func (s *settling) writeRefusals(ctx context.Context, tx pgx.Tx) error {
+func (s *settling) writeRefusals(all *queue) {
 	n := len(s.refused)
 	id := make([][16]byte, n)
 	slot, endpoint, http := make([]int16, n), make([]int16, n), make([]int16, n)
@@ -624,13 +612,12 @@ func (s *settling) writeRefusals(ctx context.Context, tx pgx.Tx) error {
 		clients[k], wallets[k], keys[k], admitted[k], ended[k], in[k] = r.ClientID, r.WalletID, r.KeyID, r.AdmittedMicros, r.EndMicros, r.BytesIn
 		model[k], requested[k], clientRequest[k], code[k] = clean(r.Model, 128), clean(r.RequestedModel, 256), clean(r.ClientRequestID, 128), clean(r.Code, 64)
 	}
-	_, err := tx.Exec(ctx, insertRefusals, id, slot, clients, wallets, keys, endpoint, model, requested, clientRequest, http, code, flags, admitted, ended, in)
-	return err
+	all.batch.Queue(insertRefusals, id, slot, clients, wallets, keys, endpoint, model, requested, clientRequest, http, code, flags, admitted, ended, in)
 }
 
-func (s *settling) writeHours(ctx context.Context, tx pgx.Tx) error {
+func (s *settling) writeHours(all *queue) {
 	if len(s.hours) == 0 {
-		return nil
+		return
 	}
 	var hour []int32
 	var clients, keys, charge, cost, overrun, in, out []int64
@@ -645,9 +632,8 @@ func (s *settling) writeHours(ctx context.Context, tx pgx.Tx) error {
 		in, out = append(in, h.in), append(out, h.out)
 		units, latency, first = append(units, counts(h.units[:])), append(latency, counts(h.latency[:])), append(first, counts(h.firstToken[:]))
 	}
-	_, err := tx.Exec(ctx, upsertHours, s.slot, hour, clients, keys, model, status[usage.Success], status[usage.Failed], status[usage.Timeout],
+	all.batch.Queue(upsertHours, s.slot, hour, clients, keys, model, status[usage.Success], status[usage.Failed], status[usage.Timeout],
 		status[usage.Cancelled], status[usage.Interrupted], units, charge, cost, overrun, in, out, latency, first)
-	return err
 }
 
 func addCodes(ctx context.Context, q *db.Queries, slot int16, codes map[codeID]int64) error {
