@@ -188,6 +188,7 @@ var (
 	errServerSearch = apierr.Invalid("tools", "A tool that the provider runs needs a price and a limit for the request (max_tool_calls): its cost would have no bound.")
 	errEnableSearch = apierr.Invalid("parameters.enable_search", "Searches of the provider (enable_search, tools) need a price, and a strategy that searches once: their cost would have no bound.")
 	errHostedTool   = "The tool '%s' runs at the provider without a price of its own, or reaches into its account, and is not offered here."
+	errGoogleTools  = apierr.Invalid("tools", "Tools that the provider runs (Google Search, code execution and the like) are not offered here: they have no limit to set, and their cost would have no bound.")
 	errAboveCap     = "The output cap is above the model's maximum of %d tokens."
 	errStoredIDs    = "Objects stored at a provider ('%s') are not supported here."
 )
@@ -230,6 +231,9 @@ func (x *Exchange) resolve() *apiError {
 		}
 		if x.lane.shape == peek.DashScopeText {
 			return errEnableSearch
+		}
+		if x.lane.shape == peek.GeminiGenerate {
+			return errGoogleTools
 		}
 		return errServerTools
 	}

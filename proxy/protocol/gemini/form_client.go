@@ -14,7 +14,6 @@ import (
 // The zero value is ready after Reset.
 type AnswerEncoder struct {
 	c        chat.Config
-	began    bool
 	elements int
 	calls    []pending
 	next     int // the first call that is not written

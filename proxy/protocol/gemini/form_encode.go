@@ -68,8 +68,8 @@ func parseModel(name string) (m model) {
 	if !ok {
 		return m
 	}
-	major, rest, _ := strings.Cut(rest, "-")
-	major, minor, _ := strings.Cut(major, ".")
+	number, _, _ := strings.Cut(rest, "-")
+	major, minor, _ := strings.Cut(number, ".")
 	if v, err := strconv.ParseUint(major, 10, 8); err == nil && v < 100 {
 		m.version = int(v) * 100
 		if v, err := strconv.ParseUint(minor, 10, 8); err == nil && v < 100 {
@@ -477,8 +477,12 @@ func (e *encoder) config(dst []byte) []byte {
 		name string
 		v    []byte
 	}{
-		{"temperature", r.Temperature}, {"topP", r.TopP}, {"topK", r.TopK}, {"seed", r.Seed},
-		{"frequencyPenalty", r.Frequency}, {"presencePenalty", r.Presence},
+		{"temperature", r.Temperature},
+		{"topP", r.TopP},
+		{"topK", r.TopK},
+		{"seed", r.Seed},
+		{"frequencyPenalty", r.Frequency},
+		{"presencePenalty", r.Presence},
 	} {
 		if m.v != nil {
 			dst = append(append(append(dst, `,"`...), m.name...), `":`...)
