@@ -62,7 +62,7 @@ func TestAdminAway(t *testing.T) {
 	s.Audit()
 }
 
-// Issue 2: two admins on one Postgres. Both write at once: revisions have no gap, a
+// Interface 4: two admins on one Postgres. Both write at once: revisions have no gap, a
 // name is taken once, a booking with a reference is made once, and every proxy has
 // applied it all.
 func TestTwoAdmins(t *testing.T) {

@@ -66,7 +66,7 @@ func rowOf(t *testing.T, p *apptest.Proxy, k apptest.Key, id string, since time.
 	return got, time.Since(since)
 }
 
-// Issue 2: the charge is in the customer's billing within a second of the answer, by
+// S1-33: the charge is in the customer's billing within a second of the answer, by
 // the public port of any proxy, and the balance has moved by exactly that.
 func TestChargeIsInTheBillingWithinASecond(t *testing.T) {
 	s := apptest.Start(t, apptest.Options{Proxies: 3})

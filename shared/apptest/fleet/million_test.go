@@ -14,7 +14,7 @@ import (
 	"tokenrelay/shared/store/storetest"
 )
 
-// Issue 2, rulings 3.10 and 3.31: with a million keys in Postgres (200,000 unless
+// Rulings 3.10 and 3.31: with a million keys in Postgres (200,000 unless
 // RELAY_LONG=1) a proxy starts as before, a cold key costs one statement, memory grows
 // only with the keys that are used, and unknown keys do not reach Postgres faster
 // than it was promised.

@@ -40,7 +40,7 @@ func run(t *testing.T, program string, env []string, args ...string) (output str
 	return b.String(), cmd.ProcessState.ExitCode()
 }
 
-// Issue 2, interface 3: a bad setting is fatal at start, with its name and the reason,
+// Interface 3: a bad setting is fatal at start, with its name and the reason,
 // and never with a secret's value.
 func TestBadSettingsAreRefusedAtStart(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
@@ -192,7 +192,7 @@ func lastLine(s string) string {
 	return s[strings.LastIndexByte(s, '\n')+1:]
 }
 
-// Issue 2: a bad catalogue file is refused with its line and the reason, and nothing
+// Interface 3: a bad catalogue file is refused with its line and the reason, and nothing
 // of it is kept; where bad rows get into the database by another way, the proxies serve
 // the last good catalogue on, keys and money still move, and a metric says so.
 func TestBadCataloguesLeaveTheLastGoodOne(t *testing.T) {

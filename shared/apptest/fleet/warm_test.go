@@ -8,7 +8,7 @@ import (
 	"tokenrelay/shared/apptest"
 )
 
-// Issue 2, "0 SQL statements (counted)": a warm request sends none. What a proxy sends
+// G-7, G-8: a warm request sends none. What a proxy sends
 // by the clock (heartbeat, poll, sizing) and by the batch (usage into Postgres) is
 // measured beside it and does not grow with the requests.
 func TestWarmRequestsSendNoSQL(t *testing.T) {
