@@ -32,6 +32,14 @@ $(WEB)/node_modules/.package-lock.json: $(WEB)/package.json $(WEB)/package-lock.
 $(WEB)/dist/app/index.html: $(WEB)/node_modules/.package-lock.json $(WEB_SOURCES)
 	@cd $(WEB) && npm run --silent build -- --logLevel warn
 
+.PHONY: web-test
+web-test: build ## the console in a browser against the whole product (installs Chromium on Debian)
+	@test -f $(WEB)/dist/app/index.html || { echo "the console was not built"; exit 1; }
+	@if [ -z "$${CHROMIUM:-}" ] && ! command -v chromium chromium-browser google-chrome >/dev/null; then \
+	  if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; \
+	  else echo "no Chromium: install one, or name it in CHROMIUM"; exit 1; fi; fi
+	cd $(WEB) && npx tsc && npx playwright test $(if $(SPEC),-g '$(SPEC)')
+
 .PHONY: build
 build: web ## bin/proxy, bin/admin, bin/mockllm (and the launcher)
 	@mkdir -p bin

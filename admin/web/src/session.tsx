@@ -1,4 +1,4 @@
-import { useQuery, useQueryClient } from '@tanstack/react-query';
+import { useQuery, useQueryClient, type QueryClient } from '@tanstack/react-query';
 import { createContext, useContext, useEffect, type ReactNode } from 'react';
 import { get, setGuard, whenSignedOut, type Visitor } from './api';
 import { Broken, Waiting } from './components/states';
@@ -11,6 +11,12 @@ export function useVisitor(): Visitor {
   const visitor = useContext(Context);
   if (visitor === null) throw new Error('useVisitor is used outside of Session');
   return visitor;
+}
+
+/** become makes the page another visitor's: what the one before had read is forgotten. */
+export function become(client: QueryClient, visitor: Visitor): void {
+  client.removeQueries({ predicate: (q) => q.queryKey[0] !== visitorKey[0] });
+  client.setQueryData(visitorKey, visitor);
 }
 
 /** Session knows who is signed in before anything else is shown. */

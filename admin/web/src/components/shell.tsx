@@ -4,13 +4,13 @@ import { IconBuilding, IconChartBar, IconCoin, IconKey, IconLanguage, IconLayout
 import { useQueryClient } from '@tanstack/react-query';
 import { Suspense, type ComponentType } from 'react';
 import { useTranslation } from 'react-i18next';
-import { Link, Outlet, useLocation, useNavigate } from 'react-router';
+import { Link, Outlet, useLocation } from 'react-router';
 import { del, type Balance, type Visitor } from '../api';
 import { usd } from '../decimal';
 import { useGet } from '../hooks';
 import icon from '../icon.svg';
 import { languages, setLanguage, type Key } from '../i18n';
-import { useVisitor, visitorKey } from '../session';
+import { become, useVisitor } from '../session';
 import { Money } from './bits';
 import { Waiting } from './states';
 
@@ -113,7 +113,6 @@ function Account() {
   const { t } = useTranslation();
   const { user } = useVisitor();
   const client = useQueryClient();
-  const navigate = useNavigate();
   if (!user) {
     return (
       <Button component={Link} to="/console/sign-in" fullWidth>
@@ -121,12 +120,7 @@ function Account() {
       </Button>
     );
   }
-  const leave = async () => {
-    const visitor = await del<Visitor>('/console/api/session');
-    void navigate('/console/sign-in');
-    client.clear();
-    client.setQueryData(visitorKey, visitor);
-  };
+  const leave = async () => become(client, await del<Visitor>('/console/api/session'));
   return (
     <Menu position="top-start" width={208}>
       <Menu.Target>

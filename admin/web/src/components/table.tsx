@@ -1,8 +1,8 @@
-import { Box, Group, Stack, Table, Text } from '@mantine/core';
+import { Box, Group, Stack, Table, Text, UnstyledButton } from '@mantine/core';
 import { useMediaQuery } from '@mantine/hooks';
 import { IconArrowDown, IconArrowUp } from '../icons';
-import { flexRender, getCoreRowModel, getSortedRowModel, useReactTable, type ColumnDef, type RowData, type SortingState } from '@tanstack/react-table';
-import { useState, type KeyboardEvent, type ReactNode } from 'react';
+import { flexRender, getCoreRowModel, getSortedRowModel, useReactTable, type Cell as CellOf, type ColumnDef, type RowData, type SortingState } from '@tanstack/react-table';
+import { useState, type ReactNode } from 'react';
 
 declare module '@tanstack/react-table' {
   interface ColumnMeta<TData extends RowData, TValue> {
@@ -34,19 +34,15 @@ interface Props<T> {
   minWidth?: number;
 }
 
+/** open makes the whole row answer the pointer; the keyboard has the button in it. */
 function open<T>(row: T, onOpen: ((row: T) => void) | undefined) {
-  if (!onOpen) return {};
-  return {
-    className: 'row-button',
-    tabIndex: 0,
-    role: 'button',
-    onClick: () => onOpen(row),
-    onKeyDown: (e: KeyboardEvent) => {
-      if (e.target !== e.currentTarget || (e.key !== 'Enter' && e.key !== ' ')) return;
-      e.preventDefault();
-      onOpen(row);
-    },
-  };
+  return onOpen ? { className: 'row-open', onClick: () => onOpen(row) } : {};
+}
+
+function Cell<T>({ cell, opens }: { cell: CellOf<T, unknown>; opens: boolean }) {
+  const content = flexRender(cell.column.columnDef.cell, cell.getContext());
+  // A click on the button is a click on the row.
+  return opens && cell.column.columnDef.meta?.lead ? <UnstyledButton className="row-button">{content}</UnstyledButton> : <>{content}</>;
 }
 
 /** DataTable is a table where there is room, and a list of cards where there is not. */
@@ -81,12 +77,12 @@ export function DataTable<T>({ rows, columns, id, label, onOpen, empty, sortable
                 <Group justify="space-between" wrap="nowrap" align="flex-start" mb={6} gap="sm">
                   <Box miw={0} style={{ overflowWrap: 'anywhere' }}>
                     {lead.map((c) => (
-                      <Box key={c.id}>{flexRender(c.column.columnDef.cell, c.getContext())}</Box>
+                      <Box key={c.id}><Cell cell={c} opens={onOpen !== undefined} /></Box>
                     ))}
                   </Box>
                   <Group gap="xs" wrap="nowrap">
                     {trail.map((c) => (
-                      <Box key={c.id}>{flexRender(c.column.columnDef.cell, c.getContext())}</Box>
+                      <Box key={c.id}><Cell cell={c} opens={onOpen !== undefined} /></Box>
                     ))}
                   </Group>
                 </Group>
@@ -140,7 +136,7 @@ export function DataTable<T>({ rows, columns, id, label, onOpen, empty, sortable
             <Table.Tr key={row.id} {...open(row.original, onOpen)}>
               {row.getVisibleCells().map((c) => (
                 <Table.Td key={c.id} ta={c.column.columnDef.meta?.right ? 'right' : 'left'} className={c.column.columnDef.meta?.right ? 'number' : ''}>
-                  {flexRender(c.column.columnDef.cell, c.getContext())}
+                  <Cell cell={c} opens={onOpen !== undefined} />
                 </Table.Td>
               ))}
             </Table.Tr>

@@ -53,6 +53,7 @@ export const en = {
   'signIn.subtitle': 'One key for every model.',
   'signIn.email': 'E-mail address',
   'signIn.password': 'Password',
+  'signIn.show': 'Show the password',
   'signIn.submit': 'Sign in',
   'signIn.help': 'No account yet? Ask your operator for one.',
   'signIn.contact': 'Contact {{contact}}',

@@ -52,6 +52,7 @@ export const zh: Record<keyof typeof en, string> = {
   'signIn.subtitle': '一个密钥，所有模型。',
   'signIn.email': '电子邮箱',
   'signIn.password': '密码',
+  'signIn.show': '显示密码',
   'signIn.submit': '登录',
   'signIn.help': '还没有账户？请联系您的运营方。',
   'signIn.contact': '联系 {{contact}}',

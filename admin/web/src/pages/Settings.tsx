@@ -171,8 +171,8 @@ function Password() {
       <form onSubmit={submit}>
         <input type="text" name="username" autoComplete="username" value={user?.email ?? ''} readOnly hidden />
         <SimpleGrid cols={{ base: 1, sm: 2 }}>
-          <PasswordInput label={t('settings.oldPassword')} autoComplete="current-password" required value={old} onChange={(e) => setOld(e.currentTarget.value)} />
-          <PasswordInput label={t('settings.newPassword')} placeholder={t('settings.newPasswordHint')} autoComplete="new-password" required minLength={10} value={next} onChange={(e) => setNext(e.currentTarget.value)} />
+          <PasswordInput visibilityToggleButtonProps={{ 'aria-label': t('signIn.show') }} label={t('settings.oldPassword')} autoComplete="current-password" required value={old} onChange={(e) => setOld(e.currentTarget.value)} />
+          <PasswordInput visibilityToggleButtonProps={{ 'aria-label': t('signIn.show') }} label={t('settings.newPassword')} placeholder={t('settings.newPasswordHint')} autoComplete="new-password" required minLength={10} value={next} onChange={(e) => setNext(e.currentTarget.value)} />
         </SimpleGrid>
         <Group justify="flex-end" mt="md">
           <Button type="submit" variant="default" loading={change.isPending}>

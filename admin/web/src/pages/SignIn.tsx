@@ -3,10 +3,10 @@ import { IconAlertTriangle, IconArrowsShuffle, IconPlugConnected, IconReceipt2 }
 import { useMutation, useQueryClient } from '@tanstack/react-query';
 import { useState, type FormEvent } from 'react';
 import { useTranslation } from 'react-i18next';
-import { Link, Navigate, useNavigate, useSearchParams } from 'react-router';
+import { Link, Navigate, useSearchParams } from 'react-router';
 import { post, type Visitor } from '../api';
 import { Brand, LanguageSwitch, SchemeSwitch } from '../components/shell';
-import { useVisitor, visitorKey } from '../session';
+import { become, useVisitor } from '../session';
 
 /** inside keeps the way back on this site and in the console. */
 export const inside = (next: string | null): string => (next !== null && /^\/console(\/[A-Za-z0-9_\-/]*)?(\?[^#\\]*)?$/.test(next) && !next.includes('//') ? next : '/console');
@@ -15,21 +15,16 @@ export function SignIn() {
   const { t } = useTranslation();
   const { site, user } = useVisitor();
   const client = useQueryClient();
-  const navigate = useNavigate();
   const [params] = useSearchParams();
   const [email, setEmail] = useState('');
   const [password, setPassword] = useState('');
   const next = inside(params.get('next'));
   const enter = useMutation({
     mutationFn: () => post<Visitor>('/console/api/session', { email, password }),
-    onSuccess: (visitor) => {
-      client.clear();
-      client.setQueryData(visitorKey, visitor);
-      void navigate(next, { replace: true });
-    },
+    onSuccess: (visitor) => become(client, visitor),
     onError: () => setPassword(''),
   });
-  if (user !== null && !enter.isSuccess) return <Navigate to={next} replace />;
+  if (user !== null) return <Navigate to={next} replace />;
   const submit = (e: FormEvent) => {
     e.preventDefault();
     enter.mutate();
@@ -64,7 +59,7 @@ export function SignIn() {
                 </Alert>
               ) : null}
               <TextInput label={t('signIn.email')} type="email" autoComplete="username" required autoFocus size="md" value={email} onChange={(e) => setEmail(e.currentTarget.value)} />
-              <PasswordInput label={t('signIn.password')} autoComplete="current-password" required size="md" value={password} onChange={(e) => setPassword(e.currentTarget.value)} />
+              <PasswordInput visibilityToggleButtonProps={{ 'aria-label': t('signIn.show') }} label={t('signIn.password')} autoComplete="current-password" required size="md" value={password} onChange={(e) => setPassword(e.currentTarget.value)} />
               <Button type="submit" size="md" loading={enter.isPending} fullWidth>
                 {t('signIn.submit')}
               </Button>
