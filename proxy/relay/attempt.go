@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"tokenrelay/proxy/catalog"
 	"tokenrelay/proxy/protocol"
 	"tokenrelay/proxy/protocol/openai"
 	"tokenrelay/proxy/protocol/translate"
@@ -127,7 +128,11 @@ func (x *Exchange) choose() *apiError {
 func (x *Exchange) pick(again bool) (route.Why, int) {
 	f := route.Filter{Wires: x.lane.wire, Provider: x.pinned, Region: x.key.Region}
 	x.via = x.lane
-	why, after := route.Pick(x.model, &f, &x.tried, again, x.r.o.Catalog, route.Now(), random(), &x.choice)
+	f.Wires &^= x.unfitWires
+	why, after := route.NoRoute, 0
+	if f.Wires != 0 {
+		why, after = route.Pick(x.model, &f, &x.tried, again, x.r.o.Catalog, route.Now(), random(), &x.choice)
+	}
 	if why == route.Chosen || x.pinned != nil {
 		return why, after
 	}
@@ -395,6 +400,9 @@ func (x *Exchange) classified(a *usage.Attempt, class *protocol.Class, body []by
 	case protocol.FaultServer:
 		c.Bad(now)
 	case protocol.FaultModelMissing:
+		if x.speaksNot() {
+			break
+		}
 		c.ModelMissing(now)
 	}
 	if class.PassOn {
@@ -417,6 +425,18 @@ func (x *Exchange) classified(a *usage.Attempt, class *protocol.Class, body []by
 		return stop, apierr.ErrUpstreamError
 	}
 	return next, apierr.ErrUpstreamError
+}
+
+// speaksNot is asked when an upstream does not know what it was asked for on Responses:
+// it may have the model and not the endpoint. It is asked again by translation, and
+// its route stays open for those who ask in another way.
+func (x *Exchange) speaksNot() bool {
+	if x.lane.wire != catalog.WireResponses || x.translated || x.pinned != nil {
+		return false
+	}
+	x.unfitWires |= x.lane.wire
+	x.tried.Reset()
+	return true
 }
 
 // passOn makes the upstream's refusal in x.out the answer.

@@ -3,6 +3,9 @@ package relay_test
 import (
 	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
@@ -165,6 +168,45 @@ func TestResponsesFailover(t *testing.T) {
 	r = post(t, k, "/v1/responses", ask("claude-a", "out=50;cut=20", `,"stream":true`))
 	if !strings.Contains(string(r.body), "event: error\ndata: {\"type\":\"error\",\"code\":\"upstream_error\"") || strings.Contains(string(r.body), "response.completed") {
 		t.Errorf("%s", tail(r.body))
+	}
+	k.AtRest(t)
+}
+
+// A provider of a dialect that speaks Responses need not have the endpoint, or not for
+// every model: it is asked by translation then, and stays in use for the others.
+func TestResponsesEndpointMissing(t *testing.T) {
+	up := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		if strings.HasSuffix(r.URL.Path, "/responses") {
+			w.WriteHeader(404)
+			_, _ = io.WriteString(w, `{"error":{"message":"Not Found"}}`)
+			return
+		}
+		_, _ = io.WriteString(w, `{"id":"c","object":"chat.completion","model":"up","choices":[{"index":0,"message":{"role":"assistant","content":"hello"},"finish_reason":"stop"}],"usage":{"prompt_tokens":2,"completion_tokens":1,"total_tokens":3}}`)
+	}))
+	defer up.Close()
+	k := proxytest.New(t, proxytest.Options{
+		Balance:   1 << 40,
+		Providers: []proxytest.Provider{{Slug: "deepseek", Protocol: "openai", Dialect: "deepseek", BaseURL: up.URL, Keys: []string{"sk"}}},
+		Models:    []proxytest.Model{{ID: "deep-a", Routes: []proxytest.Route{{Provider: "deepseek", Model: "up"}}}},
+	})
+	id := ""
+	for i, more := range []string{"", "", `,"previous_response_id":"ID"`} {
+		r := post(t, k, "/v1/responses", ask("deep-a", "", strings.Replace(more, "ID", id, 1)))
+		if a := readAnswer(t, r); r.status != 200 || a.text() != "hello" {
+			t.Fatalf("%d: %d %s", i, r.status, r.body)
+		}
+		id = responseID(t, r)
+		if rec := k.WaitRecords(t, 2*i+1)[2*i]; rec.NumAttempts != 2 || rec.Status != usage.Success {
+			t.Errorf("%d: %d attempts, %s", i, rec.NumAttempts, rec.Status)
+		}
+		if r := post(t, k, "/v1/chat/completions", chat("deep-a", "", false)); r.status != 200 {
+			t.Errorf("%d: Chat is out: %d %s", i, r.status, r.body)
+		}
+		k.WaitRecords(t, 2*i+2)
+	}
+	if r := post(t, k, "/v1/deepseek/responses", ask("up", "", "")); r.status < 400 {
+		t.Errorf("pinned: %d %s", r.status, r.body)
 	}
 	k.AtRest(t)
 }

@@ -117,7 +117,7 @@ func (x *Exchange) resume() (chosen bool, err *apiError) {
 	if t.previous == "" || t.spelled {
 		return false, nil
 	}
-	if t.before.ProviderKeyID != 0 {
+	if t.before.ProviderKeyID != 0 && x.unfitWires&x.lane.wire == 0 {
 		f := route.Filter{Wires: x.lane.wire, Provider: x.pinned, KeyID: t.before.ProviderKeyID}
 		x.via = x.lane
 		if why, _ := route.Pick(x.model, &f, &x.tried, false, x.r.o.Catalog, route.Now(), random(), &x.choice); why == route.Chosen {
