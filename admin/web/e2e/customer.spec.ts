@@ -65,7 +65,7 @@ test('C18, S0-15: a key is edited: cap, models and limits', async ({ page, reque
   await dialog.getByLabel('Monthly spend cap').fill('0.000000001');
   await dialog.getByRole('button', { name: 'More options' }).click();
   await dialog.getByLabel('Requests per minute').fill('7');
-  await dialog.getByRole('textbox', { name: 'Allowed models' }).click();
+  await dialog.getByRole('combobox', { name: 'Allowed models' }).click();
   await page.getByRole('option', { name: 'gpt-5-mini', exact: true }).click();
   await page.keyboard.press('Escape');
   await dialog.getByRole('button', { name: 'Save' }).click();
@@ -121,7 +121,7 @@ test('S0-18, S3-18: usage and dashboard add up to what the API says', async ({ p
   }).toPass();
   await expect(page.getByRole('table', { name: 'Spend by model' })).toContainText('gpt-5.2');
   await expect(page.getByRole('table', { name: 'Spend by key' })).toContainText('make run');
-  await expect(page.locator('.recharts-bar-rectangle').first()).toBeVisible();
+  await expect(page.locator('.recharts-bar-rectangle path').last()).toBeVisible();
   await page.goto('/console');
   const balance = await data<{ available: string }>(request, who.key, '/openapi/v1/balance');
   await expect(page.getByRole('main')).toContainText(text(balance.available));
