@@ -15,6 +15,7 @@ type StreamConfig struct {
 	AskedUsage    bool   // the client itself asked for include_usage
 	HiddenOutput  bool   // more may be billed than is sent (best_of)
 	Array         bool   // the client of a Gemini stream wants one JSON array in place of events
+	Repeats       bool   // events of a DashScope stream repeat all that was said before
 	InputOnly     bool   // nothing is generated: a usage that is a total only is the input
 	Pinned        bool   // provider-pinned lane: model and comments stay, only prices are cut
 

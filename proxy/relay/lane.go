@@ -130,7 +130,7 @@ func scanJSON(x *Exchange) *apiError { return peek.Scan(x.body, x.lane.shape, &x
 // conversations are the wires whose requests are translated, targets those that they
 // are translated for.
 const (
-	targets       = catalog.WireChat | catalog.WireMessages | catalog.WireGemini
+	targets       = catalog.WireChat | catalog.WireMessages | catalog.WireGemini | catalog.WireDashScope
 	conversations = targets | catalog.WireResponses
 )
 
@@ -151,8 +151,10 @@ func upstreamLane(w catalog.Wires) *lane {
 		return &chatLane
 	case w&catalog.WireMessages != 0:
 		return &messagesLane
+	case w&catalog.WireGemini != 0:
+		return &geminiLane
 	}
-	return &geminiLane
+	return &dashScopeLane
 }
 
 // laneOf finds the lane of an endpoint, nil for one that is not inference.

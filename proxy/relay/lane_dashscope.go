@@ -5,6 +5,7 @@ import (
 
 	"tokenrelay/proxy/catalog"
 	"tokenrelay/proxy/protocol"
+	"tokenrelay/proxy/protocol/chat"
 	"tokenrelay/proxy/protocol/dashscope"
 	"tokenrelay/shared/peek"
 )
@@ -13,6 +14,7 @@ import (
 // in the head: it is asked of the upstream in the same way.
 var dashScopeLane = lane{
 	wire:      catalog.WireDashScope,
+	form:      chat.DashScope,
 	shape:     peek.DashScopeText,
 	heartbeat: dashscope.Heartbeat(),
 	maxEvent:  dashscope.MaxEvent,

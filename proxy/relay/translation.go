@@ -36,11 +36,13 @@ func (x *Exchange) translate(dst []byte) ([]byte, *apiError) {
 			return dst, err
 		}
 		x.decoded = true
-		t.form.Stream = x.stream // Gemini says so in its path
+		t.form.Stream = x.stream // Gemini says so in its path, DashScope in a header
 	}
 	if t.form.MaxTokens = x.ticket.OutputCap; t.form.MaxTokens <= 0 {
 		t.form.MaxTokens = defaultCap
 	}
+	x.cfg.Repeats = x.choice.Route.Provider.Options["incremental_output"] == "false"
+	t.form.Repeats = x.cfg.Repeats
 	dst, err := translate.AppendRequest(dst, &t.form, x.via.form, x.choice.Route.UpstreamModel, openai.Dialect(x.cfg.Dialect))
 	if err != nil {
 		return dst, err
@@ -48,7 +50,7 @@ func (x *Exchange) translate(dst []byte) ([]byte, *apiError) {
 	c := chat.Config{
 		ID: x.idText[len("req_"):], Model: x.showName, Created: x.startedMilli / 1000,
 		AskedUsage: x.peek.IncludeUsage, InputEstimate: x.end.InputEstimate,
-		Array: x.array, Legacy: t.form.Legacy, Echo: x.echoed(t.form.Echo),
+		Array: x.array, Plain: t.form.Plain, Cumulative: t.form.Cumulative, Legacy: t.form.Legacy, Echo: x.echoed(t.form.Echo),
 	}
 	t.stream.Begin(x.via.form, x.lane.form, &x.cfg, &c)
 	x.answer, x.maxEvent, x.translated = &t.stream, translate.MaxEvent, true

@@ -33,7 +33,7 @@ type Provider struct {
 	Protocol     string            `json:"protocol"`          // openai, anthropic, gemini, dashscope, bedrock, cohere
 	Dialect      string            `json:"dialect,omitempty"` // "" = by the host of BaseURL, see DialectOf
 	BaseURL      string            `json:"base_url"`          // an endpoint is appended to it
-	Options      map[string]string `json:"options,omitempty"` // api_version, region, auth
+	Options      map[string]string `json:"options,omitempty"` // api_version, region, auth; incremental_output "false" for a DashScope that only knows whole texts
 	Keys         []ProviderKey     `json:"keys,omitempty"`    // empty: the provider answers no_provider_keys
 	DailyStopUSD Decimal           `json:"daily_stop_usd,omitempty"`
 }

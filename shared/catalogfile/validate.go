@@ -109,8 +109,8 @@ func (p *Provider) validate(d *decoder, at string) {
 	}
 	p.BaseURL = strings.TrimRight(p.BaseURL, "/")
 	for name := range p.Options {
-		if !slices.Contains([]string{"api_version", "region", "auth"}, name) {
-			d.fault(at+".options."+name, "unknown option; there are api_version, region, auth")
+		if !slices.Contains([]string{"api_version", "region", "auth", "incremental_output"}, name) {
+			d.fault(at+".options."+name, "unknown option; there are api_version, region, auth, incremental_output")
 		}
 	}
 	if len(p.Keys) > maxKeys {

@@ -60,6 +60,8 @@ type Config struct {
 	Created       int64  // unix seconds
 	AskedUsage    bool
 	Array         bool   // one JSON array in place of events
+	Plain         bool   // Request.Plain
+	Cumulative    bool   // Request.Cumulative
 	Legacy        bool   // function_call in place of tool_calls
 	InputEstimate int64  // tokens
 	Echo          []byte // Request.Echo; Reset copies it

@@ -61,14 +61,15 @@ func Find(from, to Protocol, path string) *Row {
 // another format, whichever it is; Exceptions tells where one format differs. The
 // code that translates asks both (Request.Cannot), docs/translation.md is made from
 // them, and a test walks them. The rows of a format stand in the file of its name.
-var Table = slices.Concat(chatRows, messagesRows, responsesRows, geminiRows)
+var Table = slices.Concat(chatRows, messagesRows, responsesRows, geminiRows, dashScopeRows)
 
 // Exceptions are the rows that hold for one target only, in the place of those of
 // Table.
 var Exceptions = [NumProtocols][]Row{
-	OpenAI:   fromGemini[OpenAI],
-	Messages: fromGemini[Messages],
-	Gemini:   toGemini,
+	OpenAI:    slices.Concat(fromGemini[OpenAI], fromDashScope[OpenAI]),
+	Messages:  slices.Concat(fromGemini[Messages], fromDashScope[Messages]),
+	Gemini:    slices.Concat(toGemini, fromDashScope[Gemini]),
+	DashScope: toDashScope,
 }
 
 // AppendMarkdown appends the table as the page docs/translation.md.
@@ -107,18 +108,19 @@ model signed reaches a Gemini client as a thought with a ` + "`thoughtSignature`
 Thoughts without a proof reach a Messages client as ` + "`thinking`" + ` blocks without a signature.
 A Responses client gets a thought as a ` + "`reasoning`" + ` item with the text in ` + "`summary`" + ` and what was signed in ` + "`encrypted_content`" + `:
 sent back it is what the model signed.
+A DashScope client gets thoughts as ` + "`reasoning_content`" + `, and no proofs.
 
 ## Answers
 
-| Chat Completions | Messages | Responses | Gemini |
-| --- | --- | --- | --- |
-| ` + "`stop`" + ` | ` + "`end_turn`, `stop_sequence`, `pause_turn`" + ` | ` + "`completed`" + ` | ` + "`STOP`, `OTHER`, `MALFORMED_FUNCTION_CALL` and the like" + ` |
-| ` + "`length`" + ` | ` + "`max_tokens`, `model_context_window_exceeded`" + ` | ` + "`incomplete`: `max_output_tokens`" + ` | ` + "`MAX_TOKENS`" + ` |
-| ` + "`tool_calls`, `function_call`" + ` | ` + "`tool_use`" + ` | ` + "`completed`, with `function_call` items" + ` | ` + "`STOP`" + ` with a ` + "`functionCall`" + ` |
-| ` + "`content_filter`" + ` | ` + "`refusal`" + ` | ` + "`incomplete`: `content_filter`" + ` | ` + "`SAFETY`, `RECITATION`, `PROHIBITED_CONTENT` and the like; `promptFeedback.blockReason`" + ` |
-| ` + "`usage.prompt_tokens`" + ` | ` + "`input_tokens` + `cache_read_input_tokens` + `cache_creation_input_tokens`" + ` | ` + "`input_tokens`" + ` | ` + "`promptTokenCount` + `toolUsePromptTokenCount`" + ` |
-| ` + "`usage.prompt_tokens_details.cached_tokens`, `.cache_write_tokens`" + ` | ` + "`cache_read_input_tokens`, `cache_creation_input_tokens`" + ` | ` + "`input_tokens_details.cached_tokens`, `.cache_write_tokens`" + ` | ` + "`cachedContentTokenCount`" + `, none |
-| ` + "`usage.completion_tokens`" + ` | ` + "`output_tokens`" + ` | ` + "`output_tokens`" + ` | ` + "`candidatesTokenCount` + `thoughtsTokenCount`" + ` |
+| Chat Completions | Messages | Responses | Gemini | DashScope |
+| --- | --- | --- | --- | --- |
+| ` + "`stop`" + ` | ` + "`end_turn`, `stop_sequence`, `pause_turn`" + ` | ` + "`completed`" + ` | ` + "`STOP`, `OTHER`, `MALFORMED_FUNCTION_CALL` and the like" + ` | ` + "`stop`" + ` |
+| ` + "`length`" + ` | ` + "`max_tokens`, `model_context_window_exceeded`" + ` | ` + "`incomplete`: `max_output_tokens`" + ` | ` + "`MAX_TOKENS`" + ` | ` + "`length`" + ` |
+| ` + "`tool_calls`, `function_call`" + ` | ` + "`tool_use`" + ` | ` + "`completed`, with `function_call` items" + ` | ` + "`STOP`" + ` with a ` + "`functionCall`" + ` | ` + "`tool_calls`" + ` |
+| ` + "`content_filter`" + ` | ` + "`refusal`" + ` | ` + "`incomplete`: `content_filter`" + ` | ` + "`SAFETY`, `RECITATION`, `PROHIBITED_CONTENT` and the like; `promptFeedback.blockReason`" + ` | ` + "`content_filter`" + `, the error ` + "`DataInspectionFailed`" + ` |
+| ` + "`usage.prompt_tokens`" + ` | ` + "`input_tokens` + `cache_read_input_tokens` + `cache_creation_input_tokens`" + ` | ` + "`input_tokens`" + ` | ` + "`promptTokenCount` + `toolUsePromptTokenCount`" + ` | ` + "`input_tokens`" + ` |
+| ` + "`usage.prompt_tokens_details.cached_tokens`, `.cache_write_tokens`" + ` | ` + "`cache_read_input_tokens`, `cache_creation_input_tokens`" + ` | ` + "`input_tokens_details.cached_tokens`, `.cache_write_tokens`" + ` | ` + "`cachedContentTokenCount`" + `, none | ` + "`prompt_tokens_details.cached_tokens`, `.cache_creation_input_tokens`" + ` |
+| ` + "`usage.completion_tokens`" + ` | ` + "`output_tokens`" + ` | ` + "`output_tokens`" + ` | ` + "`candidatesTokenCount` + `thoughtsTokenCount`" + ` | ` + "`output_tokens`" + ` |
 `)
 	return b.Bytes()
 }

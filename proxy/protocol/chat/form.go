@@ -231,6 +231,9 @@ type Request struct {
 	Budget      int64 // of thinking tokens, 0 = none given
 	Adaptive    bool  // the model decides how much it thinks
 	Stream      bool
+	Repeats     bool   // events of the upstream's stream are to repeat all text so far, DashScope only
+	Plain       bool   // the answer is to be a text instead of a message, DashScope only
+	Cumulative  bool   // each event of the stream is to repeat all text so far, DashScope only
 	Echo        []byte // JSON members of the request that its answer repeats, Responses only
 
 	Rest []string // paths of members that the form has no place for

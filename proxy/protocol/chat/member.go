@@ -58,6 +58,14 @@ var memberNames = [NumProtocols][numMembers]string{
 		MemberAudio: "contents[].parts[].inlineData", MemberResultImage: "contents[].parts[].functionResponse.parts",
 		MemberResultFile: "contents[].parts[].functionResponse.parts",
 	},
+	DashScope: {
+		MemberTemperature: "parameters.temperature", MemberTopP: "parameters.top_p", MemberTopK: "parameters.top_k", MemberSeed: "parameters.seed",
+		MemberFrequency: "parameters.frequency_penalty", MemberPresence: "parameters.presence_penalty", MemberStop: "parameters.stop",
+		MemberThinking: "parameters.enable_thinking", MemberFormat: "parameters.response_format", MemberParallel: "parameters.parallel_tool_calls",
+		MemberStrict: "parameters.tools[].function.strict", MemberThought: "input.messages[].reasoning_content", MemberRedacted: "input.messages[].reasoning_content",
+		MemberCache: "input.messages[].content[].cache_control", MemberResultImage: "input.messages[].content[].image",
+		MemberLate: "input.messages[].role",
+	},
 }
 
 // Name is the path of a member in the format that the customer speaks.

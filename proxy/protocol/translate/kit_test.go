@@ -18,10 +18,10 @@ import (
 
 // run gives an upstream's answer to a translation, in writes of size bytes (0: all
 // at once), as the relay would.
-func run(t testing.TB, from, to chat.Protocol, dialect openai.Dialect, body []byte, streamed, asked bool, size int) (out []byte, s *Stream, failed bool) {
+func run(t testing.TB, from, to chat.Protocol, dialect openai.Dialect, body []byte, streamed, asked bool, size int, repeats ...bool) (out []byte, s *Stream, failed bool) {
 	t.Helper()
 	s = new(Stream)
-	cfg := protocol.StreamConfig{ClientModel: "shown", UpstreamModel: "up", Dialect: uint8(dialect), AskedUsage: asked, InputEstimate: 3}
+	cfg := protocol.StreamConfig{ClientModel: "shown", UpstreamModel: "up", Dialect: uint8(dialect), AskedUsage: asked, InputEstimate: 3, Repeats: len(repeats) > 0 && repeats[0]}
 	s.Begin(from, to, &cfg, &chat.Config{ID: []byte("01TEST"), Model: "shown", Created: 1_760_000_000, AskedUsage: asked, InputEstimate: 3})
 	if !streamed {
 		out, k, err := s.Buffered(nil, body)
@@ -346,6 +346,8 @@ func read(t testing.TB, p chat.Protocol, out []byte, streamed bool) answer {
 		return readMessages(t, out, streamed)
 	case chat.Gemini:
 		return readGemini(t, out, streamed)
+	case chat.DashScope:
+		return readDashScope(t, out, streamed)
 	case chat.Responses:
 		return readResponses(t, out, streamed)
 	}
@@ -383,10 +385,10 @@ func targets(from chat.Protocol) (list []chat.Protocol) {
 }
 
 // short is the name of a format in the names of files.
-var short = map[chat.Protocol]string{chat.OpenAI: "chat", chat.Messages: "messages", chat.Gemini: "gemini"}
+var short = map[chat.Protocol]string{chat.OpenAI: "chat", chat.Messages: "messages", chat.Gemini: "gemini", chat.DashScope: "dashscope"}
 
 // models are names of upstream models of a format.
-var models = map[chat.Protocol]string{chat.OpenAI: "gpt-5.2-reason", chat.Messages: "claude-sonnet-4-5", chat.Gemini: "gemini-2.5-flash"}
+var models = map[chat.Protocol]string{chat.OpenAI: "gpt-5.2-reason", chat.Messages: "claude-sonnet-4-5", chat.Gemini: "gemini-2.5-flash", chat.DashScope: "qwen-plus"}
 
 // sameJSON reports whether two JSON texts say the same, an empty one being {}.
 func sameJSON(a, b string) bool {
@@ -422,7 +424,7 @@ func indent(b []byte) string {
 	return o.String()
 }
 
-var shapes = map[chat.Protocol]peek.Shape{chat.OpenAI: peek.OpenAIChat, chat.Messages: peek.AnthropicMessages, chat.Gemini: peek.GeminiGenerate}
+var shapes = map[chat.Protocol]peek.Shape{chat.OpenAI: peek.OpenAIChat, chat.Messages: peek.AnthropicMessages, chat.Gemini: peek.GeminiGenerate, chat.DashScope: peek.DashScopeText}
 
 func seeds(f *testing.F, pattern string) (list [][]byte) {
 	f.Helper()
@@ -445,4 +447,11 @@ func start(from, to chat.Protocol) *Stream {
 	s := new(Stream)
 	s.Begin(from, to, &protocol.StreamConfig{ClientModel: "shown", UpstreamModel: "up"}, &chat.Config{ID: []byte("01TEST"), Model: "shown"})
 	return s
+}
+
+// seedFiles are the files of a pattern.
+func seedFiles(t *testing.T, pattern string) (list [][]byte) {
+	t.Helper()
+	_, list = inputs(t, filepath.Base(pattern))
+	return list
 }

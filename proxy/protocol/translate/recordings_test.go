@@ -53,6 +53,8 @@ func cases(t *testing.T, list []*fixtures.Case) {
 			from = chat.Messages
 		case "gemini.generate", "gemini.stream":
 			from = chat.Gemini
+		case "dashscope.text":
+			from = chat.DashScope
 		default:
 			continue
 		}
@@ -90,10 +92,10 @@ func cases(t *testing.T, list []*fixtures.Case) {
 			}
 			d := openai.ParseDialect(c.Provider)
 			for _, to := range customers(from) {
-				out, s, failed := run(t, from, to, d, c.Body, c.IsStream(), true, 0)
+				out, s, failed := run(t, from, to, d, c.Body, c.IsStream(), true, 0, c.Has("cumulative_output"))
 				if c.IsStream() {
 					for _, size := range []int{1, 13} {
-						again, _, _ := run(t, from, to, d, c.Body, true, true, size)
+						again, _, _ := run(t, from, to, d, c.Body, true, true, size, c.Has("cumulative_output"))
 						if !bytes.Equal(out, again) {
 							t.Fatalf("writes of %d bytes give another answer", size)
 						}
@@ -127,6 +129,7 @@ var ends = map[chat.Protocol]map[string]string{
 	chat.OpenAI:    {"stop": "stop", "length": "length", "tool_calls": "call", "content_filter": "filter"},
 	chat.Messages:  {"end_turn": "stop", "stop_sequence": "stop", "pause_turn": "stop", "max_tokens": "length", "tool_use": "call", "refusal": "filter"},
 	chat.Gemini:    {"STOP": "stop", "UNEXPECTED_TOOL_CALL": "stop", "MAX_TOKENS": "length", "SAFETY": "filter", "MODEL_ARMOR": "filter", "": "filter"},
+	chat.DashScope: {"stop": "stop", "length": "length", "tool_calls": "call", "content_filter": "filter"},
 	chat.Responses: {"completed": "stop", "incomplete: max_output_tokens": "length", "incomplete: content_filter": "filter"},
 }
 
@@ -201,6 +204,16 @@ func compareUsage(t *testing.T, to chat.Protocol, c *fixtures.Case, a *answer) {
 		check("cached", count(a.usage, "cachedContentTokenCount"), read)
 		check("output", count(a.usage, "candidatesTokenCount")+count(a.usage, "thoughtsTokenCount"), out)
 		check("total", count(a.usage, "totalTokenCount"), fresh+read+write+count(a.usage, "candidatesTokenCount")+count(a.usage, "thoughtsTokenCount"))
+		return
+	}
+	if to == chat.DashScope {
+		check("input", count(a.usage, "input_tokens"), fresh+read+write)
+		check("cached", count(a.usage, "prompt_tokens_details", "cached_tokens"), read)
+		check("output", count(a.usage, "output_tokens"), out)
+		if c.Provider != "gemini-compat" { // thinks without saying how much
+			check("reasoning", count(a.usage, "output_tokens_details", "reasoning_tokens"), u.Reasoning)
+		}
+		check("total", count(a.usage, "total_tokens"), fresh+read+write+count(a.usage, "output_tokens"))
 		return
 	}
 	check("prompt", count(a.usage, "prompt_tokens"), fresh+read+write)

@@ -13,6 +13,7 @@ import (
 	"tokenrelay/proxy/protocol"
 	"tokenrelay/proxy/protocol/anthropic"
 	"tokenrelay/proxy/protocol/chat"
+	"tokenrelay/proxy/protocol/dashscope"
 	"tokenrelay/proxy/protocol/gemini"
 	"tokenrelay/proxy/protocol/openai"
 	"tokenrelay/proxy/protocol/responses"
@@ -84,6 +85,13 @@ var formats = [chat.NumProtocols]format{
 		},
 		observer: func() observer { return new(gemini.Stream) }, decoder: func() chat.Decoder { return new(gemini.AnswerDecoder) },
 	},
+	chat.DashScope: {
+		decode: dashscope.DecodeRequest, encoder: func() chat.Encoder { return new(dashscope.AnswerEncoder) }, passError: passDashScope,
+		request: func(dst []byte, r *chat.Request, model string, _ openai.Dialect) ([]byte, *apierr.Error) {
+			return dashscope.AppendForm(dst, r, model)
+		},
+		observer: func() observer { return new(dashscope.Stream) }, decoder: func() chat.Decoder { return new(dashscope.AnswerDecoder) },
+	},
 }
 
 // Request decodes a request body, peek having accepted it, into the common form.
@@ -132,6 +140,9 @@ func (s *Stream) Begin(from, to chat.Protocol, cfg *protocol.StreamConfig, c *ch
 		s.encoders[to] = formats[to].encoder()
 	}
 	s.src, s.dec, s.enc = s.observers[from], s.decoders[from], s.encoders[to]
+	if d, ok := s.dec.(*dashscope.AnswerDecoder); ok {
+		d.Repeats = cfg.Repeats
+	}
 	s.src.Reset(&s.cfg)
 	s.dec.Reset()
 	s.enc.Reset(c)
@@ -290,8 +301,12 @@ func (s *Stream) appendError(dst, ev []byte) []byte {
 		dst = AppendPassedError(dst, s.to, s.joined, s.src.ErrorClass().Status, &s.cfg, nil)
 		return append(dst, gemini.ArrayEnd...)
 	}
-	dst = append(dst, formats[s.to].event...)
-	dst = append(dst, "data: "...)
+	if s.to == chat.DashScope {
+		dst = dashscope.AppendErrorHead(dst, s.src.ErrorClass().Status)
+	} else {
+		dst = append(dst, formats[s.to].event...)
+		dst = append(dst, "data: "...)
+	}
 	at := len(dst)
 	dst = AppendPassedError(dst, s.to, s.joined, s.src.ErrorClass().Status, &s.cfg, nil)
 	if o := formats[s.to].opening; o != "" {
@@ -346,11 +361,19 @@ func passGemini(dst []byte, p *passed) []byte {
 	return gemini.AppendError(dst, &p.Problem, p.status, p.cfg)
 }
 
+func passDashScope(dst []byte, p *passed) []byte {
+	code := "InvalidParameter"
+	if p.CodeIs("content_filter", "content_policy_violation", "refusal") {
+		code = "DataInspectionFailed"
+	}
+	return dashscope.AppendError(dst, []byte(code), &p.Problem, p.cfg, p.requestID)
+}
+
 func passOpenAI(dst []byte, p *passed) []byte {
 	dst = append(dst, `{"error":{"message":`...)
 	dst = p.message(dst)
 	dst = append(dst, `,"type":"invalid_request_error","param":null,"code":`...)
-	if p.CodeIs("content_filter", "content_policy_violation") {
+	if p.CodeIs("content_filter", "content_policy_violation", "datainspectionfailed", "data_inspection_failed") {
 		dst = append(dst, `"content_filter"`...)
 	} else {
 		dst = append(dst, "null"...)
