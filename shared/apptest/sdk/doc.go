@@ -13,6 +13,7 @@
 //	go test ./shared/apptest/sdk -run TestSDK/go-alpha
 //	go test ./shared/apptest/sdk -run TestSDK/bodies
 //	go test ./shared/apptest/sdk -run TestSDK/samples
+//	go test ./shared/apptest/sdk -run TestSDK/dashscope
 //
 // with -v also the versions and every scenario's time. The suites' programs are in
 // shared/apptest/python, node and gosdk; they report each scenario on a line of

@@ -63,7 +63,7 @@ const (
 
 func testSamples(t *testing.T, w *world, x *tools) {
 	p := w.plans["samples"]
-	python, scripts := x.Python(t), x.scripts(t)
+	python, scripts := x.Python(t, "python", "requirements.txt"), x.scripts(t)
 	fill := strings.NewReplacer("https://relay.example", p.URL, "http://127.0.0.1:8000", p.URL, "YOUR_API_KEY", p.Keys["ok"], "YOUR_PROXY_API_KEY", p.Keys["ok"])
 	dir := filepath.Join(x.folder("sdk"), "testdata/samples")
 	env := environment(

@@ -31,6 +31,7 @@ func TestSDK(t *testing.T) {
 		"bodies":    testBodies,
 		"samples":   testSamples,
 		"gemini":    testGemini,
+		"dashscope": testDashScope,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

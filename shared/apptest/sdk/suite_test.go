@@ -107,6 +107,11 @@ var (
 		"gemini picture", "gemini output cap", "gemini count tokens", "gemini models", "gemini 401", "gemini 402", "gemini 403", "gemini 400",
 		"gemini 429", "gemini 501", "gemini 502", "gemini 503",
 	}
+	dashScopeScenarios = []string{
+		"dashscope plain", "dashscope text", "dashscope stream", "dashscope stream repeats", "dashscope thinking", "dashscope tools", "dashscope tools stream",
+		"dashscope async", "dashscope 401", "dashscope 402", "dashscope 403", "dashscope 400", "dashscope 429", "dashscope 502", "dashscope 503",
+		"dashscope error amid a stream",
+	}
 )
 
 func list(parts ...[]string) []string {
@@ -118,7 +123,13 @@ func list(parts ...[]string) []string {
 }
 
 func testPython(t *testing.T, w *world, x *tools) {
-	suite(t, w, "python", list(openAIScenarios, anthropicScenarios, responsesScenarios, pythonScenarios), t.TempDir(), x.Python(t), "-B", filepath.Join(x.folder("python"), "suite.py"))
+	suite(t, w, "python", list(openAIScenarios, anthropicScenarios, responsesScenarios, pythonScenarios), t.TempDir(), x.Python(t, "python", "requirements.txt"), "-B", filepath.Join(x.folder("python"), "suite.py"))
+}
+
+// testDashScope is DashScope's SDK against every kind of upstream. It wants many
+// packages, which are kept apart from those of the others.
+func testDashScope(t *testing.T, w *world, x *tools) {
+	suite(t, w, "dashscope", dashScopeScenarios, t.TempDir(), x.Python(t, "python-dashscope", "native/requirements.txt"), "-B", filepath.Join(x.folder("python"), "native.py"))
 }
 
 func testNode(t *testing.T, w *world, x *tools) { node(t, w, x, "node", "openai") }

@@ -150,13 +150,14 @@ func noIndex(suite, lock string, err error) error {
 	return fmt.Errorf("the %s suites cannot run: no package index gives the packages locked in %s: %s", suite, lock, last)
 }
 
-// Python gives the interpreter of a virtual environment with the locked packages.
-func (x *tools) Python(t *testing.T) string {
+// Python gives the interpreter of a virtual environment with the packages of a lock,
+// which lies in the folder python.
+func (x *tools) Python(t *testing.T, name, lockFile string) string {
 	t.Helper()
 	x.python.Lock()
 	defer x.python.Unlock()
-	lock := filepath.Join(x.folder("python"), "requirements.txt")
-	dir := x.prepared(t, "python", []string{lock}, func(dir string) error {
+	lock := filepath.Join(x.folder("python"), lockFile)
+	dir := x.prepared(t, name, []string{lock}, func(dir string) error {
 		ctx, cancel := context.WithTimeout(t.Context(), installTime)
 		defer cancel()
 		x.need(t, "python3 with venv", func() error {
@@ -166,7 +167,7 @@ func (x *tools) Python(t *testing.T) string {
 		_, err := command(ctx, dir, os.Environ(), filepath.Join(dir, "venv/bin/python"), "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
 			"--no-input", "--only-binary", ":all:", "--require-hashes", "-r", lock)
 		if err != nil {
-			return noIndex("Python", "shared/apptest/python/requirements.txt", err)
+			return noIndex("Python", "shared/apptest/python/"+lockFile, err)
 		}
 		return nil
 	})

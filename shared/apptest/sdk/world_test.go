@@ -31,6 +31,7 @@ type models struct {
 	ClaudeID     string   `json:"claude_id"` // its model as listed
 	Gemini       string   `json:"gemini"`    // served by Google
 	Gemini3      string   `json:"gemini_3"`  // the same, and wants signatures back
+	Qwen         string   `json:"qwen"`      // served by DashScope itself
 	Paused       string   `json:"paused"`
 	Down         string   `json:"down"`
 	DownClaude   string   `json:"down_claude"`
@@ -41,7 +42,7 @@ type models struct {
 
 // suites have a customer, keys and broken models of their own, so that they can run
 // side by side.
-var suites = []string{"python", "node", "node-next", "go", "go-alpha", "bodies", "samples", "gemini"}
+var suites = []string{"python", "node", "node-next", "go", "go-alpha", "bodies", "samples", "gemini", "dashscope"}
 
 const brokenEach = 2
 
@@ -70,6 +71,8 @@ func catalogue(mock string) string {
 	provider("down-claude", "anthropic", nobody)
 	provider("keyless", "openai", mock+"/keyless/v1")
 	f.Providers[len(f.Providers)-1].Keys = nil
+	provider("native", "dashscope", mock+"/native/api/v1")
+	model("test-qwen", "native")
 	model("test-paused", "paused")
 	model("test-keyless", "keyless")
 	for _, s := range suites {
@@ -156,7 +159,7 @@ func (w *world) customer(t *testing.T, suite string) plan {
 		w.operator(t, "/admin/v1/clients", fmt.Sprintf(`{"name":%q,"credit":%q,"group":%q}`, c.name, c.credit, c.group))
 	}
 	p := plan{URL: w.Proxy(0).URL, Keys: map[string]string{}, Models: models{
-		Chat: "gpt-5.4-mini", Claude: "claude-sonnet-4.5", ClaudeID: "claude-sonnet-4-5", Gemini: "gemini-2.5-flash", Gemini3: "gemini-3-flash-preview", Paused: "test-paused", Down: down(suite), DownClaude: downClaude(suite), Keyless: "test-keyless",
+		Chat: "gpt-5.4-mini", Claude: "claude-sonnet-4.5", ClaudeID: "claude-sonnet-4-5", Gemini: "gemini-2.5-flash", Gemini3: "gemini-3-flash-preview", Qwen: "test-qwen", Paused: "test-paused", Down: down(suite), DownClaude: downClaude(suite), Keyless: "test-keyless",
 	}}
 	for i := range brokenEach {
 		p.Models.Broken = append(p.Models.Broken, broken(suite, i))
