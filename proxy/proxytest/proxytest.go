@@ -40,6 +40,7 @@ type Provider struct {
 	Dialect  string
 	BaseURL  string
 	Keys     []string
+	Options  map[string]string
 }
 
 // Model is a public model of the kit, with one route per provider named.
@@ -224,7 +225,7 @@ func (k *Kit) Publish(tb testing.TB, o *Options, revision int64) {
 	for i, p := range o.Providers {
 		id := int64(i + 1)
 		ids[p.Slug] = id
-		rows.Providers = append(rows.Providers, store.ProviderRow{ID: id, Slug: p.Slug, Protocol: p.Protocol, Dialect: p.Dialect, BaseURL: p.BaseURL, DailyStop: store.None})
+		rows.Providers = append(rows.Providers, store.ProviderRow{ID: id, Slug: p.Slug, Protocol: p.Protocol, Dialect: p.Dialect, BaseURL: p.BaseURL, Options: p.Options, DailyStop: store.None})
 		for j, secret := range p.Keys {
 			rows.ProviderKeys = append(rows.ProviderKeys, store.ProviderKeyRow{ID: id*100 + int64(j), ProviderID: id, Name: fmt.Sprint(j), Sealed: []byte(secret)})
 		}

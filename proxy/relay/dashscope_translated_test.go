@@ -123,6 +123,49 @@ func TestDashScopeUpstream(t *testing.T) {
 	k.AtRest(t)
 }
 
+// A provider that can only repeat what was said is asked to, and read so. Files of the
+// account that all customers share are nobody's to name, in any protocol.
+func TestDashScopeRepeatsUpstream(t *testing.T) {
+	url, m := mock(t, mockllm.Options{})
+	k := proxytest.New(t, proxytest.Options{
+		Providers: []proxytest.Provider{{Slug: "old", Protocol: "dashscope", BaseURL: url + "/first/api/v1", Keys: []string{"sk-old"}, Options: map[string]string{"incremental_output": "false"}}},
+		Models:    []proxytest.Model{{ID: "qwen-old", Routes: []proxytest.Route{{Provider: "old", Model: "up-qwen"}}}},
+	})
+	whole := post(t, k, "/v1/chat/completions", chat("qwen-old", "out=30;keep=1", false))
+	stream := post(t, k, "/v1/chat/completions", chat("qwen-old", "out=30;keep=1", true))
+	var text struct {
+		Choices []struct{ Message, Delta struct{ Content string } }
+	}
+	if err := json.Unmarshal(whole.body, &text); err != nil {
+		t.Fatal(err)
+	}
+	want, got := text.Choices[0].Message.Content, ""
+	for _, line := range strings.Split(string(stream.body), "\n") {
+		if data, ok := strings.CutPrefix(line, "data: {"); ok {
+			text.Choices = nil
+			if err := json.Unmarshal([]byte("{"+data), &text); err != nil {
+				t.Fatal(err)
+			}
+			for _, c := range text.Choices {
+				got += c.Delta.Content
+			}
+		}
+	}
+	if sent := string(ended(m, mockFilter)[1].Extra.Body); got != want || want == "" || !strings.Contains(sent, `"incremental_output":false`) {
+		t.Errorf("%q, want %q, sent %s", got, want, sent)
+	}
+	n := len(m.Requests(mockFilter))
+	for path, body := range map[string]string{
+		"/v1/chat/completions": `{"model":"qwen-old","messages":[{"role":"system","content":"file\u0069d://file-1"},{"role":"user","content":"x"}]}`,
+		"/v1/messages":         `{"model":"qwen-old","max_tokens":9,"system":"fileid://file-1","messages":[{"role":"user","content":"x"}]}`,
+	} {
+		if r := post(t, k, path, body); r.status != 400 || !strings.Contains(string(r.body), "stored at the provider") || len(m.Requests(mockFilter)) != n {
+			t.Errorf("%s: %d %s", path, r.status, r.body)
+		}
+	}
+	k.AtRest(t)
+}
+
 // Errors cross the protocols in the client's own shape, before an answer and amid it.
 func TestDashScopeTranslatedErrors(t *testing.T) {
 	k, _ := standard(t, proxytest.Options{})

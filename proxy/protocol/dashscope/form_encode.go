@@ -1,6 +1,7 @@
 package dashscope
 
 import (
+	"bytes"
 	"strconv"
 
 	"tokenrelay/proxy/protocol"
@@ -49,6 +50,8 @@ type encoder struct {
 	n    int // messages so far
 	own  int // of them not the system's
 	loop int // first turn of the tool loop under way
+
+	plain []byte // a system text without escapes
 }
 
 // open begins a message.
@@ -102,6 +105,10 @@ func (e *encoder) system(dst []byte) ([]byte, *apierr.Error) {
 			if err := e.cache(p); err != nil {
 				return dst, err
 			}
+			if e.plain = chat.Unescape(e.plain[:0], p.Text); bytes.Contains(e.plain, fileScheme) {
+				// A file of the account, which all customers share.
+				return dst, chat.Bad(systemPaths[e.r.From], "names a file that is stored at the provider, which is not supported here")
+			}
 			if begun {
 				if err := e.r.Lack(chat.MemberLate, chat.DashScope); err != nil {
 					return dst, err
@@ -121,6 +128,13 @@ func (e *encoder) system(dst []byte) ([]byte, *apierr.Error) {
 		dst = append(dst, `"}`...)
 	}
 	return dst, nil
+}
+
+var fileScheme = []byte("fileid:")
+
+// systemPaths are the names of system texts in the formats of customers.
+var systemPaths = [chat.NumProtocols]string{
+	chat.OpenAI: "messages", chat.Messages: "system", chat.Responses: "instructions", chat.Gemini: "systemInstruction",
 }
 
 // refuse is the 400 for a part that DashScope's text models do not take.

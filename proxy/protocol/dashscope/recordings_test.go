@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -257,7 +258,7 @@ func TestKinds(t *testing.T) {
 		var s Stream
 		s.Reset(&protocol.StreamConfig{ClientModel: "m", UpstreamModel: "up"})
 		out, got := feed(&s, []byte(c.body), 0)
-		if fmt.Sprint(got) != fmt.Sprint(c.kinds) || s.Terminated() != c.end {
+		if !slices.Equal(got, c.kinds) || s.Terminated() != c.end {
 			t.Errorf("%s: %v, terminated %v", c.name, got, s.Terminated())
 		}
 		if class := s.ErrorClass(); got[len(got)-1] == protocol.ErrorEvent && (class.Fault != c.fault || class.PassOn != c.passOn) {
@@ -309,7 +310,7 @@ func FuzzStream(f *testing.F) {
 		b.Reset(cfg)
 		one, k1 := feed(&a, body, 0)
 		two, k2 := feed(&b, body, int(size%32)+1)
-		if !bytes.Equal(one, two) || fmt.Sprint(k1) != fmt.Sprint(k2) {
+		if !bytes.Equal(one, two) || !slices.Equal(k1, k2) {
 			t.Fatalf("%q and %q, %v and %v", one, two, k1, k2)
 		}
 		u, _ := a.Usage()

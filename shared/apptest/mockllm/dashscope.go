@@ -2,7 +2,6 @@ package mockllm
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -33,6 +32,11 @@ func newDashScope(c *conn) dashScope {
 }
 
 func (dashScope) anthropic() bool { return false }
+
+// wording is an error in the provider's own words.
+type wording string
+
+func (w wording) Error() string { return string(w) }
 
 func (d dashScope) parse(a *ask, body []byte) error {
 	var r struct {
@@ -69,7 +73,7 @@ func (d dashScope) parse(a *ask, body []byte) error {
 	*d.grows = p.Incremental
 	*d.plain = p.ResultFormat == "text" || p.ResultFormat == "" && len(p.Tools) == 0 && !p.Thinking
 	if r.Model == "" {
-		return errors.New("Required parameter(s) missing or invalid, please check the request parameters.")
+		return wording("Required parameter(s) missing or invalid, please check the request parameters.")
 	}
 	for _, n := range []*int64{p.MaxTokens, p.MaxCompletion} {
 		if n != nil {
@@ -85,11 +89,11 @@ func (d dashScope) parse(a *ask, body []byte) error {
 		}
 	}
 	if p.Thinking && d.streams && !p.Incremental {
-		return errors.New("This model only supports incremental_output set to True.")
+		return wording("This model only supports incremental_output set to True.")
 	}
 	if len(r.Input.Messages) == 0 {
 		if r.Input.Prompt == "" {
-			return errors.New("Role must be user or assistant and Content length must be greater than 0")
+			return wording("Role must be user or assistant and Content length must be greater than 0")
 		}
 		a.countMessage(r.Input.Prompt, 0)
 		a.firstUser, a.lastUser = r.Input.Prompt, r.Input.Prompt
@@ -361,7 +365,7 @@ func dashScopeError(name string, status, usual int, model string) (int, string, 
 	case "timeout":
 		code, message = "RequestTimeOut", "Request timed out, please try again later."
 	case "server":
-		code, message = "InternalError", "An internal error has occured, request id is req_mockcanary, please try again later."
+		code, message = "InternalError", "An internal error has occurred, request id is req_mockcanary, please try again later."
 	case "too_large", "unprocessable", "tool_use_failed", "bad_request":
 		usual = 400
 	}
