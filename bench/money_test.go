@@ -54,7 +54,10 @@ func newTill(tb testing.TB) *till {
 	t := &till{k: k, key: key, model: s.Models["gpt-a"], group: s.Groups[1]}
 	// The cache of price rules takes an entry in its own time.
 	rule := func() *price.Rule { return k.Catalog.Rule(key, t.model, time.Now().UnixMilli()) }
-	for end := time.Now().Add(10 * time.Second); rule() != rule(); time.Sleep(time.Millisecond) {
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		if first := rule(); first == rule() {
+			break
+		}
 		if time.Now().After(end) {
 			tb.Fatal("the price rule is never cached")
 		}
