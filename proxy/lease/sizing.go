@@ -6,7 +6,7 @@ import (
 	"tokenrelay/shared/money"
 )
 
-// sizing estimates how much a lease should hold (D2): enough for 900 s of spending,
+// sizing estimates how much a lease should hold (D2): enough for 1,000 s of spending,
 // for twice the most that was held at once in the last minute, and for four typical
 // holds. Sizing by spend alone starves: a hold is 100 to 1,000 times its charge.
 type sizing struct {
@@ -25,6 +25,7 @@ type sizing struct {
 // no such past: taken as a minute of nothing, it would have next to no lease when the
 // database goes away seconds later. Its first seconds count as rateFloor.
 const (
+	spendSpan = 1000 // seconds of spending that a lease covers
 	rateSpan  = 60
 	rateFloor = 10
 )
@@ -58,8 +59,9 @@ func (s *sizing) tick(now int64, spent, held money.Amount, lease int64) {
 }
 
 // low is what of a target must be free: below it, more is asked for. Three quarters of
-// 900 s of spending are the ten minutes for which Postgres may be away (G-6), at
-// whatever moment it goes.
+// 1,000 s of spending are more than the ten minutes for which Postgres may be away (G-6),
+// at whatever moment it goes and while the mean still lags behind a load that grew: with
+// 900 s one of nine leases was dry three seconds before the ten minutes were over.
 func low(target money.Amount) money.Amount { return target - target/4 }
 
 const maxTarget = money.Max / 8
@@ -69,7 +71,7 @@ func (s *sizing) target() money.Amount {
 	for _, p := range s.peaks {
 		t = max(t, 2*min(p, maxTarget/2))
 	}
-	if r := s.rate * 900; r > float64(t) {
+	if r := s.rate * spendSpan; r > float64(t) {
 		t = money.Amount(min(r, float64(maxTarget)))
 	}
 	return t

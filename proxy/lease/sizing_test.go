@@ -9,7 +9,7 @@ import (
 
 // D2, B1: a wallet that has spent for a few seconds has a lease that outlives an outage
 // of minutes; one request alone does not borrow a fortune; in the long run the target
-// is 900 s of spending.
+// is 1,000 s of spending.
 func TestTargetOfAYoungWallet(t *testing.T) {
 	const perSecond = money.Amount(100_000_000)
 	run := func(seconds int, spent func(second int) money.Amount) money.Amount {
@@ -28,9 +28,9 @@ func TestTargetOfAYoungWallet(t *testing.T) {
 		got         money.Amount
 		least, most money.Amount
 	}{
-		{"one second", run(1, steady), 60 * perSecond, 100 * perSecond},
-		{"three seconds", run(3, steady), 200 * perSecond, 300 * perSecond},
-		{"a minute", run(60, steady), 840 * perSecond, 901 * perSecond},
+		{"one second", run(1, steady), 60 * perSecond, 110 * perSecond},
+		{"three seconds", run(3, steady), 200 * perSecond, 330 * perSecond},
+		{"a minute", run(60, steady), 930 * perSecond, 1001 * perSecond},
 		{"a burst, then nothing", run(60, func(i int) money.Amount { return perSecond * money.Amount(1/i) }), 5 * perSecond, 20 * perSecond},
 		{"five minutes, then silence for two", run(420, func(i int) money.Amount { return perSecond * money.Amount(min(1, 300/i)) }), 50 * perSecond, 150 * perSecond},
 	} {
