@@ -16,6 +16,7 @@ import (
 	"tokenrelay/proxy/upstream"
 	"tokenrelay/shared/apierr"
 	"tokenrelay/shared/money"
+	"tokenrelay/shared/peek"
 	"tokenrelay/shared/usage"
 )
 
@@ -295,7 +296,10 @@ func (x *Exchange) write(h *upstream.Host) *apiError {
 		b, err = x.translate(b)
 		upstream.PutLength(b, bodyAt)
 		x.req = b
-		return err
+		if err != nil {
+			return err
+		}
+		return x.foreignFiles(bodyAt)
 	}
 	x.edit = protocol.Edit{Model: x.choice.Route.UpstreamModel, IncludeUsage: x.lane.needsUsage(x) && !x.peek.IncludeUsage}
 	if n, field := x.ticket.OutputCap, x.lane.capField(x); n > 0 && (x.ticket.Clamped || x.capUnheard(field)) {
@@ -304,6 +308,16 @@ func (x *Exchange) write(h *upstream.Host) *apiError {
 	b = x.lane.request(b, x)
 	upstream.PutLength(b, bodyAt)
 	x.req = b
+	return x.foreignFiles(bodyAt)
+}
+
+// foreignFiles refuses a text that names a file of the account that all customers share.
+// DashScope takes such names in texts, also on its OpenAI-compatible address, where it
+// does not matter whose text it is: a few words too many are refused there.
+func (x *Exchange) foreignFiles(bodyAt int) *apiError {
+	if x.cfg.Dialect == uint8(openai.Qwen) && x.choice.Route.Provider.Protocol == catalog.ProtocolOpenAI && peek.NamesFile(x.req[bodyAt:]) {
+		return apierr.Newf(apierr.NotFound, errStoredIDs, "fileid")
+	}
 	return nil
 }
 

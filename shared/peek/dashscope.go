@@ -266,7 +266,7 @@ func (s *scanner) dashTurn(depth int) bool {
 	s.role = nil
 	from := s.i
 	_, ok := s.dashMembers(depth, dashMessage)
-	if ok && !plainRole(s.role) && namesFile(s.b[from:s.i]) {
+	if ok && !plainRole(s.role) && NamesFile(s.b[from:s.i]) {
 		s.r.StoredID = "fileid"
 	}
 	return ok
@@ -283,8 +283,9 @@ func plainRole(role []byte) bool {
 
 var fileScheme = []byte("fileid:")
 
-// namesFile reports whether a text of the JSON v, once unescaped, names a stored file.
-func namesFile(v []byte) bool {
+// NamesFile reports whether a text of the JSON v, once unescaped, names a file that is
+// stored at DashScope, in the account that all customers share.
+func NamesFile(v []byte) bool {
 	if bytes.IndexByte(v, '\\') < 0 {
 		return bytes.Contains(v, fileScheme)
 	}
