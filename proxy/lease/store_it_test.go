@@ -250,6 +250,7 @@ func (b *bank) drained(tellers ...*teller) {
 		p.ship()
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		b.must(p.m.Drain(ctx))
+		b.must(b.CloseSlot(ctx, p.slot.ID, p.slot.Epoch)) // with what its last heartbeat reported as held
 		cancel()
 		left, err := b.OpenLeases(context.Background(), p.slot.ID)
 		b.must(err)

@@ -53,7 +53,7 @@ func TestInputBoundAgainstRecordings(t *testing.T) {
 			actual += i.InputUncached + i.CacheRead + i.CacheWrite
 		}
 		bound := b.InputTokens + b.ImageTokens + b.AudioTokens
-		if bound < actual {
+		if recorded && bound < actual { // the counts of the project's own cases are made up
 			t.Errorf("%s: bound %d (%d text, %d images, %d audio), the provider counted %d", c.ID, bound, b.InputTokens, b.ImageTokens, b.AudioTokens, actual)
 		}
 		kind := "text"
@@ -73,7 +73,10 @@ func TestInputBoundAgainstRecordings(t *testing.T) {
 		n += len(l)
 		t.Logf("%s: %d requests, bound over counted: least %.2f, median %.2f, most %.1f", kind, len(l), l[0], l[len(l)/2], l[len(l)-1])
 	}
-	fmt.Printf("peek: the bound of %d requests is never below what was counted; left out: %v\n", n, left)
+	if !recorded {
+		fmt.Println("peek: no folder of recordings (RECORDINGS names one): the bound was not compared with what providers counted")
+	}
+	fmt.Printf("peek: bounds of %d requests; left out: %v\n", n, left)
 	if l := ratios["text"]; n == 0 || recorded && (n < 120 || len(l) == 0 || l[len(l)/2] > 8) {
 		t.Errorf("%d requests, %d long ones, or the bound is loose", n, len(l))
 	}
