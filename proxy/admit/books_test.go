@@ -64,6 +64,7 @@ func (b *books) Heartbeat(context.Context, int16, int64, int64) (store.Beat, err
 func (b *books) ReportReserved(context.Context, int16, int64, map[int64]money.Amount) error {
 	return b.err
 }
+
 func (b *books) Unanswered(context.Context, store.Escrow, int16, int64, time.Duration) (store.Unanswered, error) {
 	return store.Unanswered{}, b.err
 }

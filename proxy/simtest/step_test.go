@@ -292,7 +292,7 @@ func (w *world) land(fault bool) {
 
 // deliver hands out the notices, or loses them.
 func (w *world) deliver(lose bool) {
-	var list = w.books.Notices
+	list := w.books.Notices
 	w.books.Notices = nil
 	if lose {
 		return

@@ -137,7 +137,7 @@ func (w *world) boot(p *proxy) {
 		Watch: 100 * time.Millisecond, Log: quiet, Faults: faults,
 	})
 	if err != nil {
-		panic(fmt.Errorf("proxy %d does not start: %v", p.slot, err))
+		panic(fmt.Errorf("proxy %d does not start: %w", p.slot, err))
 	}
 	c.ship = ship.New(c.journal, d, ship.Options{
 		Slot: slot.ID, Every: 20 * time.Millisecond, MaxWait: 200 * time.Millisecond, Log: quiet,

@@ -429,7 +429,7 @@ func (s *Server) Kill() error {
 	// Frozen first: a process that the server starts between the look at its children
 	// and its end would live on, with the shared memory that the next start needs.
 	_ = syscall.Kill(s.cmd.Process.Pid, syscall.SIGSTOP)
-	time.Sleep(time.Millisecond)
+	<-time.After(time.Millisecond)
 	family := append([]int{s.cmd.Process.Pid}, children(s.cmd.Process.Pid)...)
 	for _, pid := range family {
 		_ = syscall.Kill(pid, syscall.SIGKILL)

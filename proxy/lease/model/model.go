@@ -11,6 +11,7 @@ import (
 
 	"tokenrelay/shared/ledger"
 	"tokenrelay/shared/money"
+	"tokenrelay/shared/obs"
 	"tokenrelay/shared/reqid"
 	"tokenrelay/shared/store"
 )
@@ -94,7 +95,7 @@ func (b *Books) Pay(e store.Escrow, amount money.Amount) {
 		b.Wallets[e] = w
 	}
 	if err := w.Book(ledger.Recharge, amount); err != nil {
-		panic(err)
+		obs.Bug("the model's books: %v", err)
 	}
 	b.paidIn[e] += amount
 }
@@ -186,7 +187,7 @@ func (b *Books) Grant(_ context.Context, r store.GrantRequest) (store.Grant, err
 		l = &Lease{Escrow: r.Escrow, ID: r.LeaseID, slot: r.Slot, epoch: r.Epoch, seen: w.recall}
 	}
 	if err := w.Grant(&l.Lease, size, r.Seq); err != nil {
-		panic(err)
+		obs.Bug("the model's books: %v", err)
 	}
 	b.Leases[r.LeaseID] = l
 	l.lastGrant, l.expires = size, b.now()+int64(b.TTL)
@@ -216,7 +217,7 @@ func (b *Books) ReturnLease(_ context.Context, id, rseq int64, amount money.Amou
 	}
 	w := b.Wallets[l.Escrow]
 	if err := w.Return(&l.Lease, amount, rseq); err != nil {
-		panic(fmt.Sprintf("return of lease %d: %v", id, err)) // the manager never gives back what it has not got
+		obs.Bug("return of lease %d: %v", id, err) // the manager never gives back what it has not got
 	}
 	l.seen = w.recall
 	if end {
@@ -360,7 +361,7 @@ func (b *Books) Settle(recs []Record) error {
 			}
 			l := b.Leases[id]
 			if l == nil {
-				panic(fmt.Sprintf("record %s names lease %d, which was never granted", r.ID, id))
+				obs.Bug("record %s names lease %d, which was never granted", r.ID, id)
 			}
 			w := b.Wallets[l.Escrow]
 			b.charged[l.Escrow] += r.Charge
@@ -368,14 +369,14 @@ func (b *Books) Settle(recs []Record) error {
 				b.Late++
 				_, debt, err := w.Late(r.Charge)
 				if err != nil {
-					panic(err)
+					obs.Bug("the model's books: %v", err)
 				}
 				b.BadDebt += debt
 				b.paidIn[l.Escrow] += debt
 				continue
 			}
 			if err := w.Settle(&l.Lease, r.Charge); err != nil {
-				panic(fmt.Sprintf("settle of %s on lease %d: %v", r.Charge, id, err)) // M5
+				obs.Bug("settle of %s on lease %d: %v", r.Charge, id, err) // M5
 			}
 		}
 	}

@@ -5,11 +5,26 @@ import "tokenrelay/proxy/protocol/walk"
 // echoed are the members of a request that its answer repeats, in order, with what
 // stands there if the request has none.
 var echoed = [...]struct{ name, absent string }{
-	{"background", "false"}, {"instructions", "null"}, {"max_output_tokens", "null"}, {"max_tool_calls", "null"},
-	{"metadata", "{}"}, {"parallel_tool_calls", "true"}, {"previous_response_id", "null"}, {"prompt_cache_key", "null"},
-	{"reasoning", `{"effort":null,"summary":null}`}, {"safety_identifier", "null"}, {"service_tier", `"default"`},
-	{"store", "true"}, {"temperature", "1.0"}, {"text", `{"format":{"type":"text"}}`}, {"tool_choice", `"auto"`},
-	{"tools", "[]"}, {"top_logprobs", "0"}, {"top_p", "1.0"}, {"truncation", `"disabled"`}, {"user", "null"},
+	{"background", "false"},
+	{"instructions", "null"},
+	{"max_output_tokens", "null"},
+	{"max_tool_calls", "null"},
+	{"metadata", "{}"},
+	{"parallel_tool_calls", "true"},
+	{"previous_response_id", "null"},
+	{"prompt_cache_key", "null"},
+	{"reasoning", `{"effort":null,"summary":null}`},
+	{"safety_identifier", "null"},
+	{"service_tier", `"default"`},
+	{"store", "true"},
+	{"temperature", "1.0"},
+	{"text", `{"format":{"type":"text"}}`},
+	{"tool_choice", `"auto"`},
+	{"tools", "[]"},
+	{"top_logprobs", "0"},
+	{"top_p", "1.0"},
+	{"truncation", `"disabled"`},
+	{"user", "null"},
 }
 
 // appendEcho appends them as members, each behind a comma.
