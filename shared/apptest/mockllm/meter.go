@@ -60,6 +60,7 @@ type Record struct {
 	ConnReq    int64   `json:"conn_req"`          // 1 for the first request on it
 	StartedNS  int64   `json:"started_ns"`        // head read, unix ns
 	FirstNS    int64   `json:"first_ns"`          // first body byte written
+	LastNS     int64   `json:"last_ns"`           // just before the last write of the body: nobody has had the whole answer earlier
 	EndedNS    int64   `json:"ended_ns"`          // 0 while open
 	ScriptErr  string  `json:"script_error,omitempty"`
 	CaseServed string  `json:"case,omitempty"`

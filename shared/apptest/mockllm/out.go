@@ -470,6 +470,7 @@ func (o *out) flush() error {
 	if len(o.wire) == 0 {
 		return nil
 	}
+	at := time.Now().UnixNano()
 	_, err := o.c.nc.Write(o.wire)
 	o.wire = o.wire[:0]
 	if err != nil {
@@ -482,6 +483,7 @@ func (o *out) flush() error {
 		if r.BytesOut == 0 && o.body > 0 {
 			r.FirstNS = time.Now().UnixNano()
 		}
+		r.LastNS = at
 		r.BytesOut += o.body - o.sent
 		r.Events += o.pending
 		if o.tokens > 0 || o.think > 0 {
