@@ -30,11 +30,17 @@ type Runner struct {
 	log     *slog.Logger
 	metrics *obs.Metrics
 	jobs    []Job
+	turns   chan struct{}
 }
+
+// atOnce is how many jobs run at the same time. Each holds one connection with its lock
+// and needs another for its work: as many jobs as the pool has connections, all begun
+// when the process starts, would wait for each other.
+const atOnce = 3
 
 // New returns a runner of the standing jobs.
 func New(db *store.DB, log *slog.Logger, metrics *obs.Metrics) *Runner {
-	r := &Runner{db: db, log: log, metrics: metrics}
+	r := &Runner{db: db, log: log, metrics: metrics, turns: make(chan struct{}, atOnce)}
 	r.jobs = []Job{
 		{Name: "partitions", Every: time.Hour, Run: r.partitions()},
 		{Name: "reclaim", Every: 30 * time.Second, Run: r.reclaim()},
@@ -81,6 +87,12 @@ func (r *Runner) once(ctx context.Context, j *Job) {
 			r.log.Error("panic in a job", "job", j.Name, "panic", fmt.Sprint(p), "stack", string(debug.Stack()))
 		}
 	}()
+	select {
+	case r.turns <- struct{}{}:
+	case <-ctx.Done():
+		return
+	}
+	defer func() { <-r.turns }()
 	ran, err := r.db.Locked(ctx, j.Name, j.Run)
 	switch {
 	case ctx.Err() != nil:

@@ -53,6 +53,25 @@ func TestStandingJobs(t *testing.T) {
 	}
 }
 
+// The jobs of a process that starts all begin at once, and there are as many as the pool
+// has connections: they do not wait for each other.
+func TestJobsBeginTogether(t *testing.T) {
+	db := pgtest.Open(t, store.Options{Pool: 6})
+	m := obs.NewMetrics(false)
+	r := New(db, obs.Discard(), m)
+	if len(r.jobs) < 6 {
+		t.Fatal("fewer jobs than connections: nothing is shown")
+	}
+	var all sync.WaitGroup
+	for i := range r.jobs {
+		all.Go(func() { r.once(t.Context(), &r.jobs[i]) })
+	}
+	all.Wait()
+	if text := exposition(m); strings.Count(text, `outcome="ok"} 1`) != len(r.jobs) {
+		t.Errorf("not all of %d jobs ran well:\n%s", len(r.jobs), text)
+	}
+}
+
 // Two admins never run the same job at the same time.
 func TestOneJobAtATime(t *testing.T) {
 	url := pgtest.New(t)
@@ -77,7 +96,7 @@ func TestOneJobAtATime(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Cleanup(db.Close)
-		r := &Runner{db: db, log: obs.Discard(), metrics: obs.NewMetrics(false)}
+		r := &Runner{db: db, log: obs.Discard(), metrics: obs.NewMetrics(false), turns: make(chan struct{}, atOnce)}
 		for range 3 {
 			wg.Go(func() {
 				for range 10 {
@@ -95,7 +114,7 @@ func TestOneJobAtATime(t *testing.T) {
 // A job that fails or panics is counted and does not end the runner.
 func TestFailingJobs(t *testing.T) {
 	m := obs.NewMetrics(false)
-	r := &Runner{db: pgtest.Open(t, store.Options{}), log: obs.NewLogger(io.Discard, "json", "info"), metrics: m}
+	r := &Runner{db: pgtest.Open(t, store.Options{}), log: obs.NewLogger(io.Discard, "json", "info"), metrics: m, turns: make(chan struct{}, atOnce)}
 	r.once(t.Context(), &Job{Name: "fails", Every: time.Hour, Run: func(context.Context) error { return errors.New("no") }})
 	r.once(t.Context(), &Job{Name: "panics", Every: time.Hour, Run: func(context.Context) error { panic("no") }})
 	r.once(t.Context(), &Job{Name: "panics", Every: time.Hour, Run: func(context.Context) error { return nil }})
