@@ -1,6 +1,9 @@
 package protocol
 
-import "tokenrelay/proxy/meter"
+import (
+	"tokenrelay/proxy/meter"
+	"tokenrelay/proxy/protocol/walk"
+)
 
 // MaxEvent is the size up to which an event is read as a whole; a larger one
 // passes in pieces (Stream.Partial of the formats) and is counted by its bytes.
@@ -21,6 +24,23 @@ type StreamConfig struct {
 
 	Family        meter.Family // for estimates
 	InputEstimate int64        // tokens of input, for progress until the provider reports
+}
+
+// PatchModel puts the client's name of the model in the place of the upstream's, which
+// it stands at, and reports whether it did.
+func (c *StreamConfig) PatchModel(p *walk.Patch, it *walk.Iter) bool {
+	if c.Pinned || c.ClientModel == "" {
+		return false
+	}
+	v := it.Value()
+	name, ok := walk.Text(v)
+	if !ok || string(name) == c.ClientModel {
+		return false
+	}
+	p.Keep(it.Val)
+	p.Dst = AppendString(p.Dst, c.ClientModel)
+	p.Cut(it.Val, it.Val+len(v))
+	return true
 }
 
 // Edit is what a request is changed in on its way to an upstream. Zero values

@@ -10,73 +10,10 @@ import (
 	"tokenrelay/proxy/meter"
 	"tokenrelay/proxy/protocol"
 	"tokenrelay/proxy/protocol/prototest"
-	"tokenrelay/proxy/sse"
 	"tokenrelay/shared/peek"
 	"tokenrelay/shared/price"
 	"tokenrelay/shared/usage"
 )
-
-// feed gives body to a stream in writes of size bytes, as a connection would, and
-// returns what the client gets and the kinds of its events. size 0 means all at
-// once.
-func feed(s *Stream, body []byte, size int) (out []byte, kinds []protocol.Kind) {
-	var sc sse.Scanner
-	var buf []byte
-	if size == 0 {
-		size = max(1, len(body))
-	}
-	take := func(ev []byte) {
-		var k protocol.Kind
-		out, k = s.Event(out, ev)
-		kinds = append(kinds, k)
-	}
-	for len(body) > 0 {
-		n := min(size, len(body))
-		buf, body = append(buf, body[:n]...), body[n:]
-		for {
-			n := sc.Next(buf)
-			if n == 0 {
-				break
-			}
-			take(buf[:n])
-			buf = append(buf[:0], buf[n:]...)
-		}
-	}
-	if len(buf) > 0 {
-		take(buf)
-	}
-	return out, kinds
-}
-
-// expected is what D8 makes of a streamed answer, by the oracle.
-func expected(body []byte, rules *prototest.Rules) []byte {
-	var out []byte
-	for _, line := range bytes.SplitAfter(body, []byte("\n")) {
-		if rest, ok := bytes.CutPrefix(line, []byte("data: ")); ok && bytes.HasPrefix(rest, []byte("{")) {
-			text := bytes.TrimRight(rest, "\r\n")
-			out = append(out, "data: "...)
-			out = append(out, rules.Apply(text)...)
-			out = append(out, rest[len(text):]...)
-			continue
-		}
-		out = append(out, line...)
-	}
-	return out
-}
-
-func rules(stream, pinned bool, model string) *prototest.Rules {
-	r := &prototest.Rules{CutPrefix: []string{".usage.cost", ".message.usage.cost"}}
-	if pinned {
-		return r
-	}
-	r.Cut = map[string]bool{".provider": true, ".message.provider": true}
-	r.NewModel = model
-	r.Model = map[string]bool{".message.model": true}
-	if !stream {
-		r.Model = map[string]bool{".model": true}
-	}
-	return r
-}
 
 // S4-13, S4-14, C5, C7: every recorded answer passes byte for byte but for D8's
 // list, in writes of any size, and its usage is read.
@@ -113,17 +50,14 @@ func replay(t *testing.T, list []prototest.Case) {
 					s.Reset(cfg)
 					var got []byte
 					if c.Stream {
-						got, _ = feed(&s, c.Body, size)
+						got, _ = prototest.Feed(&s, c.Body, size)
 					} else {
 						var err error
 						if got, _, err = s.Buffered(nil, c.Body); err != nil {
 							t.Fatal(err)
 						}
 					}
-					want := rules(c.Stream, mode.pinned, mode.model).Apply(c.Body)
-					if c.Stream {
-						want = expected(c.Body, rules(true, mode.pinned, mode.model))
-					}
+					want := c.Expected(prototest.Mode{Model: mode.model, Pinned: mode.pinned})
 					if !bytes.Equal(got, want) {
 						i := 0
 						for i < len(got) && i < len(want) && got[i] == want[i] {

@@ -124,7 +124,7 @@ func (s *Stream) json(dst, src []byte, at, end int, name []byte) (out []byte, k 
 			f.kind, _ = walk.Text(it.Value())
 		case "model":
 			if s.buffered {
-				s.patchModel(&p, &it)
+				s.cfg.PatchModel(&p, &it)
 			}
 		case "message":
 			good = s.message(&p, b, &it)
@@ -218,21 +218,6 @@ func (s *Stream) took(before int64) {
 	s.impossible = s.impossible || s.counts.bad
 }
 
-// patchModel puts the client's name of the model in the place of the upstream's.
-func (s *Stream) patchModel(p *walk.Patch, it *walk.Iter) {
-	if s.cfg.Pinned || s.cfg.ClientModel == "" {
-		return
-	}
-	v := it.Value()
-	name, ok := walk.Text(v)
-	if !ok || string(name) == s.cfg.ClientModel {
-		return
-	}
-	p.Keep(it.Val)
-	p.Dst = protocol.AppendString(p.Dst, s.cfg.ClientModel)
-	p.Cut(it.Val, it.Val+len(v))
-}
-
 // message reads the message of message_start.
 func (s *Stream) message(p *walk.Patch, b []byte, it *walk.Iter) bool {
 	if it.Byte() != '{' {
@@ -250,7 +235,7 @@ func (s *Stream) message(p *walk.Patch, b []byte, it *walk.Iter) bool {
 		cut.Stay(p, &m)
 		switch string(m.Key) {
 		case "model":
-			s.patchModel(p, &m)
+			s.cfg.PatchModel(p, &m)
 		case "usage":
 			if m.Byte() == '{' {
 				e := s.counts.read(p, b, m.Val)
@@ -382,7 +367,7 @@ func (s *Stream) Partial(dst, chunk []byte, first, last bool) (out []byte, k pro
 				m := walk.Object(chunk, it.Val)
 				for m.Next() {
 					if string(m.Key) == "model" {
-						s.patchModel(&p, &m)
+						s.cfg.PatchModel(&p, &m)
 					}
 				}
 			}

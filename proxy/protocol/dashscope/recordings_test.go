@@ -11,45 +11,10 @@ import (
 	"tokenrelay/proxy/meter"
 	"tokenrelay/proxy/protocol"
 	"tokenrelay/proxy/protocol/prototest"
-	"tokenrelay/proxy/sse"
 	"tokenrelay/shared/peek"
 	"tokenrelay/shared/price"
 	"tokenrelay/shared/usage"
 )
-
-// feed gives body to a stream in writes of size bytes, as a connection would, and
-// returns what the client gets and the kinds of its events. size 0 means all at
-// once.
-func feed(s *Stream, body []byte, size int) (out []byte, kinds []protocol.Kind) {
-	var sc sse.Scanner
-	var buf []byte
-	take := func(ev []byte) {
-		var k protocol.Kind
-		out, k = s.Event(out, ev)
-		kinds = append(kinds, k)
-	}
-	if size == 0 {
-		size = len(body)
-	}
-	for len(body) > 0 {
-		n := min(size, len(body))
-		buf, body = append(buf, body[:n]...), body[n:]
-		for {
-			n := sc.Next(buf)
-			if n == 0 {
-				break
-			}
-			take(buf[:n])
-			buf = append(buf[:0], buf[n:]...)
-		}
-	}
-	if len(bytes.TrimSpace(buf)) > 0 {
-		take(buf)
-	} else {
-		out = append(out, buf...)
-	}
-	return out, kinds
-}
 
 // S4-13, C5: every recorded answer passes byte for byte but for D8's list, in writes of
 // any size, and its usage is read.
@@ -82,7 +47,7 @@ func replay(t *testing.T, list []prototest.Case) {
 					var got []byte
 					if c.Stream {
 						var kinds []protocol.Kind
-						got, kinds = feed(&s, c.Body, size)
+						got, kinds = prototest.Feed(&s, c.Body, size)
 						failed := bytes.Contains(c.Body, []byte("event:error"))
 						last := kinds[len(kinds)-1]
 						if failed {
@@ -257,7 +222,7 @@ func TestKinds(t *testing.T) {
 	} {
 		var s Stream
 		s.Reset(&protocol.StreamConfig{ClientModel: "m", UpstreamModel: "up"})
-		out, got := feed(&s, []byte(c.body), 0)
+		out, got := prototest.Feed(&s, []byte(c.body), 0)
 		if !slices.Equal(got, c.kinds) || s.Terminated() != c.end {
 			t.Errorf("%s: %v, terminated %v", c.name, got, s.Terminated())
 		}
@@ -308,8 +273,8 @@ func FuzzStream(f *testing.F) {
 		cfg := &protocol.StreamConfig{ClientModel: "m", UpstreamModel: "up"}
 		a.Reset(cfg)
 		b.Reset(cfg)
-		one, k1 := feed(&a, body, 0)
-		two, k2 := feed(&b, body, int(size%32)+1)
+		one, k1 := prototest.Feed(&a, body, 0)
+		two, k2 := prototest.Feed(&b, body, int(size%32)+1)
 		if !bytes.Equal(one, two) || !slices.Equal(k1, k2) {
 			t.Fatalf("%q and %q, %v and %v", one, two, k1, k2)
 		}

@@ -184,7 +184,7 @@ func (s *Stream) json(dst, src []byte, at, end int) (out []byte, k protocol.Kind
 			v := it.Value()
 			f.code = walk.Truthy(v) && string(v) != `"200"` && string(v) != "200"
 		case "model":
-			s.patchModel(&p, &it)
+			s.cfg.PatchModel(&p, &it)
 		}
 	}
 	if !good || it.Bad {
@@ -219,21 +219,6 @@ func (s *Stream) kind(f *found) protocol.Kind {
 	return protocol.Preamble
 }
 
-// patchModel puts the client's name of the model in the place of the upstream's.
-func (s *Stream) patchModel(p *walk.Patch, it *walk.Iter) {
-	if s.cfg.Pinned || s.cfg.ClientModel == "" {
-		return
-	}
-	v := it.Value()
-	name, ok := walk.Text(v)
-	if !ok || string(name) == s.cfg.ClientModel {
-		return
-	}
-	p.Keep(it.Val)
-	p.Dst = protocol.AppendString(p.Dst, s.cfg.ClientModel)
-	p.Cut(it.Val, it.Val+len(v))
-}
-
 // output reads the member output: one text, or choices with messages.
 func (s *Stream) output(b []byte, it *walk.Iter, p *walk.Patch, f *found) bool {
 	in := walk.Object(b, it.Val)
@@ -250,7 +235,7 @@ func (s *Stream) output(b []byte, it *walk.Iter, p *walk.Patch, f *found) bool {
 				return false
 			}
 		case "model_name", "model":
-			s.patchModel(p, &in)
+			s.cfg.PatchModel(p, &in)
 		case "tool_info":
 			s.hidden = true // tools of the provider: what they wrote is not shown
 		}

@@ -155,7 +155,7 @@ func (s *Stream) json(dst, src []byte, at, end int) (out []byte, k protocol.Kind
 				s.blocked, f.finish = true, true
 			}
 		case "modelVersion":
-			s.patchModel(&p, &it)
+			s.cfg.PatchModel(&p, &it)
 		case "error":
 			if v := it.Value(); walk.Truthy(v) {
 				f.failed = true
@@ -191,21 +191,6 @@ func (s *Stream) kind(f *found) protocol.Kind {
 		return protocol.Output
 	}
 	return protocol.Preamble
-}
-
-// patchModel puts the client's name of the model in the place of the upstream's.
-func (s *Stream) patchModel(p *walk.Patch, it *walk.Iter) {
-	if s.cfg.Pinned || s.cfg.ClientModel == "" {
-		return
-	}
-	v := it.Value()
-	name, ok := walk.Text(v)
-	if !ok || string(name) == s.cfg.ClientModel {
-		return
-	}
-	p.Keep(it.Val)
-	p.Dst = protocol.AppendString(p.Dst, s.cfg.ClientModel)
-	p.Cut(it.Val, it.Val+len(v))
 }
 
 func (s *Stream) candidates(b []byte, it *walk.Iter, f *found) bool {

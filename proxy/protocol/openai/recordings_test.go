@@ -4,102 +4,15 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"regexp"
-	"strings"
 	"testing"
 
 	"tokenrelay/proxy/meter"
 	"tokenrelay/proxy/protocol"
 	"tokenrelay/proxy/protocol/prototest"
-	"tokenrelay/proxy/sse"
 	"tokenrelay/shared/peek"
 	"tokenrelay/shared/price"
 	"tokenrelay/shared/usage"
 )
-
-// feed gives body to a stream in writes of size bytes, as a connection would, and
-// returns what the client gets and the kinds of its events. size 0 means all at
-// once.
-func feed(s *Stream, body []byte, size int) (out []byte, kinds []protocol.Kind) {
-	var sc sse.Scanner
-	var buf []byte
-	take := func(ev []byte) {
-		var k protocol.Kind
-		out, k = s.Event(out, ev)
-		kinds = append(kinds, k)
-	}
-	if size == 0 {
-		size = len(body)
-	}
-	for len(body) > 0 {
-		n := min(size, len(body))
-		buf, body = append(buf, body[:n]...), body[n:]
-		for {
-			n := sc.Next(buf)
-			if n == 0 {
-				break
-			}
-			take(buf[:n])
-			buf = append(buf[:0], buf[n:]...)
-		}
-	}
-	if len(buf) > 0 {
-		take(buf)
-	}
-	return out, kinds
-}
-
-var comment = regexp.MustCompile(`(?m)^:[^\r\n]*`)
-
-// expected is what D8 makes of a streamed answer, by the oracle.
-func expected(body []byte, rules *prototest.Rules, asked bool) []byte {
-	eol := "\n"
-	if bytes.Contains(body, []byte("\r\n")) {
-		eol = "\r\n"
-	}
-	var out []byte
-	for _, ev := range strings.SplitAfter(string(body), eol+eol) {
-		if ev == "" {
-			continue
-		}
-		if strings.HasPrefix(ev, ":") {
-			out = append(out, comment.ReplaceAllString(ev, ": keep-alive")...)
-			continue
-		}
-		var lines []string
-		drop := false
-		for _, line := range strings.SplitAfter(ev, eol) {
-			if rest, ok := strings.CutPrefix(line, "data: "); ok && strings.HasPrefix(rest, "{") {
-				text := strings.TrimSuffix(rest, eol)
-				var chunk struct {
-					Choices *[]json.RawMessage
-					Error   any
-				}
-				if json.Unmarshal([]byte(text), &chunk) == nil && chunk.Choices != nil && len(*chunk.Choices) == 0 && !asked && chunk.Error == nil {
-					drop = true
-				}
-				line = "data: " + string(rules.Apply([]byte(text))) + rest[len(text):]
-			}
-			lines = append(lines, line)
-		}
-		if !drop {
-			out = append(out, strings.Join(lines, "")...)
-		}
-	}
-	return out
-}
-
-func rules(pinned bool, model string) *prototest.Rules {
-	r := &prototest.Rules{
-		Cut:       map[string]bool{".cost_in_usd_ticks": true, ".cost": true},
-		CutPrefix: []string{".usage.cost"},
-	}
-	if !pinned {
-		r.NewModel, r.Model = model, map[string]bool{".model": true}
-		r.Cut[".provider"], r.Cut[".x_groq"], r.Cut[".choices[].native_finish_reason"] = true, true, true
-	}
-	return r
-}
 
 // S4-13, S4-14, S3-9, C5, C7: every recorded answer passes byte for byte but for
 // D8's list, in writes of any size, and its usage is read.
@@ -136,15 +49,9 @@ func replay(t *testing.T, list []prototest.Case) {
 				for _, size := range []int{0, 1, 7, 13} {
 					var s Stream
 					s.Reset(cfg)
-					var got, want []byte
+					var got []byte
 					if c.Stream {
-						got, _ = feed(&s, c.Body, size)
-						if mode.pinned {
-							want = []byte(comment.ReplaceAllStringFunc(string(expected(c.Body, rules(true, ""), true)), func(string) string { return "\x00" }))
-							got = []byte(comment.ReplaceAllString(string(got), "\x00"))
-						} else {
-							want = expected(c.Body, rules(false, mode.model), mode.asked)
-						}
+						got, _ = prototest.Feed(&s, c.Body, size)
 						if !s.Terminated() && !bytes.Contains(c.Body, []byte("[DONE]")) == d.EndsWithoutDone() {
 							t.Errorf("%s: not terminated", mode.name)
 						}
@@ -154,8 +61,8 @@ func replay(t *testing.T, list []prototest.Case) {
 						if err != nil {
 							t.Fatal(err)
 						}
-						want = rules(mode.pinned, mode.model).Apply(c.Body)
 					}
+					want := c.Expected(prototest.Mode{Model: mode.model, Asked: mode.asked, Pinned: mode.pinned})
 					if !bytes.Equal(got, want) {
 						i := 0
 						for i < len(got) && i < len(want) && got[i] == want[i] {

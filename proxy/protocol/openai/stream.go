@@ -164,7 +164,7 @@ func (s *Stream) json(dst, src []byte, at, end int) (out []byte, k protocol.Kind
 			}
 		case "model":
 			cut.Stay(&p, &it)
-			if s.patchModel(&p, &it) {
+			if s.cfg.PatchModel(&p, &it) {
 				headModel, headModelE = it.Val, it.ValueEnd()
 			}
 		case "usage":
@@ -271,22 +271,6 @@ func (s *Stream) quiet() protocol.Kind {
 		return protocol.Output
 	}
 	return protocol.Preamble
-}
-
-// patchModel puts the client's name of the model in the place of the upstream's.
-func (s *Stream) patchModel(p *walk.Patch, it *walk.Iter) bool {
-	if s.cfg.Pinned || s.cfg.ClientModel == "" {
-		return false
-	}
-	v := it.Value()
-	name, ok := walk.Text(v)
-	if !ok || string(name) == s.cfg.ClientModel {
-		return false
-	}
-	p.Keep(it.Val)
-	p.Dst = protocol.AppendString(p.Dst, s.cfg.ClientModel)
-	p.Cut(it.Val, it.Val+len(v))
-	return true
 }
 
 // choices reads the array of choices that it stands at.
@@ -536,7 +520,7 @@ func (s *Stream) Partial(dst, chunk []byte, first, last bool) (out []byte, k pro
 		it := walk.Object(chunk, at)
 		for it.Next() {
 			if string(it.Key) == "model" {
-				s.patchModel(&p, &it)
+				s.cfg.PatchModel(&p, &it)
 			}
 		}
 	}

@@ -12,43 +12,10 @@ import (
 	"tokenrelay/proxy/protocol"
 	"tokenrelay/proxy/protocol/openai"
 	"tokenrelay/proxy/protocol/prototest"
-	"tokenrelay/proxy/sse"
 	"tokenrelay/shared/peek"
 	"tokenrelay/shared/price"
 	"tokenrelay/shared/usage"
 )
-
-// feed gives body to a stream in writes of size bytes, as a connection would, and
-// returns what the client gets and the kinds of its events. size 0 means all at
-// once.
-func feed(s *Stream, body []byte, size int) (out []byte, kinds []protocol.Kind) {
-	var sc sse.Scanner
-	var buf []byte
-	take := func(ev []byte) {
-		var k protocol.Kind
-		out, k = s.Event(out, ev)
-		kinds = append(kinds, k)
-	}
-	if size == 0 {
-		size = len(body)
-	}
-	for len(body) > 0 {
-		n := min(size, len(body))
-		buf, body = append(buf, body[:n]...), body[n:]
-		for {
-			n := sc.Next(buf)
-			if n == 0 {
-				break
-			}
-			take(buf[:n])
-			buf = append(buf[:0], buf[n:]...)
-		}
-	}
-	if len(buf) > 0 {
-		take(buf)
-	}
-	return out, kinds
-}
 
 // S4-13, S3-9, C5: every recorded answer passes byte for byte but for D8's list, in
 // writes of any size, and its usage is read.
@@ -83,7 +50,7 @@ func replay(t *testing.T, list []prototest.Case) {
 					var got []byte
 					if c.Stream {
 						var kinds []protocol.Kind
-						got, kinds = feed(&s, c.Body, size)
+						got, kinds = prototest.Feed(&s, c.Body, size)
 						if last := kinds[len(kinds)-1]; last != protocol.Terminator || !s.Terminated() || bytes.Count(asBytes(kinds), []byte{byte(protocol.Terminator)}) != 1 {
 							t.Errorf("%+v: ends with %s of %v", mode, last, kinds)
 						}
@@ -248,7 +215,7 @@ func TestKinds(t *testing.T) {
 	} {
 		var s Stream
 		s.Reset(&protocol.StreamConfig{ClientModel: "m", UpstreamModel: "up"})
-		out, kinds := feed(&s, []byte(c.body), 0)
+		out, kinds := prototest.Feed(&s, []byte(c.body), 0)
 		if !slices.Equal(kinds, c.kinds) || s.Began() != c.began || s.Terminated() {
 			t.Errorf("%s: %v, began %v, terminated %v", c.name, kinds, s.Began(), s.Terminated())
 		}
@@ -261,7 +228,7 @@ func TestKinds(t *testing.T) {
 	}
 	var s Stream
 	s.Reset(&protocol.StreamConfig{})
-	_, _ = feed(&s, []byte(opening+words+failed("server_error")), 0)
+	_, _ = prototest.Feed(&s, []byte(opening+words+failed("server_error")), 0)
 	if u, source := s.Usage(); u[usage.Input] != 5 || u[usage.Output] != 3 || source != usage.SourceReported {
 		t.Errorf("a failed response costs %v (%v)", u, source)
 	}
@@ -282,7 +249,7 @@ func TestKinds(t *testing.T) {
 func TestPieces(t *testing.T) {
 	var s Stream
 	s.Reset(&protocol.StreamConfig{ClientModel: "m", Family: meter.FamilyDefault})
-	_, _ = feed(&s, []byte(opening+words), 0)
+	_, _ = prototest.Feed(&s, []byte(opening+words), 0)
 	before := s.OutputBytes()
 	ev := `data: {"type":"response.completed","response":{"id":"resp_1","model":"up","output":[{"type":"message","content":[{"type":"output_text","text":"` + strings.Repeat("x", 5000) + `"}]}]}}` + "\n\n"
 	out, k := s.Partial(nil, []byte(ev[:1000]), true, false)
@@ -336,8 +303,8 @@ func FuzzStream(f *testing.F) {
 		cfg := &protocol.StreamConfig{Pinned: true}
 		s.Reset(cfg)
 		whole.Reset(cfg)
-		out, kinds := feed(&s, body, int(size))
-		again, same := feed(&whole, body, 0)
+		out, kinds := prototest.Feed(&s, body, int(size))
+		again, same := prototest.Feed(&whole, body, 0)
 		if !bytes.Equal(out, again) || !slices.Equal(kinds, same) {
 			t.Fatalf("in writes of %d: %q %v\nat once: %q %v", size, out, kinds, again, same)
 		}

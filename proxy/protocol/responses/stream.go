@@ -229,7 +229,7 @@ func (s *Stream) object(p *walk.Patch, b []byte, at int, f *found) int {
 			cut.Stay(p, &it)
 		case "model":
 			cut.Stay(p, &it)
-			s.patchModel(p, &it)
+			s.cfg.PatchModel(p, &it)
 		case "status":
 			cut.Stay(p, &it)
 			f.status, _ = walk.Text(it.Value())
@@ -281,21 +281,6 @@ func (s *Stream) object(p *walk.Patch, b []byte, at int, f *found) int {
 		f.failure = b[at:it.End()]
 	}
 	return it.End()
-}
-
-// patchModel puts the client's name of the model in the place of the upstream's.
-func (s *Stream) patchModel(p *walk.Patch, it *walk.Iter) {
-	if s.cfg.Pinned || s.cfg.ClientModel == "" {
-		return
-	}
-	v := it.Value()
-	name, ok := walk.Text(v)
-	if !ok || string(name) == s.cfg.ClientModel {
-		return
-	}
-	p.Keep(it.Val)
-	p.Dst = protocol.AppendString(p.Dst, s.cfg.ClientModel)
-	p.Cut(it.Val, it.Val+len(v))
 }
 
 // item reads an item of the output, whole or at its start, and returns its end. Texts
@@ -521,7 +506,7 @@ func (s *Stream) Partial(dst, chunk []byte, first, last bool) (out []byte, k pro
 				in := walk.Object(chunk, it.Val)
 				for in.Next() {
 					if string(in.Key) == "model" {
-						s.patchModel(&p, &in)
+						s.cfg.PatchModel(&p, &in)
 					}
 				}
 				break
