@@ -79,7 +79,7 @@ const maxOpen = 64
 
 // finish reads the reason of the end.
 func finish(list []chat.Event, v []byte) []chat.Event {
-	s := text(v, "stop_reason")
+	s := walk.TextOf(v, "stop_reason")
 	if len(s) == 0 {
 		return list
 	}
@@ -92,7 +92,7 @@ func finish(list []chat.Event, v []byte) []chat.Event {
 	case "refusal":
 		e.Reason = chat.Filtered
 	case "stop_sequence":
-		e.Reason, e.Text = chat.StopSequence, text(v, "stop_sequence")
+		e.Reason, e.Text = chat.StopSequence, walk.TextOf(v, "stop_sequence")
 	case "pause_turn":
 		e.Reason = chat.Paused
 	}
@@ -101,33 +101,33 @@ func finish(list []chat.Event, v []byte) []chat.Event {
 
 // block reads a block, at its start or whole.
 func (d *AnswerDecoder) block(list []chat.Event, v []byte, b *block) []chat.Event {
-	switch string(text(v, "type")) {
+	switch string(walk.TextOf(v, "type")) {
 	case "text":
-		if s := text(v, "text"); len(s) > 0 {
+		if s := walk.TextOf(v, "text"); len(s) > 0 {
 			list = append(list, chat.Event{Kind: chat.Text, Text: s})
 		}
-		if c := get(v, "citations"); len(c) > 0 && c[0] == '[' {
+		if c := walk.Get(v, "citations"); len(c) > 0 && c[0] == '[' {
 			it := walk.Array(c, 0)
 			for it.Next() {
 				list = citation(list, it.Value())
 			}
 		}
 	case "thinking":
-		if s := text(v, "thinking"); len(s) > 0 {
+		if s := walk.TextOf(v, "thinking"); len(s) > 0 {
 			list = append(list, chat.Event{Kind: chat.Thinking, Text: s})
 		}
-		if s := text(v, "signature"); len(s) > 0 {
+		if s := walk.TextOf(v, "signature"); len(s) > 0 {
 			list = append(list, chat.Event{Kind: chat.Signature, Text: s, Signer: chat.Anthropic})
 		}
 	case "redacted_thinking":
-		if s := text(v, "data"); len(s) > 0 {
+		if s := walk.TextOf(v, "data"); len(s) > 0 {
 			list = append(list, chat.Event{Kind: chat.Redacted, Text: s, Signer: chat.Anthropic})
 		}
 	case "tool_use":
 		b.call = d.calls
 		d.calls++
-		list = append(list, chat.Event{Kind: chat.CallStart, Call: b.call, ID: text(v, "id"), Name: text(v, "name")})
-		if in := get(v, "input"); len(in) > 0 && in[0] == '{' && walk.Truthy(in) {
+		list = append(list, chat.Event{Kind: chat.CallStart, Call: b.call, ID: walk.TextOf(v, "id"), Name: walk.TextOf(v, "name")})
+		if in := walk.Get(v, "input"); len(in) > 0 && in[0] == '{' && walk.Truthy(in) {
 			at := len(d.scratch)
 			d.scratch = chat.Escape(d.scratch, in)
 			list = append(list, chat.Event{Kind: chat.CallArgs, Call: b.call, Text: d.scratch[at:]})
@@ -137,8 +137,8 @@ func (d *AnswerDecoder) block(list []chat.Event, v []byte, b *block) []chat.Even
 }
 
 func citation(list []chat.Event, v []byte) []chat.Event {
-	if url := text(v, "url"); len(url) > 0 {
-		list = append(list, chat.Event{Kind: chat.Citation, URL: url, Title: text(v, "title")})
+	if url := walk.TextOf(v, "url"); len(url) > 0 {
+		list = append(list, chat.Event{Kind: chat.Citation, URL: url, Title: walk.TextOf(v, "title")})
 	}
 	return list
 }
@@ -152,20 +152,20 @@ func (d *AnswerDecoder) delta(list []chat.Event, v []byte, index int64) []chat.E
 	}
 	var kind chat.EventKind
 	var s []byte
-	switch string(text(v, "type")) {
+	switch string(walk.TextOf(v, "type")) {
 	case "text_delta":
-		kind, s = chat.Text, text(v, "text")
+		kind, s = chat.Text, walk.TextOf(v, "text")
 	case "thinking_delta":
-		kind, s = chat.Thinking, text(v, "thinking")
+		kind, s = chat.Thinking, walk.TextOf(v, "thinking")
 	case "signature_delta":
-		kind, s = chat.Signature, text(v, "signature")
+		kind, s = chat.Signature, walk.TextOf(v, "signature")
 	case "input_json_delta":
 		if call < 0 {
 			return list // of a tool that the provider runs
 		}
-		kind, s = chat.CallArgs, text(v, "partial_json")
+		kind, s = chat.CallArgs, walk.TextOf(v, "partial_json")
 	case "citations_delta":
-		return citation(list, get(v, "citation"))
+		return citation(list, walk.Get(v, "citation"))
 	}
 	if len(s) > 0 {
 		e := chat.Event{Kind: kind, Call: max(0, call), Text: s}
@@ -185,7 +185,7 @@ func (d *AnswerDecoder) Whole(list []chat.Event, body []byte) []chat.Event {
 		return list
 	}
 	list = append(list, chat.Event{Kind: chat.Start})
-	if c := get(body[at:], "content"); len(c) > 0 && c[0] == '[' {
+	if c := walk.Get(body[at:], "content"); len(c) > 0 && c[0] == '[' {
 		it := walk.Array(c, 0)
 		for it.Next() {
 			list = d.block(list, it.Value(), &block{})

@@ -20,7 +20,7 @@ func DecodeRequest(body []byte, r *chat.Request) *apierr.Error {
 		return chat.Bad("body", "must be a JSON object")
 	}
 	// The system prompt comes first wherever it stands.
-	if s := get(body[at:], "system"); s != nil {
+	if s := walk.Get(body[at:], "system"); s != nil {
 		parts, err := d.texts(nil, s)
 		if err != nil {
 			return err
@@ -56,7 +56,7 @@ func (d *decoder) member(key, v []byte) *apierr.Error {
 			r.Turns = r.Turns[:0]
 		}
 		n := 0
-		return each(v, "messages", func(v []byte) *apierr.Error {
+		return chat.Each(v, "messages", func(v []byte) *apierr.Error {
 			err := d.message(n, v)
 			n++
 			return err
@@ -72,7 +72,7 @@ func (d *decoder) member(key, v []byte) *apierr.Error {
 		r.TopK = v
 	case "stop_sequences":
 		r.Stop = r.Stop[:0]
-		return each(v, "stop_sequences", func(v []byte) *apierr.Error {
+		return chat.Each(v, "stop_sequences", func(v []byte) *apierr.Error {
 			s, ok := walk.Text(v)
 			if !ok {
 				return chat.Bad("stop_sequences", "must hold strings")
@@ -81,7 +81,7 @@ func (d *decoder) member(key, v []byte) *apierr.Error {
 			return nil
 		})
 	case "metadata":
-		if r.User = text(v, "user_id"); len(r.User) > 0 {
+		if r.User = walk.TextOf(v, "user_id"); len(r.User) > 0 {
 			r.UserNames = append(r.UserNames, "metadata")
 		}
 		d.others("metadata.", v, "user_id")
@@ -93,7 +93,7 @@ func (d *decoder) member(key, v []byte) *apierr.Error {
 		return d.toolChoice(v)
 	case "tools":
 		r.Tools = r.Tools[:0]
-		return each(v, "tools", d.tool)
+		return chat.Each(v, "tools", d.tool)
 	case "mcp_servers":
 		if walk.Truthy(v) {
 			r.Unmapped("", key)
@@ -104,50 +104,14 @@ func (d *decoder) member(key, v []byte) *apierr.Error {
 	return nil
 }
 
-// each calls f for every element of the array v.
-func each(v []byte, path string, f func(v []byte) *apierr.Error) *apierr.Error {
-	if len(v) == 0 || v[0] != '[' {
-		return chat.Bad(path, "must be a list")
-	}
-	it := walk.Array(v, 0)
-	for it.Next() {
-		if err := f(it.Value()); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// get is the value of one member of the object v, nil if it has none.
-func get(v []byte, name string) (found []byte) {
-	if len(v) == 0 || v[0] != '{' {
-		return nil
-	}
-	it := walk.Object(v, 0)
-	for it.Next() {
-		if string(it.Key) == name {
-			if found = it.Value(); walk.Null(found) {
-				found = nil
-			}
-		}
-	}
-	return found
-}
-
-// text is the text of one member, nil if it is none.
-func text(v []byte, name string) []byte {
-	s, _ := walk.Text(get(v, name))
-	return s
-}
-
 func (d *decoder) thinking(v []byte) *apierr.Error {
-	switch string(text(v, "type")) {
+	switch string(walk.TextOf(v, "type")) {
 	case "disabled":
 		d.r.Effort = chat.EffortNone
 	case "adaptive":
 		d.r.Adaptive = true
 	case "enabled":
-		n, err := strconv.ParseInt(string(get(v, "budget_tokens")), 10, 64)
+		n, err := strconv.ParseInt(string(walk.Get(v, "budget_tokens")), 10, 64)
 		if err != nil || n < 1 {
 			return chat.Bad("thinking.budget_tokens", "must be a whole number")
 		}
@@ -193,10 +157,10 @@ func (d *decoder) output(v []byte) *apierr.Error {
 				d.r.Effort = e
 			}
 		case string(it.Key) == "format":
-			if string(text(v, "type")) != "json_schema" {
+			if string(walk.TextOf(v, "type")) != "json_schema" {
 				return chat.Bad("output_config.format.type", "must be json_schema")
 			}
-			s := get(v, "schema")
+			s := walk.Get(v, "schema")
 			if len(s) == 0 || s[0] != '{' {
 				return chat.Bad("output_config.format.schema", "must be an object")
 			}
@@ -210,7 +174,7 @@ func (d *decoder) output(v []byte) *apierr.Error {
 
 func (d *decoder) toolChoice(v []byte) *apierr.Error {
 	r := d.r
-	switch string(text(v, "type")) {
+	switch string(walk.TextOf(v, "type")) {
 	case "auto":
 		r.Choice = chat.ChoiceAuto
 	case "any":
@@ -218,30 +182,30 @@ func (d *decoder) toolChoice(v []byte) *apierr.Error {
 	case "none":
 		r.Choice = chat.ChoiceNone
 	case "tool":
-		r.Choice, r.ChoiceName = chat.ChoiceNamed, text(v, "name")
+		r.Choice, r.ChoiceName = chat.ChoiceNamed, walk.TextOf(v, "name")
 		if len(r.ChoiceName) == 0 {
 			return chat.Bad("tool_choice.name", "is missing")
 		}
 	default:
 		return chat.Bad("tool_choice.type", "must be auto, any, tool or none")
 	}
-	r.ParallelOff = string(get(v, "disable_parallel_tool_use")) == "true"
+	r.ParallelOff = string(walk.Get(v, "disable_parallel_tool_use")) == "true"
 	return nil
 }
 
 func (d *decoder) tool(v []byte) *apierr.Error {
 	r := d.r
-	if kind := text(v, "type"); len(kind) > 0 && string(kind) != "custom" {
+	if kind := walk.TextOf(v, "type"); len(kind) > 0 && string(kind) != "custom" {
 		return r.Refuse("tools[].type")
 	}
-	t := chat.Tool{Name: text(v, "name"), Description: text(v, "description"), Schema: get(v, "input_schema")}
+	t := chat.Tool{Name: walk.TextOf(v, "name"), Description: walk.TextOf(v, "description"), Schema: walk.Get(v, "input_schema")}
 	if len(t.Name) == 0 {
 		return chat.Bad("tools[].name", "is missing")
 	}
 	if t.Schema != nil && t.Schema[0] != '{' {
 		return chat.Bad("tools[].input_schema", "must be an object")
 	}
-	if s := get(v, "strict"); string(s) == "true" || string(s) == "false" {
+	if s := walk.Get(v, "strict"); string(s) == "true" || string(s) == "false" {
 		t.Strict = s
 	}
 	d.others("tools[].", v, "type", "name", "description", "input_schema", "strict")
@@ -254,11 +218,11 @@ func (d *decoder) texts(parts []chat.Part, v []byte) ([]chat.Part, *apierr.Error
 	if s, ok := walk.Text(v); ok {
 		return append(parts, chat.Part{Kind: chat.PartText, Text: s}), nil
 	}
-	err := each(v, "system", func(v []byte) *apierr.Error {
-		if kind := text(v, "type"); string(kind) != "text" {
+	err := chat.Each(v, "system", func(v []byte) *apierr.Error {
+		if kind := walk.TextOf(v, "type"); string(kind) != "text" {
 			return chat.Bad("system[].type", "must be text")
 		}
-		parts = append(parts, chat.Part{Kind: chat.PartText, Text: text(v, "text")})
+		parts = append(parts, chat.Part{Kind: chat.PartText, Text: walk.TextOf(v, "text")})
 		d.others("system[].", v, "type", "text")
 		return nil
 	})
@@ -270,7 +234,7 @@ func (d *decoder) message(n int, v []byte) *apierr.Error {
 		return chat.BadAt(n, "", "must be an object")
 	}
 	var t chat.Turn
-	switch string(text(v, "role")) {
+	switch string(walk.TextOf(v, "role")) {
 	case "user":
 		t.Role = chat.User
 	case "assistant":
@@ -281,7 +245,7 @@ func (d *decoder) message(n int, v []byte) *apierr.Error {
 		return chat.BadAt(n, ".role", "must be user or assistant")
 	}
 	var err *apierr.Error
-	if t.Parts, err = d.content(n, nil, get(v, "content"), false); err != nil {
+	if t.Parts, err = d.content(n, nil, walk.Get(v, "content"), false); err != nil {
 		return err
 	}
 	d.others("messages[].", v, "role", "content")
@@ -320,21 +284,21 @@ func (d *decoder) content(n int, parts []chat.Part, v []byte, result bool) ([]ch
 func (d *decoder) block(n int, v []byte, result bool) (p chat.Part, ok bool, err *apierr.Error) {
 	r := d.r
 	const path = "messages[].content[]."
-	kind := text(v, "type")
+	kind := walk.TextOf(v, "type")
 	switch string(kind) {
 	case "text":
-		p = chat.Part{Kind: chat.PartText, Text: text(v, "text")}
+		p = chat.Part{Kind: chat.PartText, Text: walk.TextOf(v, "text")}
 	case "image":
 		p.Kind = chat.PartImage
-		s := get(v, "source")
-		switch string(text(s, "type")) {
+		s := walk.Get(v, "source")
+		switch string(walk.TextOf(s, "type")) {
 		case "base64":
-			p.Media, p.Data = d.plain(text(s, "media_type")), d.plain(text(s, "data"))
+			p.Media, p.Data = d.plain(walk.TextOf(s, "media_type")), d.plain(walk.TextOf(s, "data"))
 			if !safe(p.Media) || !safe(p.Data) || len(p.Data) == 0 {
 				return p, false, chat.BadAt(n, ".content[].source", "is no base64 image")
 			}
 		case "url":
-			if p.URL = text(s, "url"); len(p.URL) == 0 {
+			if p.URL = walk.TextOf(s, "url"); len(p.URL) == 0 {
 				return p, false, chat.BadAt(n, ".content[].source.url", "is missing")
 			}
 		default:
@@ -346,30 +310,30 @@ func (d *decoder) block(n int, v []byte, result bool) (p chat.Part, ok bool, err
 		}
 	case "search_result":
 		p.Kind = chat.PartText
-		p.Text = append(append(append(p.Text, text(v, "title")...), '\\', 'n'), text(v, "source")...)
-		c := get(v, "content")
+		p.Text = append(append(append(p.Text, walk.TextOf(v, "title")...), '\\', 'n'), walk.TextOf(v, "source")...)
+		c := walk.Get(v, "content")
 		if len(c) > 0 && c[0] == '[' {
 			it := walk.Array(c, 0)
 			for it.Next() {
-				p.Text = append(append(p.Text, '\\', 'n'), text(it.Value(), "text")...)
+				p.Text = append(append(p.Text, '\\', 'n'), walk.TextOf(it.Value(), "text")...)
 			}
 		}
 		return p, true, nil
 	case "tool_use":
-		p = chat.Part{Kind: chat.PartCall, ID: text(v, "id"), Name: text(v, "name"), Args: get(v, "input")}
+		p = chat.Part{Kind: chat.PartCall, ID: walk.TextOf(v, "id"), Name: walk.TextOf(v, "name"), Args: walk.Get(v, "input")}
 		if len(p.ID) == 0 || len(p.Name) == 0 || len(p.Args) == 0 || p.Args[0] != '{' {
 			return p, false, chat.BadAt(n, ".content[]", "of type tool_use needs id, name and input")
 		}
 	case "tool_result":
-		p = chat.Part{Kind: chat.PartResult, ID: text(v, "tool_use_id"), IsError: string(get(v, "is_error")) == "true"}
+		p = chat.Part{Kind: chat.PartResult, ID: walk.TextOf(v, "tool_use_id"), IsError: string(walk.Get(v, "is_error")) == "true"}
 		if len(p.ID) == 0 {
 			return p, false, chat.BadAt(n, ".content[].tool_use_id", "is missing")
 		}
-		if p.Parts, err = d.content(n, nil, get(v, "content"), true); err != nil {
+		if p.Parts, err = d.content(n, nil, walk.Get(v, "content"), true); err != nil {
 			return p, false, err
 		}
 	case "thinking":
-		p = chat.Part{Kind: chat.PartThinking, Text: text(v, "thinking"), Signature: text(v, "signature")}
+		p = chat.Part{Kind: chat.PartThinking, Text: walk.TextOf(v, "thinking"), Signature: walk.TextOf(v, "signature")}
 		if p.Signature, ok = bytes.CutPrefix(p.Signature, []byte(googleProof)); ok {
 			p.Signer = chat.Google
 		} else if len(p.Signature) > 0 {
@@ -377,7 +341,7 @@ func (d *decoder) block(n int, v []byte, result bool) (p chat.Part, ok bool, err
 		}
 		return p, true, nil
 	case "redacted_thinking":
-		return chat.Part{Kind: chat.PartRedacted, Text: text(v, "data"), Signer: chat.Anthropic}, true, nil
+		return chat.Part{Kind: chat.PartRedacted, Text: walk.TextOf(v, "data"), Signer: chat.Anthropic}, true, nil
 	case "server_tool_use", "web_search_tool_result", "web_fetch_tool_result", "code_execution_tool_result",
 		"bash_code_execution_tool_result", "text_editor_code_execution_tool_result", "tool_search_tool_result",
 		"mcp_tool_use", "mcp_tool_result", "advisor_tool_result", "compaction":
@@ -396,35 +360,35 @@ const googleProof = "google-gemini-v1:"
 
 // document reads a document: a PDF is a file, a text is text.
 func (d *decoder) document(n int, v []byte) (p chat.Part, err *apierr.Error) {
-	s := get(v, "source")
-	switch string(text(s, "type")) {
+	s := walk.Get(v, "source")
+	switch string(walk.TextOf(s, "type")) {
 	case "base64":
-		p = chat.Part{Kind: chat.PartFile, Media: d.plain(text(s, "media_type")), Data: d.plain(text(s, "data")), Title: text(v, "title")}
+		p = chat.Part{Kind: chat.PartFile, Media: d.plain(walk.TextOf(s, "media_type")), Data: d.plain(walk.TextOf(s, "data")), Title: walk.TextOf(v, "title")}
 		if !safe(p.Media) || !safe(p.Data) || len(p.Data) == 0 {
 			return p, chat.BadAt(n, ".content[].source", "is no base64 document")
 		}
 		return p, nil
 	case "text":
-		p = chat.Part{Kind: chat.PartText, Text: text(s, "data")}
+		p = chat.Part{Kind: chat.PartText, Text: walk.TextOf(s, "data")}
 	case "content":
 		p.Kind = chat.PartText
-		c := get(s, "content")
+		c := walk.Get(s, "content")
 		if t, ok := walk.Text(c); ok {
 			p.Text = t
 		} else if len(c) > 0 && c[0] == '[' {
 			it := walk.Array(c, 0)
 			for it.Next() {
 				b := it.Value()
-				if string(text(b, "type")) != "text" {
+				if string(walk.TextOf(b, "type")) != "text" {
 					return p, d.r.Refuse("messages[].content[].source.type")
 				}
-				p.Text = append(p.Text, text(b, "text")...)
+				p.Text = append(p.Text, walk.TextOf(b, "text")...)
 			}
 		}
 	default:
 		return p, d.r.Refuse("messages[].content[].source.type")
 	}
-	if title := text(v, "title"); len(title) > 0 {
+	if title := walk.TextOf(v, "title"); len(title) > 0 {
 		p.Text = append(append(append([]byte(nil), title...), `\n`...), p.Text...)
 	}
 	return p, nil

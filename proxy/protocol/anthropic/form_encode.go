@@ -420,7 +420,7 @@ func schema(dst, s []byte) []byte {
 	if len(s) == 0 {
 		return append(dst, `{"type":"object","properties":{}}`...)
 	}
-	if get(s, "type") != nil {
+	if walk.Get(s, "type") != nil {
 		return append(dst, s...)
 	}
 	dst = append(dst, `{"type":"object"`...)

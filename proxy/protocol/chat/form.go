@@ -11,6 +11,7 @@ package chat
 import (
 	"strconv"
 
+	"tokenrelay/proxy/protocol/walk"
 	"tokenrelay/shared/apierr"
 )
 
@@ -361,6 +362,23 @@ func (r *Request) Refuse(path string) *apierr.Error {
 // Bad is the 400 for a member with an impossible value.
 func Bad(path, why string) *apierr.Error {
 	return apierr.Invalid(path, "The member '"+path+"' "+why+".")
+}
+
+// Each calls f for every element of the array v, which path names.
+func Each(v []byte, path string, f func(v []byte) *apierr.Error) *apierr.Error {
+	if len(v) == 0 || v[0] != '[' {
+		return Bad(path, "must be a list")
+	}
+	it := walk.Array(v, 0)
+	for it.Next() {
+		if err := f(it.Value()); err != nil {
+			return err
+		}
+	}
+	if it.Bad {
+		return Bad(path, "is not readable JSON")
+	}
+	return nil
 }
 
 // BadAt is Bad for the n-th message.

@@ -35,7 +35,7 @@ func (d *AnswerDecoder) Reset() { *d = AnswerDecoder{Repeats: d.Repeats, texts: 
 // Event appends what one event holds.
 func (d *AnswerDecoder) Event(list []chat.Event, data []byte) []chat.Event {
 	output := data[walk.Space(data, 0):]
-	if output = get(output, "output"); len(output) == 0 || output[0] != '{' {
+	if output = walk.Get(output, "output"); len(output) == 0 || output[0] != '{' {
 		return list
 	}
 	if !d.began {
@@ -57,11 +57,11 @@ func (d *AnswerDecoder) Event(list []chat.Event, data []byte) []chat.Event {
 			choices := walk.Array(output, it.Val)
 			for choices.Next() {
 				c := choices.Value()
-				if i, ok, _ := walk.Count(get(c, "index")); ok && i != 0 || len(c) == 0 || c[0] != '{' {
+				if i, ok, _ := walk.Count(walk.Get(c, "index")); ok && i != 0 || len(c) == 0 || c[0] != '{' {
 					continue
 				}
-				list = d.message(list, get(c, "message"))
-				if s := text(c, "finish_reason"); len(s) > 0 {
+				list = d.message(list, walk.Get(c, "message"))
+				if s := walk.TextOf(c, "finish_reason"); len(s) > 0 {
 					finish = s
 				}
 				break
@@ -95,17 +95,17 @@ func reason(s []byte) chat.Reason {
 // message reads a message: thoughts before text before calls, whatever the order of the
 // members.
 func (d *AnswerDecoder) message(list []chat.Event, v []byte) []chat.Event {
-	list = d.text(list, chat.Thinking, keyThought, 0, get(v, "reasoning_content"))
-	content := get(v, "content")
+	list = d.text(list, chat.Thinking, keyThought, 0, walk.Get(v, "reasoning_content"))
+	content := walk.Get(v, "content")
 	if len(content) > 0 && content[0] == '[' {
 		parts := walk.Array(content, 0)
 		for i := 0; parts.Next(); i++ {
-			list = d.text(list, chat.Text, keyText+i*maxCalls*4, 0, get(parts.Value(), "text"))
+			list = d.text(list, chat.Text, keyText+i*maxCalls*4, 0, walk.Get(parts.Value(), "text"))
 		}
 	} else {
 		list = d.text(list, chat.Text, keyText, 0, content)
 	}
-	calls := get(v, "tool_calls")
+	calls := walk.Get(v, "tool_calls")
 	if len(calls) == 0 || calls[0] != '[' {
 		return list
 	}
@@ -119,19 +119,19 @@ func (d *AnswerDecoder) message(list []chat.Event, v []byte) []chat.Event {
 // call reads one entry of tool_calls, a piece or a whole. Later pieces have no name and
 // an empty id; where events repeat, both come again.
 func (d *AnswerDecoder) call(list []chat.Event, at int, v []byte) []chat.Event {
-	if n, ok, _ := walk.Count(get(v, "index")); ok && !d.whole {
+	if n, ok, _ := walk.Count(walk.Get(v, "index")); ok && !d.whole {
 		at = int(min(n, maxCalls))
 	}
 	if at >= maxCalls {
 		return list
 	}
-	function := get(v, "function")
-	id, name := text(v, "id"), text(function, "name")
+	function := walk.Get(v, "function")
+	id, name := walk.TextOf(v, "id"), walk.TextOf(function, "name")
 	if at >= d.calls || !d.Repeats && !d.whole && (len(id) > 0 || len(name) > 0) {
 		list = append(list, chat.Event{Kind: chat.CallStart, Call: at, ID: id, Name: name})
 		d.calls = max(d.calls, at+1)
 	}
-	return d.text(list, chat.CallArgs, keyCall+at, at, get(function, "arguments"))
+	return d.text(list, chat.CallArgs, keyCall+at, at, walk.Get(function, "arguments"))
 }
 
 // text appends what is new in a text. An event that should repeat what was said and does

@@ -84,30 +84,13 @@ func members(v []byte, path string, f func(key, v []byte) *apierr.Error) *apierr
 	return nil
 }
 
-// each calls f for every element of the array v.
-func each(v []byte, path string, f func(v []byte) *apierr.Error) *apierr.Error {
-	if len(v) == 0 || v[0] != '[' {
-		return chat.Bad(path, "must be a list")
-	}
-	it := walk.Array(v, 0)
-	for it.Next() {
-		if err := f(it.Value()); err != nil {
-			return err
-		}
-	}
-	if it.Bad {
-		return chat.Bad(path, "is not readable JSON")
-	}
-	return nil
-}
-
 func (d *decoder) input(v []byte) *apierr.Error {
 	var prompt []byte
 	n := 0
 	err := members(v, "input", func(key, v []byte) *apierr.Error {
 		switch string(key) {
 		case "messages":
-			return each(v, "input.messages", func(v []byte) *apierr.Error {
+			return chat.Each(v, "input.messages", func(v []byte) *apierr.Error {
 				n++
 				return d.turn(n-1, v)
 			})
@@ -145,7 +128,7 @@ func (d *decoder) turn(n int, v []byte) *apierr.Error {
 	}
 	r := d.r
 	var t chat.Turn
-	role := text(v, "role")
+	role := walk.TextOf(v, "role")
 	switch string(role) {
 	case "system":
 		t.Role = chat.System
@@ -156,17 +139,17 @@ func (d *decoder) turn(n int, v []byte) *apierr.Error {
 	default:
 		return badAt(n, ".role", "must be system, user, assistant or tool")
 	}
-	if s := text(v, "reasoning_content"); len(s) > 0 && t.Role == chat.Assistant {
+	if s := walk.TextOf(v, "reasoning_content"); len(s) > 0 && t.Role == chat.Assistant {
 		t.Parts = append(t.Parts, chat.Part{Kind: chat.PartThinking, Text: s})
 	}
 	var err *apierr.Error
-	if c := get(v, "content"); c != nil {
+	if c := walk.Get(v, "content"); c != nil {
 		if t.Parts, err = d.content(n, t.Parts, c); err != nil {
 			return err
 		}
 	}
-	if calls := get(v, "tool_calls"); calls != nil {
-		err = each(calls, "input.messages[].tool_calls", func(v []byte) *apierr.Error { return d.call(n, &t, v) })
+	if calls := walk.Get(v, "tool_calls"); calls != nil {
+		err = chat.Each(calls, "input.messages[].tool_calls", func(v []byte) *apierr.Error { return d.call(n, &t, v) })
 		if err != nil {
 			return err
 		}
@@ -186,11 +169,11 @@ func (d *decoder) turn(n int, v []byte) *apierr.Error {
 		}
 	}
 	if string(role) == "tool" {
-		id := text(v, "tool_call_id")
+		id := walk.TextOf(v, "tool_call_id")
 		if len(id) == 0 {
 			return badAt(n, ".tool_call_id", "is missing")
 		}
-		t.Parts = []chat.Part{{Kind: chat.PartResult, ID: id, Name: text(v, "name"), Parts: t.Parts}}
+		t.Parts = []chat.Part{{Kind: chat.PartResult, ID: id, Name: walk.TextOf(v, "name"), Parts: t.Parts}}
 	}
 	r.Turns = append(r.Turns, t)
 	return nil
@@ -198,12 +181,12 @@ func (d *decoder) turn(n int, v []byte) *apierr.Error {
 
 // call adds a tool call of the history.
 func (d *decoder) call(n int, t *chat.Turn, v []byte) *apierr.Error {
-	f := get(v, "function")
-	p := chat.Part{Kind: chat.PartCall, ID: text(v, "id"), Name: text(f, "name")}
+	f := walk.Get(v, "function")
+	p := chat.Part{Kind: chat.PartCall, ID: walk.TextOf(v, "id"), Name: walk.TextOf(f, "name")}
 	if len(p.ID) == 0 || len(p.Name) == 0 {
 		return badAt(n, ".tool_calls", "need an id and a function name each")
 	}
-	args := text(f, "arguments")
+	args := walk.TextOf(f, "arguments")
 	if p.Args = d.r.Keep(args); chat.Blank(args) {
 		p.Args = emptyArgs
 	}
@@ -228,7 +211,7 @@ func (d *decoder) content(n int, parts []chat.Part, v []byte) ([]chat.Part, *api
 	if len(v) == 0 || v[0] != '[' {
 		return parts, badAt(n, ".content", "must be a string or a list of parts")
 	}
-	err := each(v, "input.messages[].content", func(v []byte) *apierr.Error {
+	err := chat.Each(v, "input.messages[].content", func(v []byte) *apierr.Error {
 		p := chat.Part{Kind: chat.PartText}
 		found := false
 		err := members(v, "input.messages[].content[]", func(key, v []byte) *apierr.Error {
@@ -243,7 +226,7 @@ func (d *decoder) content(n int, parts []chat.Part, v []byte) ([]chat.Part, *api
 			case "image", "image_url":
 				url, ok := walk.Text(v)
 				if !ok {
-					url = text(v, "url")
+					url = walk.TextOf(v, "url")
 				}
 				p.Kind, found = chat.PartImage, true
 				why := d.r.Link(&p, url)
@@ -299,7 +282,7 @@ func (d *decoder) parameter(key, v []byte) *apierr.Error {
 			r.Stop = append(r.Stop, s)
 			return nil
 		}
-		return each(v, "parameters.stop", func(v []byte) *apierr.Error {
+		return chat.Each(v, "parameters.stop", func(v []byte) *apierr.Error {
 			s, ok := walk.Text(v)
 			if !ok {
 				return chat.Bad("parameters.stop", "must hold strings for this model: tokens are another model's")
@@ -321,7 +304,7 @@ func (d *decoder) parameter(key, v []byte) *apierr.Error {
 		}
 	case "tools":
 		r.Tools = r.Tools[:0]
-		return each(v, "parameters.tools", d.tool)
+		return chat.Each(v, "parameters.tools", d.tool)
 	case "tool_choice":
 		return d.toolChoice(v)
 	case "parallel_tool_calls":
@@ -353,18 +336,18 @@ func (d *decoder) parameter(key, v []byte) *apierr.Error {
 }
 
 func (d *decoder) tool(v []byte) *apierr.Error {
-	if kind := text(v, "type"); len(kind) > 0 && string(kind) != "function" {
+	if kind := walk.TextOf(v, "type"); len(kind) > 0 && string(kind) != "function" {
 		return d.r.Refuse("parameters.tools[].type")
 	}
-	f := get(v, "function")
-	t := chat.Tool{Name: text(f, "name"), Description: text(f, "description"), Schema: get(f, "parameters")}
+	f := walk.Get(v, "function")
+	t := chat.Tool{Name: walk.TextOf(f, "name"), Description: walk.TextOf(f, "description"), Schema: walk.Get(f, "parameters")}
 	if len(t.Name) == 0 {
 		return chat.Bad("parameters.tools[].function.name", "is missing")
 	}
 	if t.Schema != nil && t.Schema[0] != '{' {
 		return chat.Bad("parameters.tools[].function.parameters", "must be an object")
 	}
-	if s := get(f, "strict"); string(s) == "true" || string(s) == "false" {
+	if s := walk.Get(f, "strict"); string(s) == "true" || string(s) == "false" {
 		t.Strict = s
 	}
 	d.r.Tools = append(d.r.Tools, t)
@@ -382,7 +365,7 @@ func (d *decoder) toolChoice(v []byte) *apierr.Error {
 	case "required":
 		r.Choice = chat.ChoiceRequired
 	default:
-		name := text(get(v, "function"), "name")
+		name := walk.TextOf(walk.Get(v, "function"), "name")
 		if ok || len(name) == 0 {
 			return chat.Bad("parameters.tool_choice", "must be auto, none or required, or name a function")
 		}
@@ -393,14 +376,14 @@ func (d *decoder) toolChoice(v []byte) *apierr.Error {
 
 func (d *decoder) format(v []byte) *apierr.Error {
 	f := &d.r.Format
-	switch string(text(v, "type")) {
+	switch string(walk.TextOf(v, "type")) {
 	case "text":
 		*f = chat.Format{}
 	case "json_object":
 		*f = chat.Format{Mode: chat.FormatObject}
 	case "json_schema":
-		s := get(v, "json_schema")
-		*f = chat.Format{Mode: chat.FormatSchema, Name: text(s, "name"), Description: text(s, "description"), Schema: get(s, "schema"), Strict: get(s, "strict")}
+		s := walk.Get(v, "json_schema")
+		*f = chat.Format{Mode: chat.FormatSchema, Name: walk.TextOf(s, "name"), Description: walk.TextOf(s, "description"), Schema: walk.Get(s, "schema"), Strict: walk.Get(s, "strict")}
 		if len(f.Schema) == 0 || f.Schema[0] != '{' {
 			return chat.Bad("parameters.response_format.json_schema.schema", "must be an object")
 		}

@@ -132,7 +132,7 @@ func requestID(body []byte) []byte {
 	if at >= len(body) || body[at] != '{' {
 		return nil
 	}
-	id := text(body[at:], "request_id")
+	id := walk.TextOf(body[at:], "request_id")
 	for _, c := range id {
 		if c == '\\' || c < ' ' {
 			return nil
@@ -266,7 +266,7 @@ func (s *Stream) choices(b []byte, it *walk.Iter, f *found) bool {
 			return false
 		}
 		index := at
-		if n, ok, _ := walk.Count(get(v, "index")); ok {
+		if n, ok, _ := walk.Count(walk.Get(v, "index")); ok {
 			index = n
 		}
 		index = min(index, 63)
@@ -310,7 +310,7 @@ func (s *Stream) message(key uint32, v []byte, f *found) {
 			}
 			parts := walk.Array(v, it.Val)
 			for i := uint32(0); parts.Next(); i++ {
-				s.text(key+keyText+min(i, 15)<<12, get(parts.Value(), "text"), f)
+				s.text(key+keyText+min(i, 15)<<12, walk.Get(parts.Value(), "text"), f)
 			}
 		case "reasoning_content":
 			s.text(key+keyThought, it.Value(), f)
@@ -328,18 +328,18 @@ func (s *Stream) message(key uint32, v []byte, f *found) {
 
 // call counts a tool call, a piece or a whole.
 func (s *Stream) call(key uint32, at int64, v []byte, f *found) {
-	if n, ok, _ := walk.Count(get(v, "index")); ok {
+	if n, ok, _ := walk.Count(walk.Get(v, "index")); ok {
 		at = n
 	}
-	function := get(v, "function")
-	if name := text(function, "name"); len(name) > 0 {
+	function := walk.Get(v, "function")
+	if name := walk.TextOf(function, "name"); len(name) > 0 {
 		f.output = true
 		if s.known(key+uint32(min(at, 2000))) == nil {
 			s.count.Calls++
 			s.count.AddJSON(name)
 		}
 	}
-	s.text(key+uint32(min(at, 2000)), get(function, "arguments"), f)
+	s.text(key+uint32(min(at, 2000)), walk.Get(function, "arguments"), f)
 }
 
 // known is what was said of a text, nil if nothing was.
@@ -457,25 +457,3 @@ func (s *Stream) Fill(e *meter.End) {
 
 // ErrorClass classifies the in-stream error of the last ErrorEvent.
 func (s *Stream) ErrorClass() protocol.Class { return s.class }
-
-// get is the value of one member of the object v, nil if it has none.
-func get(v []byte, name string) (found []byte) {
-	if len(v) == 0 || v[0] != '{' {
-		return nil
-	}
-	it := walk.Object(v, 0)
-	for it.Next() {
-		if string(it.Key) == name {
-			if found = it.Value(); walk.Null(found) {
-				found = nil
-			}
-		}
-	}
-	return found
-}
-
-// text is the text of one member, nil if it is none.
-func text(v []byte, name string) []byte {
-	s, _ := walk.Text(get(v, name))
-	return s
-}

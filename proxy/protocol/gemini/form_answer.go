@@ -41,14 +41,14 @@ func (d *AnswerDecoder) Event(list []chat.Event, data []byte) []chat.Event {
 			in := walk.Array(data, it.Val)
 			for in.Next() {
 				c := in.Value()
-				if i, ok, _ := walk.Count(get(c, "index")); ok && i != 0 || len(c) == 0 || c[0] != '{' {
+				if i, ok, _ := walk.Count(walk.Get(c, "index")); ok && i != 0 || len(c) == 0 || c[0] != '{' {
 					continue
 				}
 				list = d.candidate(d.begin(list), c)
 				break
 			}
 		case "promptFeedback":
-			if len(text(it.Value(), "blockReason")) > 0 {
+			if len(walk.TextOf(it.Value(), "blockReason")) > 0 {
 				list = append(d.begin(list), chat.Event{Kind: chat.Finish, Reason: chat.Filtered})
 			}
 		}
@@ -78,7 +78,7 @@ func (d *AnswerDecoder) candidate(list []chat.Event, c []byte) []chat.Event {
 			finish, _ = walk.Text(it.Value())
 		}
 	}
-	if parts := get(content, "parts"); len(parts) > 0 && parts[0] == '[' {
+	if parts := walk.Get(content, "parts"); len(parts) > 0 && parts[0] == '[' {
 		in := walk.Array(parts, 0)
 		for in.Next() {
 			if v := in.Value(); len(v) > 0 && v[0] == '{' {
@@ -86,12 +86,12 @@ func (d *AnswerDecoder) candidate(list []chat.Event, c []byte) []chat.Event {
 			}
 		}
 	}
-	if chunks := get(grounding, "groundingChunks"); len(chunks) > 0 && chunks[0] == '[' {
+	if chunks := walk.Get(grounding, "groundingChunks"); len(chunks) > 0 && chunks[0] == '[' {
 		in := walk.Array(chunks, 0)
 		for in.Next() {
-			web := get(in.Value(), "web")
-			if uri := text(web, "uri"); len(uri) > 0 {
-				list = append(list, chat.Event{Kind: chat.Citation, URL: uri, Title: text(web, "title")})
+			web := walk.Get(in.Value(), "web")
+			if uri := walk.TextOf(web, "uri"); len(uri) > 0 {
+				list = append(list, chat.Event{Kind: chat.Citation, URL: uri, Title: walk.TextOf(web, "title")})
 			}
 		}
 	}
@@ -135,13 +135,13 @@ func (d *AnswerDecoder) part(list []chat.Event, v []byte) []chat.Event {
 			call = x
 		}
 	}
-	if name := text(call, "name"); len(name) > 0 && d.calls < maxCalls {
-		e := chat.Event{Kind: chat.CallStart, Call: d.calls, ID: text(call, "id"), Name: name}
+	if name := walk.TextOf(call, "name"); len(name) > 0 && d.calls < maxCalls {
+		e := chat.Event{Kind: chat.CallStart, Call: d.calls, ID: walk.TextOf(call, "id"), Name: name}
 		if len(signature) > 0 {
 			e.Proof, e.Signer = signature, chat.Google
 		}
 		list = append(list, e)
-		if args := get(call, "args"); len(args) > 0 && args[0] == '{' {
+		if args := walk.Get(call, "args"); len(args) > 0 && args[0] == '{' {
 			at := len(d.scratch)
 			d.scratch = appendCompact(d.scratch, args)
 			if d.scratch[at:][1] != '}' {

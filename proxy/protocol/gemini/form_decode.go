@@ -105,16 +105,7 @@ func each(v []byte, path string, f func(v []byte) *apierr.Error) *apierr.Error {
 	if len(v) > 0 && v[0] == '{' {
 		return f(v)
 	}
-	if len(v) == 0 || v[0] != '[' {
-		return chat.Bad(path, "must be a list")
-	}
-	it := walk.Array(v, 0)
-	for it.Next() {
-		if err := f(it.Value()); err != nil {
-			return err
-		}
-	}
-	return nil
+	return chat.Each(v, path, f)
 }
 
 // unmapped notes a member, by its name of camel case if the table knows that.

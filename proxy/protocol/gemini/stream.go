@@ -151,7 +151,7 @@ func (s *Stream) json(dst, src []byte, at, end int) (out []byte, k protocol.Kind
 				s.impossible = true
 			}
 		case "promptFeedback":
-			if v := it.Value(); len(text(v, "blockReason")) > 0 {
+			if v := it.Value(); len(walk.TextOf(v, "blockReason")) > 0 {
 				s.blocked, f.finish = true, true
 			}
 		case "modelVersion":
@@ -282,12 +282,12 @@ func (s *Stream) part(it *walk.Iter, f *found) {
 		}
 	case "functionCall":
 		v := it.Value()
-		if name := text(v, "name"); len(name) > 0 {
+		if name := walk.TextOf(v, "name"); len(name) > 0 {
 			s.count.Calls++
 			s.count.AddJSON(name)
 		}
-		s.count.AddJSON(get(v, "args"))
-		s.count.AddJSON(get(v, "partialArgs"))
+		s.count.AddJSON(walk.Get(v, "args"))
+		s.count.AddJSON(walk.Get(v, "partialArgs"))
 		f.output = true
 	case "executableCode", "codeExecutionResult", "inlineData", "fileData", "toolCall", "toolResponse":
 		f.output, s.hidden = true, true
@@ -374,25 +374,3 @@ func (s *Stream) Fill(e *meter.End) {
 
 // ErrorClass classifies the in-stream error of the last ErrorEvent.
 func (s *Stream) ErrorClass() protocol.Class { return s.class }
-
-// get is the value of one member of the object v, nil if it has none.
-func get(v []byte, name string) (found []byte) {
-	if len(v) == 0 || v[0] != '{' {
-		return nil
-	}
-	it := walk.Object(v, 0)
-	for it.Next() {
-		if string(it.Key) == name {
-			if found = it.Value(); walk.Null(found) {
-				found = nil
-			}
-		}
-	}
-	return found
-}
-
-// text is the text of one member, nil if it is none.
-func text(v []byte, name string) []byte {
-	s, _ := walk.Text(get(v, name))
-	return s
-}

@@ -53,7 +53,7 @@ func (d *AnswerDecoder) read(list []chat.Event, data []byte, member string) []ch
 		choices := walk.Array(data, it.Val)
 		for choices.Next() {
 			c := choices.Value()
-			if i, ok, _ := walk.Count(get(c, "index")); ok && i != 0 || len(c) == 0 || c[0] != '{' {
+			if i, ok, _ := walk.Count(walk.Get(c, "index")); ok && i != 0 || len(c) == 0 || c[0] != '{' {
 				continue
 			}
 			if !d.began {
@@ -132,9 +132,9 @@ func (d *AnswerDecoder) delta(list []chat.Event, v []byte) []chat.Event {
 	if len(annotations) > 0 && annotations[0] == '[' {
 		in := walk.Array(annotations, 0)
 		for in.Next() {
-			c := get(in.Value(), "url_citation")
-			if url := text(c, "url"); len(url) > 0 {
-				list = append(list, chat.Event{Kind: chat.Citation, URL: url, Title: text(c, "title")})
+			c := walk.Get(in.Value(), "url_citation")
+			if url := walk.TextOf(c, "url"); len(url) > 0 {
+				list = append(list, chat.Event{Kind: chat.Citation, URL: url, Title: walk.TextOf(c, "title")})
 			}
 		}
 	}
@@ -147,9 +147,9 @@ func (d *AnswerDecoder) delta(list []chat.Event, v []byte) []chat.Event {
 	if len(function) > 0 && function[0] == '{' {
 		if len(d.calls) == 0 {
 			d.calls = append(d.calls, call{index: -1})
-			list = append(list, chat.Event{Kind: chat.CallStart, ID: []byte("call_function"), Name: text(function, "name")})
+			list = append(list, chat.Event{Kind: chat.CallStart, ID: []byte("call_function"), Name: walk.TextOf(function, "name")})
 		}
-		list = d.arguments(list, 0, get(function, "arguments"))
+		list = d.arguments(list, 0, walk.Get(function, "arguments"))
 	}
 	return list
 }
@@ -168,10 +168,10 @@ func (d *AnswerDecoder) content(list []chat.Event, v []byte) []chat.Event {
 	it := walk.Array(v, 0)
 	for it.Next() {
 		x := it.Value()
-		if s := text(x, "text"); len(s) > 0 {
+		if s := walk.TextOf(x, "text"); len(s) > 0 {
 			list = append(list, chat.Event{Kind: chat.Text, Text: s})
 		}
-		thought := get(x, "thinking")
+		thought := walk.Get(x, "thinking")
 		if len(thought) == 0 || thought[0] != '[' {
 			if s, _ := walk.Text(thought); len(s) > 0 {
 				list = append(list, chat.Event{Kind: chat.Thinking, Text: s})
@@ -180,7 +180,7 @@ func (d *AnswerDecoder) content(list []chat.Event, v []byte) []chat.Event {
 		}
 		in := walk.Array(thought, 0)
 		for in.Next() {
-			if s := text(in.Value(), "text"); len(s) > 0 {
+			if s := walk.TextOf(in.Value(), "text"); len(s) > 0 {
 				list = append(list, chat.Event{Kind: chat.Thinking, Text: s})
 			}
 		}
@@ -193,8 +193,8 @@ func (d *AnswerDecoder) call(list []chat.Event, v []byte) []chat.Event {
 	if len(v) == 0 || v[0] != '{' {
 		return list
 	}
-	id, f := text(v, "id"), get(v, "function")
-	index, given, _ := walk.Count(get(v, "index"))
+	id, f := walk.TextOf(v, "id"), walk.Get(v, "function")
+	index, given, _ := walk.Count(walk.Get(v, "index"))
 	if !given {
 		index = -1
 	}
@@ -222,14 +222,14 @@ func (d *AnswerDecoder) call(list []chat.Event, v []byte) []chat.Event {
 	} else if d.calls[n].id == 0 {
 		d.calls[n].id = h
 	}
-	if name := text(f, "name"); len(id) > 0 || len(name) > 0 {
+	if name := walk.TextOf(f, "name"); len(id) > 0 || len(name) > 0 {
 		e := chat.Event{Kind: chat.CallStart, Call: n, ID: id, Name: name}
-		if s := text(get(get(v, "extra_content"), "google"), "thought_signature"); len(s) > 0 {
+		if s := walk.TextOf(walk.Get(walk.Get(v, "extra_content"), "google"), "thought_signature"); len(s) > 0 {
 			e.Proof, e.Signer = s, chat.Google
 		}
 		list = append(list, e)
 	}
-	return d.arguments(list, n, get(f, "arguments"))
+	return d.arguments(list, n, walk.Get(f, "arguments"))
 }
 
 // maxCalls bounds the tool calls of one answer.

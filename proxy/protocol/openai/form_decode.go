@@ -70,7 +70,7 @@ func (d *decoder) member(key, v []byte) *apierr.Error {
 			r.Stop = append(r.Stop, s)
 			return nil
 		}
-		return each(v, "stop", func(v []byte) *apierr.Error {
+		return chat.Each(v, "stop", func(v []byte) *apierr.Error {
 			s, ok := walk.Text(v)
 			if !ok {
 				return chat.Bad("stop", "must hold strings")
@@ -91,7 +91,7 @@ func (d *decoder) member(key, v []byte) *apierr.Error {
 			r.Unmapped("", key)
 		}
 	case "modalities":
-		return each(v, "modalities", func(v []byte) *apierr.Error {
+		return chat.Each(v, "modalities", func(v []byte) *apierr.Error {
 			if string(v) != `"text"` {
 				r.Unmapped("", key)
 			}
@@ -99,17 +99,17 @@ func (d *decoder) member(key, v []byte) *apierr.Error {
 		})
 	case "tools":
 		r.Tools = r.Tools[:0]
-		return each(v, "tools", d.tool)
+		return chat.Each(v, "tools", d.tool)
 	case "functions":
 		r.Tools, r.Legacy = r.Tools[:0], true
-		return each(v, "functions", func(v []byte) *apierr.Error { return d.function(v, "functions[]") })
+		return chat.Each(v, "functions", func(v []byte) *apierr.Error { return d.function(v, "functions[]") })
 	case "tool_choice":
 		return d.toolChoice(v)
 	case "function_call":
 		if s, ok := walk.Text(v); ok {
 			return d.mode("function_call", s)
 		}
-		return d.named("function_call", text(v, "name"))
+		return d.named("function_call", walk.TextOf(v, "name"))
 	case "parallel_tool_calls":
 		r.ParallelOff = string(v) == "false"
 	case "response_format":
@@ -132,46 +132,10 @@ func (d *decoder) member(key, v []byte) *apierr.Error {
 	return nil
 }
 
-// each calls f for every element of the array v.
-func each(v []byte, path string, f func(v []byte) *apierr.Error) *apierr.Error {
-	if len(v) == 0 || v[0] != '[' {
-		return chat.Bad(path, "must be a list")
-	}
-	it := walk.Array(v, 0)
-	for it.Next() {
-		if err := f(it.Value()); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// get is the value of one member of the object v, nil if it has none.
-func get(v []byte, name string) (found []byte) {
-	if len(v) == 0 || v[0] != '{' {
-		return nil
-	}
-	it := walk.Object(v, 0)
-	for it.Next() {
-		if string(it.Key) == name {
-			if found = it.Value(); walk.Null(found) {
-				found = nil
-			}
-		}
-	}
-	return found
-}
-
-// text is the text of one member, nil if it is none.
-func text(v []byte, name string) []byte {
-	s, _ := walk.Text(get(v, name))
-	return s
-}
-
 func (d *decoder) tool(v []byte) *apierr.Error {
-	switch kind := text(v, "type"); string(kind) {
+	switch kind := walk.TextOf(v, "type"); string(kind) {
 	case "function", "":
-		return d.function(get(v, "function"), "tools[].function")
+		return d.function(walk.Get(v, "function"), "tools[].function")
 	case "custom":
 		return d.r.Refuse("tools[].type=custom")
 	}
@@ -179,14 +143,14 @@ func (d *decoder) tool(v []byte) *apierr.Error {
 }
 
 func (d *decoder) function(v []byte, path string) *apierr.Error {
-	t := chat.Tool{Name: text(v, "name"), Description: text(v, "description"), Schema: get(v, "parameters")}
+	t := chat.Tool{Name: walk.TextOf(v, "name"), Description: walk.TextOf(v, "description"), Schema: walk.Get(v, "parameters")}
 	if len(t.Name) == 0 {
 		return chat.Bad(path+".name", "is missing")
 	}
 	if t.Schema != nil && t.Schema[0] != '{' {
 		return chat.Bad(path+".parameters", "must be an object")
 	}
-	if s := get(v, "strict"); string(s) == "true" || string(s) == "false" {
+	if s := walk.Get(v, "strict"); string(s) == "true" || string(s) == "false" {
 		t.Strict = s
 	}
 	d.r.Tools = append(d.r.Tools, t)
@@ -197,16 +161,16 @@ func (d *decoder) toolChoice(v []byte) *apierr.Error {
 	if s, ok := walk.Text(v); ok {
 		return d.mode("tool_choice", s)
 	}
-	switch string(text(v, "type")) {
+	switch string(walk.TextOf(v, "type")) {
 	case "function":
-		return d.named("tool_choice", text(get(v, "function"), "name"))
+		return d.named("tool_choice", walk.TextOf(walk.Get(v, "function"), "name"))
 	case "allowed_tools":
-		a := get(v, "allowed_tools")
-		d.allowed = get(a, "tools")
+		a := walk.Get(v, "allowed_tools")
+		d.allowed = walk.Get(a, "tools")
 		if len(d.allowed) == 0 || d.allowed[0] != '[' {
 			return chat.Bad("tool_choice.allowed_tools.tools", "must be a list")
 		}
-		return d.mode("tool_choice.allowed_tools.mode", text(a, "mode"))
+		return d.mode("tool_choice.allowed_tools.mode", walk.TextOf(a, "mode"))
 	}
 	return d.r.Refuse("tool_choice")
 }
@@ -242,8 +206,8 @@ func (d *decoder) choose() {
 	it := walk.Array(d.allowed, 0)
 	for it.Next() {
 		v := it.Value()
-		allowed[string(text(get(v, "function"), "name"))] = true
-		allowed[string(text(v, "name"))] = true
+		allowed[string(walk.TextOf(walk.Get(v, "function"), "name"))] = true
+		allowed[string(walk.TextOf(v, "name"))] = true
 	}
 	kept := d.r.Tools[:0]
 	for _, t := range d.r.Tools {
@@ -256,14 +220,14 @@ func (d *decoder) choose() {
 
 func (d *decoder) format(v []byte) *apierr.Error {
 	f := &d.r.Format
-	switch string(text(v, "type")) {
+	switch string(walk.TextOf(v, "type")) {
 	case "text":
 		*f = chat.Format{}
 	case "json_object":
 		*f = chat.Format{Mode: chat.FormatObject}
 	case "json_schema":
-		s := get(v, "json_schema")
-		*f = chat.Format{Mode: chat.FormatSchema, Name: text(s, "name"), Description: text(s, "description"), Schema: get(s, "schema"), Strict: get(s, "strict")}
+		s := walk.Get(v, "json_schema")
+		*f = chat.Format{Mode: chat.FormatSchema, Name: walk.TextOf(s, "name"), Description: walk.TextOf(s, "description"), Schema: walk.Get(s, "schema"), Strict: walk.Get(s, "strict")}
 		if len(f.Schema) == 0 || f.Schema[0] != '{' {
 			return chat.Bad("response_format.json_schema.schema", "must be an object")
 		}
@@ -276,7 +240,7 @@ func (d *decoder) format(v []byte) *apierr.Error {
 func (d *decoder) messages(v []byte) *apierr.Error {
 	d.r.Turns = d.r.Turns[:0]
 	n := 0
-	return each(v, "messages", func(v []byte) *apierr.Error {
+	return chat.Each(v, "messages", func(v []byte) *apierr.Error {
 		err := d.message(n, v)
 		n++
 		return err
@@ -289,7 +253,7 @@ func (d *decoder) message(n int, v []byte) *apierr.Error {
 	}
 	r := d.r
 	var t chat.Turn
-	role := text(v, "role")
+	role := walk.TextOf(v, "role")
 	switch string(role) {
 	case "system", "developer":
 		t.Role = chat.System
@@ -301,39 +265,39 @@ func (d *decoder) message(n int, v []byte) *apierr.Error {
 		return chat.BadAt(n, ".role", "must be system, developer, user, assistant or tool")
 	}
 	var err *apierr.Error
-	if details := get(v, "reasoning_details"); len(details) > 0 && details[0] == '[' && t.Role == chat.Assistant {
+	if details := walk.Get(v, "reasoning_details"); len(details) > 0 && details[0] == '[' && t.Role == chat.Assistant {
 		t.Parts = thoughts(t.Parts, details)
 	}
 	signed := len(t.Parts) > 0
-	if c := get(v, "content"); c != nil {
+	if c := walk.Get(v, "content"); c != nil {
 		if t.Parts, err = d.content(n, t.Parts, c); err != nil {
 			return err
 		}
 	}
-	if s := text(v, "refusal"); len(s) > 0 {
+	if s := walk.TextOf(v, "refusal"); len(s) > 0 {
 		t.Parts = append(t.Parts, chat.Part{Kind: chat.PartRefusal, Text: s})
 	}
-	if calls := get(v, "tool_calls"); calls != nil {
-		err = each(calls, "messages[].tool_calls", func(v []byte) *apierr.Error {
-			if kind := text(v, "type"); len(kind) > 0 && string(kind) != "function" {
+	if calls := walk.Get(v, "tool_calls"); calls != nil {
+		err = chat.Each(calls, "messages[].tool_calls", func(v []byte) *apierr.Error {
+			if kind := walk.TextOf(v, "type"); len(kind) > 0 && string(kind) != "function" {
 				return r.Refuse("messages[].tool_calls[].type")
 			}
-			if err := d.call(n, &t, text(v, "id"), get(v, "function")); err != nil {
+			if err := d.call(n, &t, walk.TextOf(v, "id"), walk.Get(v, "function")); err != nil {
 				return err
 			}
-			if s := text(get(get(v, "extra_content"), "google"), "thought_signature"); len(s) > 0 {
+			if s := walk.TextOf(walk.Get(walk.Get(v, "extra_content"), "google"), "thought_signature"); len(s) > 0 {
 				p := &t.Parts[len(t.Parts)-1]
 				p.Signature, p.Signer = s, chat.Google
 			}
 			return nil
 		})
-	} else if f := get(v, "function_call"); f != nil {
+	} else if f := walk.Get(v, "function_call"); f != nil {
 		err = d.call(n, &t, []byte("call_function_"+strconv.Itoa(d.legacy)), f)
 	}
 	if err != nil {
 		return err
 	}
-	id, name := text(v, "tool_call_id"), text(v, "name")
+	id, name := walk.TextOf(v, "tool_call_id"), walk.TextOf(v, "name")
 	it := walk.Object(v, 0)
 	for it.Next() {
 		switch string(it.Key) {
@@ -369,11 +333,11 @@ func (d *decoder) message(n int, v []byte) *apierr.Error {
 
 // call adds a tool call of the history.
 func (d *decoder) call(n int, t *chat.Turn, id, f []byte) *apierr.Error {
-	p := chat.Part{Kind: chat.PartCall, ID: id, Name: text(f, "name")}
+	p := chat.Part{Kind: chat.PartCall, ID: id, Name: walk.TextOf(f, "name")}
 	if len(p.ID) == 0 || len(p.Name) == 0 {
 		return chat.BadAt(n, ".tool_calls", "need an id and a function name each")
 	}
-	args, _ := walk.Text(get(f, "arguments"))
+	args, _ := walk.Text(walk.Get(f, "arguments"))
 	if p.Args = d.r.Keep(args); chat.Blank(args) {
 		p.Args = emptyArgs
 	}
@@ -394,14 +358,14 @@ func thoughts(parts []chat.Part, v []byte) []chat.Part {
 	it := walk.Array(v, 0)
 	for it.Next() {
 		x := it.Value()
-		format := text(x, "format")
+		format := walk.TextOf(x, "format")
 		signer := chat.ParseSigner(format)
 		if len(format) > 0 && signer == chat.NoSigner {
 			continue
 		}
-		switch string(text(x, "type")) {
+		switch string(walk.TextOf(x, "type")) {
 		case "reasoning.text":
-			s, sig, i := text(x, "text"), text(x, "signature"), get(x, "index")
+			s, sig, i := walk.TextOf(x, "text"), walk.TextOf(x, "signature"), walk.Get(x, "index")
 			if at < 0 || !bytes.Equal(i, index) || len(parts[at].Signature) > 0 {
 				parts = append(parts, chat.Part{Kind: chat.PartThinking})
 				at, index, joined = len(parts)-1, i, nil
@@ -424,7 +388,7 @@ func thoughts(parts []chat.Part, v []byte) []chat.Part {
 			if signer == chat.NoSigner {
 				continue
 			}
-			parts = append(parts, chat.Part{Kind: chat.PartRedacted, Text: text(x, "data"), Signer: signer})
+			parts = append(parts, chat.Part{Kind: chat.PartRedacted, Text: walk.TextOf(x, "data"), Signer: signer})
 			at = -1
 		}
 	}
@@ -462,18 +426,18 @@ func (d *decoder) content(n int, parts []chat.Part, v []byte) ([]chat.Part, *api
 func (d *decoder) part(n int, v []byte) (p chat.Part, err *apierr.Error) {
 	r := d.r
 	const path = "messages[].content[]."
-	switch kind := text(v, "type"); string(kind) {
+	switch kind := walk.TextOf(v, "type"); string(kind) {
 	case "text":
-		p = chat.Part{Kind: chat.PartText, Text: text(v, "text")}
+		p = chat.Part{Kind: chat.PartText, Text: walk.TextOf(v, "text")}
 	case "refusal":
-		p = chat.Part{Kind: chat.PartRefusal, Text: text(v, "refusal")}
+		p = chat.Part{Kind: chat.PartRefusal, Text: walk.TextOf(v, "refusal")}
 	case "image_url":
 		p.Kind = chat.PartImage
-		image := get(v, "image_url")
+		image := walk.Get(v, "image_url")
 		url, ok := walk.Text(image)
 		if !ok {
-			url = text(image, "url")
-			if s := text(image, "detail"); len(s) > 0 && string(s) != "auto" {
+			url = walk.TextOf(image, "url")
+			if s := walk.TextOf(image, "detail"); len(s) > 0 && string(s) != "auto" {
 				r.Unmapped(path+"image_url.detail", nil)
 			}
 		}
@@ -482,18 +446,18 @@ func (d *decoder) part(n int, v []byte) (p chat.Part, err *apierr.Error) {
 		}
 	case "file":
 		p.Kind = chat.PartFile
-		f := get(v, "file")
-		p.Title = text(f, "filename")
-		if get(f, "file_id") != nil {
+		f := walk.Get(v, "file")
+		p.Title = walk.TextOf(f, "filename")
+		if walk.Get(f, "file_id") != nil {
 			return p, r.Refuse(path + "file.file_id")
 		}
-		if err = d.link(n, &p, text(f, "file_data"), ".content[].file.file_data"); err == nil && p.Data == nil {
+		if err = d.link(n, &p, walk.TextOf(f, "file_data"), ".content[].file.file_data"); err == nil && p.Data == nil {
 			err = chat.BadAt(n, ".content[].file.file_data", "must be a data URL")
 		}
 	case "input_audio":
-		a := get(v, "input_audio")
-		format := text(a, "format")
-		p = chat.Part{Kind: chat.PartAudio, Data: d.plain(text(a, "data"))}
+		a := walk.Get(v, "input_audio")
+		format := walk.TextOf(a, "format")
+		p = chat.Part{Kind: chat.PartAudio, Data: d.plain(walk.TextOf(a, "data"))}
 		if len(format) == 0 || !chat.Base64(format) || len(p.Data) == 0 || !chat.Base64(p.Data) {
 			return p, chat.BadAt(n, ".content[].input_audio", "needs data in base64 and a format")
 		}
@@ -504,7 +468,7 @@ func (d *decoder) part(n int, v []byte) (p chat.Part, err *apierr.Error) {
 	if err != nil {
 		return p, err
 	}
-	if c := get(v, "cache_control"); len(c) > 0 && c[0] == '{' {
+	if c := walk.Get(v, "cache_control"); len(c) > 0 && c[0] == '{' {
 		p.Cache = c
 	}
 	it := walk.Object(v, 0)

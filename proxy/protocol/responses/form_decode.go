@@ -18,7 +18,7 @@ func DecodeRequest(body []byte, r *chat.Request) *apierr.Error {
 	if at >= len(body) || body[at] != '{' {
 		return chat.Bad("body", "must be a JSON object")
 	}
-	if s := text(body[at:], "instructions"); len(s) > 0 { // it stands first, wherever it stands
+	if s := walk.TextOf(body[at:], "instructions"); len(s) > 0 { // it stands first, wherever it stands
 		r.Turns = append(r.Turns, chat.Turn{Role: chat.System, Parts: []chat.Part{{Kind: chat.PartText, Text: s}}})
 	}
 	it := walk.Object(body, at)
@@ -73,7 +73,7 @@ func (d *decoder) member(key, v []byte) *apierr.Error {
 			r.Unmapped("", key)
 		}
 	case "include":
-		return each(v, "include", func(v []byte) *apierr.Error {
+		return chat.Each(v, "include", func(v []byte) *apierr.Error {
 			if string(v) == `"message.output_text.logprobs"` {
 				return r.Refuse("include")
 			}
@@ -81,7 +81,7 @@ func (d *decoder) member(key, v []byte) *apierr.Error {
 		})
 	case "tools":
 		r.Tools = r.Tools[:0]
-		return each(v, "tools", d.tool)
+		return chat.Each(v, "tools", d.tool)
 	case "tool_choice":
 		return d.toolChoice(v)
 	case "parallel_tool_calls":
@@ -89,7 +89,7 @@ func (d *decoder) member(key, v []byte) *apierr.Error {
 	case "text":
 		return d.format(v)
 	case "reasoning":
-		if s := text(v, "effort"); len(s) > 0 {
+		if s := walk.TextOf(v, "effort"); len(s) > 0 {
 			e, ok := chat.ParseEffort(s)
 			if !ok {
 				return chat.Bad("reasoning.effort", "must be one of none, minimal, low, medium, high, xhigh, max")
@@ -107,57 +107,21 @@ func (d *decoder) member(key, v []byte) *apierr.Error {
 	return nil
 }
 
-// each calls f for every element of the array v.
-func each(v []byte, path string, f func(v []byte) *apierr.Error) *apierr.Error {
-	if len(v) == 0 || v[0] != '[' {
-		return chat.Bad(path, "must be a list")
-	}
-	it := walk.Array(v, 0)
-	for it.Next() {
-		if err := f(it.Value()); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// get is the value of one member of the object v, nil if it has none.
-func get(v []byte, name string) (found []byte) {
-	if len(v) == 0 || v[0] != '{' {
-		return nil
-	}
-	it := walk.Object(v, 0)
-	for it.Next() {
-		if string(it.Key) == name {
-			if found = it.Value(); walk.Null(found) {
-				found = nil
-			}
-		}
-	}
-	return found
-}
-
-// text is the text of one member, nil if it is none.
-func text(v []byte, name string) []byte {
-	s, _ := walk.Text(get(v, name))
-	return s
-}
-
 func (d *decoder) tool(v []byte) *apierr.Error {
-	if kind := text(v, "type"); string(kind) != "function" && len(kind) > 0 || len(v) == 0 || v[0] != '{' {
+	if kind := walk.TextOf(v, "type"); string(kind) != "function" && len(kind) > 0 || len(v) == 0 || v[0] != '{' {
 		return d.r.Refuse("tools[].type")
 	}
-	t := chat.Tool{Name: text(v, "name"), Description: text(v, "description"), Schema: get(v, "parameters")}
+	t := chat.Tool{Name: walk.TextOf(v, "name"), Description: walk.TextOf(v, "description"), Schema: walk.Get(v, "parameters")}
 	if len(t.Name) == 0 {
 		return chat.Bad("tools[].name", "is missing")
 	}
 	if t.Schema != nil && t.Schema[0] != '{' {
 		return chat.Bad("tools[].parameters", "must be an object")
 	}
-	if s := get(v, "strict"); string(s) == "true" || string(s) == "false" {
+	if s := walk.Get(v, "strict"); string(s) == "true" || string(s) == "false" {
 		t.Strict = s
 	}
-	if walk.Truthy(get(v, "defer_loading")) {
+	if walk.Truthy(walk.Get(v, "defer_loading")) {
 		d.r.Unmapped("tools[].defer_loading", nil)
 	}
 	d.r.Tools = append(d.r.Tools, t)
@@ -168,19 +132,19 @@ func (d *decoder) toolChoice(v []byte) *apierr.Error {
 	if s, ok := walk.Text(v); ok {
 		return d.mode("tool_choice", s)
 	}
-	switch string(text(v, "type")) {
+	switch string(walk.TextOf(v, "type")) {
 	case "function":
-		name := text(v, "name")
+		name := walk.TextOf(v, "name")
 		if len(name) == 0 {
 			return chat.Bad("tool_choice", "names no function")
 		}
 		d.r.Choice, d.r.ChoiceName = chat.ChoiceNamed, name
 		return nil
 	case "allowed_tools":
-		if d.allowed = get(v, "tools"); len(d.allowed) == 0 || d.allowed[0] != '[' {
+		if d.allowed = walk.Get(v, "tools"); len(d.allowed) == 0 || d.allowed[0] != '[' {
 			return chat.Bad("tool_choice.tools", "must be a list")
 		}
-		return d.mode("tool_choice.mode", text(v, "mode"))
+		return d.mode("tool_choice.mode", walk.TextOf(v, "mode"))
 	}
 	return d.r.Refuse("tool_choice")
 }
@@ -207,7 +171,7 @@ func (d *decoder) choose() {
 	allowed := map[string]bool{}
 	it := walk.Array(d.allowed, 0)
 	for it.Next() {
-		allowed[string(text(it.Value(), "name"))] = true
+		allowed[string(walk.TextOf(it.Value(), "name"))] = true
 	}
 	kept := d.r.Tools[:0]
 	for _, t := range d.r.Tools {
@@ -220,18 +184,18 @@ func (d *decoder) choose() {
 
 // format reads the member text.
 func (d *decoder) format(v []byte) *apierr.Error {
-	if s := text(v, "verbosity"); len(s) > 0 && string(s) != "medium" {
+	if s := walk.TextOf(v, "verbosity"); len(s) > 0 && string(s) != "medium" {
 		d.r.Unmapped("text.verbosity", nil)
 	}
-	f, s := &d.r.Format, get(v, "format")
-	switch string(text(s, "type")) {
+	f, s := &d.r.Format, walk.Get(v, "format")
+	switch string(walk.TextOf(s, "type")) {
 	case "text", "":
 		*f = chat.Format{}
 	case "json_object":
 		*f = chat.Format{Mode: chat.FormatObject}
 	case "json_schema":
-		*f = chat.Format{Mode: chat.FormatSchema, Name: text(s, "name"), Description: text(s, "description"), Schema: get(s, "schema")}
-		if strict := get(s, "strict"); string(strict) == "true" || string(strict) == "false" {
+		*f = chat.Format{Mode: chat.FormatSchema, Name: walk.TextOf(s, "name"), Description: walk.TextOf(s, "description"), Schema: walk.Get(s, "schema")}
+		if strict := walk.Get(s, "strict"); string(strict) == "true" || string(strict) == "false" {
 			f.Strict = strict
 		}
 		if len(f.Schema) == 0 || f.Schema[0] != '{' {
@@ -254,7 +218,7 @@ func (d *decoder) input(v []byte) *apierr.Error {
 		return nil
 	}
 	n, open := 0, false
-	return each(v, "input", func(v []byte) *apierr.Error {
+	return chat.Each(v, "input", func(v []byte) *apierr.Error {
 		err := d.item(n, v, &open)
 		n++
 		return err
@@ -276,7 +240,7 @@ func (d *decoder) item(n int, v []byte, open *bool) *apierr.Error {
 		return badAt(n, "", "must be an object")
 	}
 	r := d.r
-	switch kind := text(v, "type"); string(kind) {
+	switch kind := walk.TextOf(v, "type"); string(kind) {
 	case "message", "":
 		return d.message(n, v, open)
 	case "reasoning":
@@ -285,12 +249,12 @@ func (d *decoder) item(n int, v []byte, open *bool) *apierr.Error {
 	case "function_call":
 		return d.call(n, v, d.own(open))
 	case "function_call_output":
-		p := chat.Part{Kind: chat.PartResult, ID: text(v, "call_id")}
+		p := chat.Part{Kind: chat.PartResult, ID: walk.TextOf(v, "call_id")}
 		if len(p.ID) == 0 {
 			return badAt(n, ".call_id", "is missing")
 		}
 		var err *apierr.Error
-		if p.Parts, err = d.content(n, nil, get(v, "output"), ".output"); err != nil {
+		if p.Parts, err = d.content(n, nil, walk.Get(v, "output"), ".output"); err != nil {
 			return err
 		}
 		*open = false
@@ -309,7 +273,7 @@ func (d *decoder) message(n int, v []byte, open *bool) *apierr.Error {
 	r := d.r
 	var t *chat.Turn
 	role := chat.User
-	switch string(text(v, "role")) {
+	switch string(walk.TextOf(v, "role")) {
 	case "system", "developer":
 		role = chat.System
 	case "user":
@@ -323,11 +287,11 @@ func (d *decoder) message(n int, v []byte, open *bool) *apierr.Error {
 		r.Turns = append(r.Turns, chat.Turn{Role: role})
 		t = &r.Turns[len(r.Turns)-1]
 	}
-	if walk.Truthy(get(v, "phase")) {
+	if walk.Truthy(walk.Get(v, "phase")) {
 		r.Unmapped("input[].phase", nil)
 	}
 	var err *apierr.Error
-	t.Parts, err = d.content(n, t.Parts, get(v, "content"), ".content")
+	t.Parts, err = d.content(n, t.Parts, walk.Get(v, "content"), ".content")
 	return err
 }
 
@@ -354,40 +318,40 @@ func (d *decoder) content(n int, parts []chat.Part, v []byte, path string) ([]ch
 }
 
 func (d *decoder) part(n int, v []byte, path string) (p chat.Part, err *apierr.Error) {
-	switch kind := text(v, "type"); string(kind) {
+	switch kind := walk.TextOf(v, "type"); string(kind) {
 	case "input_text", "output_text", "text":
-		p = chat.Part{Kind: chat.PartText, Text: text(v, "text")}
+		p = chat.Part{Kind: chat.PartText, Text: walk.TextOf(v, "text")}
 	case "refusal":
-		p = chat.Part{Kind: chat.PartRefusal, Text: text(v, "refusal")}
+		p = chat.Part{Kind: chat.PartRefusal, Text: walk.TextOf(v, "refusal")}
 	case "input_image":
 		p.Kind = chat.PartImage
-		if get(v, "file_id") != nil {
+		if walk.Get(v, "file_id") != nil {
 			return p, d.r.Refuse("input[].content[].file_id")
 		}
-		if s := text(v, "detail"); len(s) > 0 && string(s) != "auto" {
+		if s := walk.TextOf(v, "detail"); len(s) > 0 && string(s) != "auto" {
 			d.r.Unmapped("input[].content[].detail", nil)
 		}
-		if why := d.r.Link(&p, text(v, "image_url")); why != "" {
+		if why := d.r.Link(&p, walk.TextOf(v, "image_url")); why != "" {
 			return p, badAt(n, path+"[].image_url", why)
 		}
 		if p.URL == nil && !bytes.HasPrefix(p.Media, []byte("image/")) {
 			return p, badAt(n, path+"[].image_url", "is no image")
 		}
 	case "input_file":
-		p.Kind, p.Title = chat.PartFile, text(v, "filename")
+		p.Kind, p.Title = chat.PartFile, walk.TextOf(v, "filename")
 		switch {
-		case get(v, "file_id") != nil:
+		case walk.Get(v, "file_id") != nil:
 			return p, d.r.Refuse("input[].content[].file_id")
-		case get(v, "file_url") != nil:
+		case walk.Get(v, "file_url") != nil:
 			return p, d.r.Refuse("input[].content[].file_url")
 		}
-		if why := d.r.Link(&p, text(v, "file_data")); why != "" || p.Data == nil {
+		if why := d.r.Link(&p, walk.TextOf(v, "file_data")); why != "" || p.Data == nil {
 			return p, badAt(n, path+"[].file_data", "must be a data URL in base64")
 		}
 	default:
 		return p, badAt(n, path+"[].type", "is of a kind that this model's provider has no equivalent for")
 	}
-	if get(v, "prompt_cache_breakpoint") != nil {
+	if walk.Get(v, "prompt_cache_breakpoint") != nil {
 		d.r.Unmapped("input[].content[].prompt_cache_breakpoint", nil)
 	}
 	return p, nil
@@ -395,11 +359,11 @@ func (d *decoder) part(n int, v []byte, path string) (p chat.Part, err *apierr.E
 
 // call adds a tool call of the history.
 func (d *decoder) call(n int, v []byte, t *chat.Turn) *apierr.Error {
-	p := chat.Part{Kind: chat.PartCall, ID: text(v, "call_id"), Name: text(v, "name")}
+	p := chat.Part{Kind: chat.PartCall, ID: walk.TextOf(v, "call_id"), Name: walk.TextOf(v, "name")}
 	if len(p.ID) == 0 || len(p.Name) == 0 {
 		return badAt(n, "", "needs a call_id and a name")
 	}
-	args, _ := walk.Text(get(v, "arguments"))
+	args, _ := walk.Text(walk.Get(v, "arguments"))
 	if p.Args = d.r.Keep(args); chat.Blank(args) {
 		p.Args = emptyArgs
 	}
@@ -427,7 +391,7 @@ const (
 // reasoning adds a thought of the history.
 func (d *decoder) reasoning(v []byte, open *bool) {
 	p := chat.Part{Kind: chat.PartThinking, Text: d.summary(v)}
-	sealed := text(v, "encrypted_content")
+	sealed := walk.TextOf(v, "encrypted_content")
 	name, rest, _ := bytes.Cut(sealed, []byte(":"))
 	if signer := chat.ParseSigner(name); signer != chat.NoSigner {
 		if s, ok := bytes.CutPrefix(rest, []byte(signed)); ok {
@@ -448,13 +412,13 @@ func (d *decoder) reasoning(v []byte, open *bool) {
 // summary is the text of a reasoning item: its summary, or what it shows besides.
 func (d *decoder) summary(v []byte) (s []byte) {
 	for _, name := range [...]string{"summary", "content"} {
-		list := get(v, name)
+		list := walk.Get(v, name)
 		if len(list) == 0 || list[0] != '[' {
 			continue
 		}
 		it, n := walk.Array(list, 0), 0
 		for it.Next() {
-			piece := text(it.Value(), "text")
+			piece := walk.TextOf(it.Value(), "text")
 			if n++; n == 1 {
 				s = piece
 			} else {

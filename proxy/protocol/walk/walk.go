@@ -346,3 +346,25 @@ func Contains(b []byte, word string) bool {
 		i++
 	}
 }
+
+// Get is the value of one member of the object v, nil if it has none or that is null.
+func Get(v []byte, name string) (found []byte) {
+	if len(v) == 0 || v[0] != '{' {
+		return nil
+	}
+	it := Object(v, 0)
+	for it.Next() {
+		if string(it.Key) == name {
+			if found = it.Value(); Null(found) {
+				found = nil
+			}
+		}
+	}
+	return found
+}
+
+// TextOf is the text of one member of the object v, nil if it is none.
+func TextOf(v []byte, name string) []byte {
+	s, _ := Text(Get(v, name))
+	return s
+}
