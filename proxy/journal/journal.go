@@ -25,7 +25,7 @@ type Mode uint8
 // The modes. All of them survive a kill of the process.
 const (
 	ModeGroup   Mode = iota // default: fdatasync within Options.SyncEvery, nobody waits; power loss costs at most that window
-	ModeProcess             // write(2) only; power loss costs what the kernel had not written back
+	ModeProcess             // left to the kernel; power loss costs what the kernel had not written back
 	ModeSync                // Append waits for the fdatasync that covers it
 )
 
