@@ -9,6 +9,7 @@ import (
 	"tokenrelay/shared/apptest/mockllm"
 	"tokenrelay/shared/money"
 	"tokenrelay/shared/store"
+	"tokenrelay/shared/store/storetest"
 	"tokenrelay/shared/usage"
 )
 
@@ -99,11 +100,18 @@ func (w *world) compare(loads ...*load) *tally {
 		if err != nil {
 			w.t.Fatal(err)
 		}
-		if b.Balance < 0 || charged > a.credit {
+		// What a charge of a lease that was closed as lost finds no money for is a debt, and
+		// visible; nowhere else may there be one.
+		debt := money.Amount(storetest.Value[int64](w.t, w.DatabaseURL, `SELECT coalesce(sum(amount), 0)::bigint FROM entry WHERE wallet_id = $1 AND kind = 'bad_debt'`, a.walletID))
+		if b.Balance < 0 || charged-debt > a.credit {
 			c.overspent++
 		}
-		if b.Balance != a.credit-charged || b.Balance < 0 {
-			fault(&c.wrong, "%s: balance %s after a credit of %s and charges of %s", a.name, b.Balance, a.credit, charged)
+		if debt != 0 && !slices.ContainsFunc(loads, func(l *load) bool { return l.late }) {
+			c.overspent++
+			fault(&c.wrong, "%s: a debt of %s", a.name, debt)
+		}
+		if b.Balance != a.credit-charged+debt || b.Balance < 0 {
+			fault(&c.wrong, "%s: balance %s after a credit of %s, charges of %s and debts of %s", a.name, b.Balance, a.credit, charged, debt)
 		}
 	}
 	for _, l := range loads {

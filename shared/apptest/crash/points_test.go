@@ -78,6 +78,9 @@ func TestEveryCrashPoint(t *testing.T) {
 	w.Settled()
 	w.Audit()
 	c := l.compare()
+	if c.overspent > 0 {
+		t.Errorf("%d wallets paid more than they had", c.overspent)
+	}
 	t.Logf("died at %v, each within %s: %s", died, longest.Round(time.Millisecond), c)
 	for point := 1; point <= 14; point++ {
 		if died[point] == 0 {
