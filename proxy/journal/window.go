@@ -7,6 +7,8 @@ import (
 	"runtime/debug"
 
 	"golang.org/x/sys/unix"
+
+	"tokenrelay/shared/obs"
 )
 
 // windowBytes is how much of a segment is mapped at a time: small, because what is
@@ -40,7 +42,7 @@ func (w *window) store(fd int, size int64, b []byte, off int64) (err error) {
 		case interface{ Addr() uintptr }:
 			err = errors.New("the disk did not give a page of the segment")
 		default:
-			panic(r)
+			obs.Bug("a record cannot be stored: %v", r)
 		}
 	}()
 	to := w.data[off-w.from:][:len(b)]
