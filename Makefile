@@ -57,21 +57,25 @@ RACE := ./proxy/live/... ./proxy/limit/... ./proxy/lease/... ./proxy/catalog/...
 # another's load, and never from the test cache, which does not see the programs.
 REAL := ./shared/apptest ./shared/apptest/crash ./shared/apptest/fleet ./scripts/run ./admin
 # These mostly wait, for whole minutes and for package registries: side by side, and
-# beside the race detector's runs.
+# beside the unit tests and the race detector's runs.
 WAIT := ./shared/apptest/limits ./shared/apptest/sdk
 
 .PHONY: test
 test: check ## everything that must hold: shape, unit tests, race on the concurrent packages, the real programs
-	$(GO) test -timeout 10m $$($(GO) list ./... | grep -vxF "$$($(GO) list $(REAL) $(WAIT))")
 	@if [ -z "$${RECORDINGS:-}" ] && [ ! -d ../shared/recordings ]; then \
-	  echo "no folder of recordings (RECORDINGS=DIR names one): the project's own cases were read instead"; fi
+	  echo "no folder of recordings (RECORDINGS=DIR names one): the project's own cases are read instead"; fi
 	@out=$$(mktemp); trap 'rm -f "$$out"' EXIT; \
-	$(GO) test -count=1 -p 2 -timeout 15m $(WAIT) >"$$out" 2>&1 & waits=$$!; failed=0; \
-	$(GO) test -race -short -skip 'Kill|Flip|Torn|Crash|Disk' -timeout 10m $(RACE) || failed=$$?; \
+	$(GO) test -count=1 -p 2 -timeout 20m $(WAIT) >"$$out" 2>&1 & waits=$$!; failed=0; \
+	$(MAKE) --no-print-directory unit || failed=$$?; \
 	wait $$waits || failed=$$?; cat "$$out"; exit $$failed
 	$(GO) test -count=1 -p 1 -timeout 15m $(REAL)
 	@if [ -n "$$(git status --porcelain loadtest/k6 2>&1)" ] || git log -1 --name-only --format= | grep -q '^loadtest/k6/'; then \
 	  $(MAKE) --no-print-directory load-test; else echo "loadtest/k6 has not changed: make load-test tests it"; fi
+
+.PHONY: unit
+unit: ## the tests that start no program of ours, then those of concurrent packages under the race detector
+	$(GO) test -timeout 10m $$($(GO) list ./... | grep -vxF "$$($(GO) list $(REAL) $(WAIT))")
+	$(GO) test -race -short -skip 'Kill|Flip|Torn|Crash|Disk' -timeout 10m $(RACE)
 
 .PHONY: load-test
 load-test: $(K6) ## the k6 module's own tests, and one short run of it
