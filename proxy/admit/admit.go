@@ -46,6 +46,7 @@ type Input struct {
 	Bound     price.Bound
 	ClientCap bool
 	NoClamp   bool // the cap must not be lowered: provider-pinned paths
+	Free      bool // nothing is billed, so nothing is held, not even a fee for the request
 
 	BodyBytes int
 	Now       int64 // lease.Now() of the request
@@ -272,7 +273,7 @@ func (g *Gate) hold(in *Input, t *Ticket) *apierr.Error {
 	if in.Key.TotalQuota >= 0 {
 		legs[legTotal] = in.Key.Live.Total()
 	}
-	if need == 0 {
+	if need == 0 || in.Free {
 		return nil
 	}
 	if t.take(&legs, need, in.Now) {

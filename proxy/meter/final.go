@@ -21,6 +21,11 @@ type End struct {
 	Context       int64 // the model's window in tokens, 0 = unknown
 	OutputCap     int64 // per choice: the cap sent, or the model's; 0 = unknown
 	Choices       int64 // 0 counts as 1
+
+	// Most are the most units that are no tokens (searches, images, seconds,
+	// characters) that the request allows; 0 = it sets no limit for the class.
+	Most usage.Units
+	Free bool // nothing is billed for such a request, not even the request itself
 }
 
 // slack is what a choice may cost in tokens that are no text: the frames of
@@ -30,7 +35,8 @@ const slack = 256
 // largestWindow stands for a model's window where it is not known.
 const largestWindow = 2 << 20
 
-// maxSearches bounds what a provider may claim to have searched in one request.
+// maxSearches bounds what a provider may claim to have searched in one request that
+// set no limit itself.
 const maxSearches = 1000
 
 // Final decides the units of a finished request, where they come from, and the
@@ -44,7 +50,29 @@ const maxSearches = 1000
 // what the hold does not cover is the house's then (C10). What is impossible is replaced by our own count
 // and flagged. Without the provider's figures the input is estimated from bytes and
 // the output counted (C8); before the first output such an end costs nothing.
+//
+// The request itself is one unit wherever something is billed: its fee is owed for an
+// answer, never for an attempt, nor for an answer in which nothing was consumed.
 func Final(e *End) (units usage.Units, source usage.Source, flags usage.Flags) {
+	units, source, flags = tokens(e)
+	if source == usage.SourceNone || e.Free {
+		return units, source, flags
+	}
+	for _, c := range limited {
+		if most := e.Most[c]; most > 0 && units[c] > most {
+			units[c] = most
+			flags |= usage.FlagUsageSuspect
+		}
+	}
+	units[usage.Request] = 1
+	return units, source, flags
+}
+
+// limited are the classes that count no tokens and have a limit in the request.
+var limited = [...]usage.Class{usage.Searches, usage.Images, usage.Seconds, usage.Characters}
+
+// tokens is Final without the request's own unit and the request's limits.
+func tokens(e *End) (units usage.Units, source usage.Source, flags usage.Flags) {
 	choices := max(1, e.Choices)
 	outputMost := e.OutputCap * choices
 	counted := e.Family.Tokens(&e.Counted)

@@ -14,8 +14,12 @@ import (
 // C8 … C10: which figures count at the end.
 func TestFinal(t *testing.T) {
 	const rep, part, est, none = usage.SourceReported, usage.SourcePartial, usage.SourceEstimated, usage.SourceNone
-	units := func(in, out int64) usage.Units {
-		return usage.Units{usage.Input: in, usage.Output: out}
+	units := func(in, out int64) usage.Units { // as billed: the request itself is one, too
+		return usage.Units{usage.Input: in, usage.Output: out, usage.Request: 1}
+	}
+	nothing := usage.Units{}
+	searched := func(n int64) usage.Units {
+		return usage.Units{usage.Input: 5, usage.Output: 5, usage.Searches: n, usage.Request: 1}
 	}
 	seen := Count{ASCII: 400} // 100 tokens by the default family
 	for _, tt := range []struct {
@@ -30,8 +34,8 @@ func TestFinal(t *testing.T) {
 		{"n choices", End{Reported: units(50, 350), Source: rep, Counted: seen, OutputBegan: true, OutputCap: 200, Choices: 2}, units(50, 350), rep, false},
 		{"C8 nothing reported", End{Source: est, Counted: seen, OutputBegan: true, InputEstimate: 40, InputBound: 100, OutputCap: 200}, units(40, 100), est, false},
 		{"C8 estimate within the bound", End{Source: est, Counted: seen, OutputBegan: true, InputEstimate: 400, InputBound: 100, OutputCap: 30}, units(100, 30), est, false},
-		{"C8 nothing produced", End{Source: est, InputEstimate: 40}, units(0, 0), none, false},
-		{"C8 input reported, cut before output", End{Reported: units(50, 0), Source: part}, units(0, 0), none, false},
+		{"C8 nothing produced", End{Source: est, InputEstimate: 40}, nothing, none, false},
+		{"C8 input reported, cut before output", End{Reported: units(50, 0), Source: part}, nothing, none, false},
 		{"C8 input reported, output counted", End{Reported: units(50, 1), Source: part, Counted: seen, OutputBegan: true}, units(50, 100), part, false},
 		{"C9 huge output", End{Reported: units(50, 1e12), Source: rep, Counted: seen, OutputBegan: true, OutputCap: 200}, units(50, 100), part, true},
 		{"C9 above the cap", End{Reported: units(50, 201), Source: rep, Counted: seen, OutputBegan: true, OutputCap: 200}, units(50, 100), part, true},
@@ -49,6 +53,10 @@ func TestFinal(t *testing.T) {
 		{"C9 no input claimed", End{Reported: units(0, 60), Source: rep, Counted: seen, OutputBegan: true, InputEstimate: 30}, units(30, 60), part, true},
 		{"C9 all wrong", End{Reported: units(1e12, 1e12), Source: rep, Counted: seen, OutputBegan: true, InputBound: 100, OutputCap: 200, InputEstimate: 30}, units(30, 100), est, true},
 		{"C9 searches", End{Reported: usage.Units{usage.Input: 5, usage.Output: 5, usage.Searches: 1e9}, Source: rep, Counted: seen, OutputBegan: true}, units(5, 5), rep, true},
+		{"searches within the request's limit", End{Reported: searched(3), Source: rep, Counted: seen, OutputBegan: true, Most: usage.Units{usage.Searches: 3}}, searched(3), rep, false},
+		{"C9 more searches than the request allows", End{Reported: searched(9), Source: rep, Counted: seen, OutputBegan: true, Most: usage.Units{usage.Searches: 3}}, searched(3), rep, true},
+		{"searches of an answer without usage", End{Reported: searched(2), Source: est, Counted: seen, OutputBegan: true, InputEstimate: 5, OutputCap: 5, Most: usage.Units{usage.Searches: 3}}, searched(2), est, false},
+		{"nothing is billed, nor the request", End{Reported: usage.Units{usage.Input: 50}, Source: rep, Free: true}, usage.Units{usage.Input: 50}, rep, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got, source, flags := Final(&tt.end)
@@ -70,7 +78,11 @@ func TestFinalProperty(t *testing.T) {
 			OutputBegan: rapid.Bool().Draw(t, "began"), InputEstimate: n.Draw(t, "estimate"),
 			InputBound: rapid.Int64Range(1, 5000).Draw(t, "bound"), Context: rapid.Int64Range(1, 5000).Draw(t, "context"), OutputCap: rapid.Int64Range(1, 5000).Draw(t, "cap"), Choices: rapid.Int64Range(0, 4).Draw(t, "n"),
 		}
-		for c := range e.Reported {
+		e.Free = rapid.IntRange(0, 9).Draw(t, "free") == 0
+		for _, c := range limited {
+			e.Most[c] = rapid.Int64Range(0, 50).Draw(t, "most")
+		}
+		for c := range usage.Request { // which nobody reports
 			if rapid.Bool().Draw(t, "set") {
 				e.Reported[c] = n.Draw(t, "units")
 			}
@@ -91,6 +103,14 @@ func TestFinalProperty(t *testing.T) {
 		}
 		if source == usage.SourceNone && units != (usage.Units{}) {
 			t.Fatal("units from nowhere")
+		}
+		if billed := source != usage.SourceNone && !e.Free; billed != (units[usage.Request] == 1) {
+			t.Fatalf("%d requests, source %s, free %v", units[usage.Request], source, e.Free)
+		}
+		for _, c := range limited {
+			if most := e.Most[c]; most > 0 && units[c] > most && !e.Free {
+				t.Fatalf("%d %s, the request allows %d", units[c], c, most)
+			}
 		}
 	})
 }

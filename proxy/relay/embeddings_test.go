@@ -73,7 +73,7 @@ func TestEmbeddings(t *testing.T) {
 			recs := k.WaitRecords(t, len(m.Requests(mockFilter)))
 			rec := recs[len(recs)-1]
 			due := (v.Usage.Prompt*20_000 + 999) / 1000
-			if rec.Units != (usage.Units{usage.Input: v.Usage.Prompt}) || rec.Source != usage.SourceReported || int64(rec.Charge) != due || rec.Flags&usage.FlagUsageSuspect != 0 {
+			if rec.Units != (usage.Units{usage.Input: v.Usage.Prompt, usage.Request: 1}) || rec.Source != usage.SourceReported || int64(rec.Charge) != due || rec.Flags&usage.FlagUsageSuspect != 0 {
 				t.Errorf("%d: charged %s for %v (%s, %s); want %d", i, rec.Charge, rec.Units, rec.Source, rec.Flags, due)
 			}
 			// The hold has no output in it: no more than the body's bytes and the frame.

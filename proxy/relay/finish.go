@@ -43,6 +43,11 @@ func (x *Exchange) fillRecord() {
 		Context:       x.model.ContextTokens,
 		OutputCap:     x.ticket.OutputCap,
 		Choices:       x.peek.Choices(),
+		Most: usage.Units{
+			usage.Searches: x.input.Bound.Searches, usage.Images: x.input.Bound.Images,
+			usage.Seconds: x.input.Bound.Seconds, usage.Characters: x.input.Bound.Characters,
+		},
+		Free: x.lane.free,
 	}
 }
 

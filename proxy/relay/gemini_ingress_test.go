@@ -458,7 +458,7 @@ func TestGeminiEmbeddings(t *testing.T) {
 	if served := ended(meter, mockFilter)[0]; served.Path != "/first/gemini/v1beta/openai/embeddings" || served.Key != "irst" {
 		t.Errorf("%+v", served)
 	}
-	if rec := k.WaitRecords(t, 1)[0]; rec.Units != (usage.Units{usage.Input: v.Usage.Prompt}) || rec.Source != usage.SourceReported {
+	if rec := k.WaitRecords(t, 1)[0]; rec.Units != (usage.Units{usage.Input: v.Usage.Prompt, usage.Request: 1}) || rec.Source != usage.SourceReported {
 		t.Errorf("%+v", rec)
 	}
 	k.AtRest(t)

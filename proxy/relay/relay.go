@@ -270,7 +270,7 @@ func (x *Exchange) admit() *apiError {
 	x.input = admit.Input{
 		Key: x.key, Group: x.snap.Groups[x.key.GroupID], Model: x.model, Rule: x.rule,
 		ClientCap: x.peek.OutputCap() > 0 || x.lane.inputOnly, NoClamp: x.pinned != nil,
-		BodyBytes: len(x.body), Now: lease.Now(), Milli: x.startedMilli,
+		Free: x.lane.free, BodyBytes: len(x.body), Now: lease.Now(), Milli: x.startedMilli,
 	}
 	switch {
 	case x.lane.free:

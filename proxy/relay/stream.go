@@ -209,6 +209,9 @@ func (x *Exchange) pump() error {
 // are about to be written.
 func (x *Exchange) progress() {
 	u := x.answer.Progress()
+	if x.answer.Began() {
+		u[usage.Request] = 1 // owed as soon as there is an answer, like meter.Final says
+	}
 	x.flight.Progress(x.charge(&u), &u)
 	failpoint.Hit(failpoint.K4)
 }

@@ -222,5 +222,6 @@ func units(u *mockllm.Units) (v usage.Units) {
 	v[usage.Input], v[usage.CacheRead], v[usage.CacheWrite], v[usage.CacheWrite1h] = u.Input, u.CacheRead, u.CacheWrite, u.CacheWrite1h
 	v[usage.Output] = u.Output - u.Reasoning
 	v[usage.Reasoning] = u.Reasoning
+	v[usage.Request] = 1
 	return v
 }
