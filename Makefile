@@ -103,8 +103,8 @@ race: ## all tests under the race detector
 	$(GO) test -race -timeout 20m ./...
 
 .PHONY: gen
-gen: ## write generated files: docs/config.md, docs/errors.md, SQL code
-	$(GO) generate ./shared/...
+gen: ## write generated files: docs/config.md, docs/errors.md, docs/translation.md, docs/matrix.md, SQL code
+	$(GO) generate ./shared/... ./proxy/...
 
 GENERATED := docs shared/store/db
 

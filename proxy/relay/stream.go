@@ -172,7 +172,7 @@ func (x *Exchange) pump() error {
 			x.close(a, usage.OutcomeErrorEvent)
 			return x.breakOff(usage.Failed, apierr.ErrUpstreamError)
 		case err == nil:
-		case err == io.EOF && x.answer.Terminated():
+		case err == io.EOF && (x.answer.Terminated() || x.failedInStream): // DashScope ends with its error
 			x.close(a, usage.OutcomeOK)
 			return x.complete()
 		case errors.Is(err, errClientGone):

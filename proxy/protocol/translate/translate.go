@@ -363,7 +363,7 @@ func passGemini(dst []byte, p *passed) []byte {
 
 func passDashScope(dst []byte, p *passed) []byte {
 	code := "InvalidParameter"
-	if p.CodeIs("content_filter", "content_policy_violation", "refusal") {
+	if p.CodeIs("content_filter", "content_policy_violation", "refusal", "data_inspection_failed") {
 		code = "DataInspectionFailed"
 	}
 	return dashscope.AppendError(dst, []byte(code), &p.Problem, p.cfg, p.requestID)

@@ -30,6 +30,7 @@ type ask struct {
 	tools      []tool
 	toolChoice string // "", none, auto, required, or a tool's name
 	thinking   bool
+	logprobs   int64           // other tokens to tell the probability of, -1: no probabilities
 	schema     json.RawMessage // the answer must be JSON of this schema; `{}` for any object
 	raw        []byte
 }

@@ -28,6 +28,8 @@ func (chat) parse(a *ask, body []byte) error {
 		MaxTokens           *int64          `json:"max_tokens"`
 		MaxCompletionTokens *int64          `json:"max_completion_tokens"`
 		N                   *int64          `json:"n"`
+		Logprobs            bool            `json:"logprobs"`
+		TopLogprobs         int64           `json:"top_logprobs"`
 		Tools               json.RawMessage `json:"tools"`
 		ToolChoice          json.RawMessage `json:"tool_choice"`
 		ResponseFormat      *struct {
@@ -59,6 +61,9 @@ func (chat) parse(a *ask, body []byte) error {
 	}
 	if r.MaxCompletionTokens != nil {
 		a.maxTokens = *r.MaxCompletionTokens
+	}
+	if r.Logprobs {
+		a.logprobs = r.TopLogprobs
 	}
 	if r.N != nil {
 		if a.n = *r.N; a.n < 1 || a.n > 128 {
@@ -199,7 +204,9 @@ func (h chat) buffered(o *out, w *answer) error {
 			b = append(b, `,"refusal":null,"annotations":[]`...)
 		}
 		b = append(b, '}')
-		if d.logprobs {
+		if w.a.logprobs >= 0 && len(w.pieces) > 0 {
+			b = w.a.chatLogprobs(append(b, `,"logprobs":`...), w.pieces, true)
+		} else if d.logprobs {
 			b = append(b, `,"logprobs":null`...)
 		}
 		b = append(b, `,"finish_reason":`...)
@@ -242,9 +249,10 @@ type chunk struct {
 	delta   string // members of the delta
 	finish  string // JSON value, "" = the dialect's form of "not yet"
 	choice  int
-	more    string // members after choices, with a leading comma
-	inside  string // members inside the choice, with a leading comma
-	message string // perplexity's whole message, JSON
+	more    string   // members after choices, with a leading comma
+	inside  string   // members inside the choice, with a leading comma
+	logs    []string // the tokens of the delta
+	message string   // perplexity's whole message, JSON
 }
 
 func (h chat) stream(o *out, w *answer) error {
@@ -303,7 +311,9 @@ func (h chat) stream(o *out, w *answer) error {
 			}
 		}
 		b = append(append(b, c.delta...), '}')
-		if d.logprobs {
+		if w.a.logprobs >= 0 && len(c.logs) > 0 {
+			b = w.a.chatLogprobs(append(b, `,"logprobs":`...), c.logs, true)
+		} else if d.logprobs {
 			b = append(b, `,"logprobs":null`...)
 		}
 		if c.finish != "" {
@@ -411,7 +421,7 @@ func (h chat) stream(o *out, w *answer) error {
 		}
 		delta := `"content":` + quoted(content)
 		for i := range n {
-			if err := emit(chunk{choice: i, delta: delta}, int64(len(part)), 0); err != nil {
+			if err := emit(chunk{choice: i, delta: delta, logs: part}, int64(len(part)), 0); err != nil {
 				return err
 			}
 		}

@@ -54,6 +54,8 @@ func (d dashScope) parse(a *ask, body []byte) error {
 			MaxTokens     *int64          `json:"max_tokens"`
 			MaxCompletion *int64          `json:"max_completion_tokens"`
 			N             *int64          `json:"n"`
+			Logprobs      bool            `json:"logprobs"`
+			TopLogprobs   int64           `json:"top_logprobs"`
 			Thinking      bool            `json:"enable_thinking"`
 			Tools         json.RawMessage `json:"tools"`
 			ToolChoice    json.RawMessage `json:"tool_choice"`
@@ -79,6 +81,9 @@ func (d dashScope) parse(a *ask, body []byte) error {
 		if n != nil {
 			a.maxTokens = *n
 		}
+	}
+	if p.Logprobs {
+		a.logprobs = p.TopLogprobs
 	}
 	if p.N != nil {
 		a.n = *p.N
@@ -242,6 +247,9 @@ func (d dashScope) buffered(o *out, w *answer) error {
 			b = strconv.AppendInt(b, i, 10)
 			b = append(b, `,"message":`...)
 			b = dashScopeMessage(b, content, joined(w.reasoning), len(w.reasoning) > 0, calls)
+			if w.a.logprobs >= 0 {
+				b = w.a.chatLogprobs(append(b, `,"logprobs":`...), w.pieces, false)
+			}
 			b = append(b, '}')
 		}
 		b = append(b, ']')
@@ -266,7 +274,8 @@ func (d dashScope) stream(o *out, w *answer) error {
 	so.Output, so.Reasoning = 0, 0
 	var content, thought string // of this event, or so far
 	var callsSoFar []byte
-	emit := func(text, think string, calls []byte, tokens, thinks int64, finish bool) error {
+	emit := func(text, think string, pieces []string, calls []byte, tokens, thinks int64, finish bool) error {
+		tokens, thinks = tokens*w.a.n, thinks*w.a.n
 		so.Output += tokens + thinks
 		so.Reasoning += thinks
 		if *d.grows {
@@ -292,11 +301,23 @@ func (d dashScope) stream(o *out, w *answer) error {
 			b = append(b, `,"text":`...)
 			b = appendQuoted(b, content)
 		} else {
-			b = append(b, `"choices":[{"message":`...)
-			b = dashScopeMessage(b, content, thought, len(w.reasoning) > 0, calls)
-			b = append(b, `,"index":0,"finish_reason":`...)
-			b = appendQuoted(b, reason)
-			b = append(b, "}]"...)
+			b = append(b, `"choices":[`...)
+			for i := range w.a.n {
+				if i > 0 {
+					b = append(b, ',')
+				}
+				b = append(b, `{"message":`...)
+				b = dashScopeMessage(b, content, thought, len(w.reasoning) > 0, calls)
+				if w.a.logprobs >= 0 && len(pieces) > 0 {
+					b = w.a.chatLogprobs(append(b, `,"logprobs":`...), pieces, false)
+				}
+				b = append(b, `,"index":`...)
+				b = strconv.AppendInt(b, i, 10)
+				b = append(b, `,"finish_reason":`...)
+				b = appendQuoted(b, reason)
+				b = append(b, '}')
+			}
+			b = append(b, ']')
 		}
 		b = append(b, '}')
 		b = o.dashScopeTail(b, w, u)
@@ -306,13 +327,13 @@ func (d dashScope) stream(o *out, w *answer) error {
 	}
 	for at := 0; at < len(w.reasoning); at += w.perChunk {
 		part := w.reasoning[at:min(at+w.perChunk, len(w.reasoning))]
-		if err := emit("", joined(part), nil, 0, int64(len(part)), false); err != nil {
+		if err := emit("", joined(part), nil, nil, 0, int64(len(part)), false); err != nil {
 			return err
 		}
 	}
 	for at := 0; at < len(w.pieces) && len(w.calls) == 0; at += w.perChunk {
 		part := w.pieces[at:min(at+w.perChunk, len(w.pieces))]
-		if err := emit(joined(part), "", nil, int64(len(part)), 0, false); err != nil {
+		if err := emit(joined(part), "", part, nil, int64(len(part)), 0, false); err != nil {
 			return err
 		}
 	}
@@ -330,13 +351,13 @@ func (d dashScope) stream(o *out, w *answer) error {
 				args, tokens = c.Args, 2+int64(len(c.Name)+len(c.Args)+3)/4
 			}
 			callsSoFar = dashScopeCall(callsSoFar, i, c, args, false)
-			if err := emit("", "", one, tokens, 0, false); err != nil {
+			if err := emit("", "", nil, one, tokens, 0, false); err != nil {
 				return err
 			}
 		}
 		whole = callsSoFar
 	}
-	if err := emit("", "", nil, 0, 0, true); err != nil {
+	if err := emit("", "", nil, nil, 0, 0, true); err != nil {
 		return err
 	}
 	return o.finish()

@@ -94,6 +94,8 @@ func (g gemini) parse(a *ask, body []byte) error {
 		Config struct {
 			MaxOutputTokens    *int64          `json:"maxOutputTokens"`
 			CandidateCount     *int64          `json:"candidateCount"`
+			ResponseLogprobs   bool            `json:"responseLogprobs"`
+			Logprobs           int64           `json:"logprobs"`
 			ResponseMimeType   string          `json:"responseMimeType"`
 			ResponseJSONSchema json.RawMessage `json:"responseJsonSchema"`
 			ResponseSchema     json.RawMessage `json:"responseSchema"`
@@ -115,6 +117,9 @@ func (g gemini) parse(a *ask, body []byte) error {
 	}
 	if c := r.Config.CandidateCount; c != nil {
 		a.n = *c
+	}
+	if r.Config.ResponseLogprobs {
+		a.logprobs = r.Config.Logprobs
 	}
 	if r.Config.MaxOutputTokens != nil {
 		a.maxTokens = *r.Config.MaxOutputTokens
@@ -327,6 +332,9 @@ func (gemini) buffered(o *out, w *answer) error {
 		}
 		b = append(b, `],"role": "model"},"finishReason": `...)
 		b = appendQuoted(b, w.finishReason())
+		if w.a.logprobs >= 0 {
+			b = w.a.geminiLogprobs(b, w.pieces)
+		}
 		b = append(b, `,"index": `...)
 		b = strconv.AppendInt(b, i, 10)
 		b = append(b, '}')
@@ -354,7 +362,8 @@ func (g gemini) stream(o *out, w *answer) error {
 	so := w.units // usage so far
 	so.Output, so.Reasoning = 0, 0
 	first := true
-	emit := func(parts []byte, tokens, think int64, finish bool) error {
+	emit := func(parts []byte, pieces []string, tokens, think int64, finish bool) error {
+		tokens, think = tokens*w.a.n, think*w.a.n
 		so.Output += tokens + think
 		so.Reasoning += think
 		b := o.c.scratch[:0]
@@ -367,15 +376,27 @@ func (g gemini) stream(o *out, w *answer) error {
 			b = append(b, ",\r\n"...)
 		}
 		first = false
-		b = append(b, `{"candidates": [{"content": {"parts": [`...)
-		b = append(b, parts...)
-		b = append(b, `],"role": "model"},`...)
-		if finish {
-			b = append(b, `"finishReason": `...)
-			b = appendQuoted(b, w.finishReason())
-			b = append(b, ',')
+		b = append(b, `{"candidates": [`...)
+		for i := range w.a.n {
+			if i > 0 {
+				b = append(b, ',')
+			}
+			b = append(b, `{"content": {"parts": [`...)
+			b = append(b, parts...)
+			b = append(b, `],"role": "model"},`...)
+			if finish {
+				b = append(b, `"finishReason": `...)
+				b = appendQuoted(b, w.finishReason())
+				b = append(b, ',')
+			}
+			b = append(b, `"index": `...)
+			b = strconv.AppendInt(b, i, 10)
+			if w.a.logprobs >= 0 && len(pieces) > 0 {
+				b = w.a.geminiLogprobs(b, pieces)
+			}
+			b = append(b, '}')
 		}
-		b = append(b, `"index": 0}]`...)
+		b = append(b, ']')
 		u := so
 		switch {
 		case finish:
@@ -404,9 +425,9 @@ func (g gemini) stream(o *out, w *answer) error {
 			p = geminiPartOf(p[:0], joined(part), run.thought, "")
 			tokens, think := int64(len(part)), int64(0)
 			if run.thought {
-				tokens, think = 0, tokens
+				tokens, think, part = 0, tokens, nil
 			}
-			if err := emit(p, tokens, think, false); err != nil {
+			if err := emit(p, part, tokens, think, false); err != nil {
 				return err
 			}
 		}
@@ -415,11 +436,11 @@ func (g gemini) stream(o *out, w *answer) error {
 	for _, c := range w.calls {
 		p = geminiCall(p[:0], c, signature)
 		signature = ""
-		if err := emit(p, 2+int64(len(c.Name)+len(c.Args)+3)/4, 0, false); err != nil {
+		if err := emit(p, nil, 2+int64(len(c.Name)+len(c.Args)+3)/4, 0, false); err != nil {
 			return err
 		}
 	}
-	if err := emit(geminiPartOf(p[:0], "", false, ""), 0, 0, true); err != nil {
+	if err := emit(geminiPartOf(p[:0], "", false, ""), nil, 0, 0, true); err != nil {
 		return err
 	}
 	return o.finish()

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/bytedance/sonic"
@@ -37,7 +38,9 @@ func (responses) parse(a *ask, body []byte) error {
 				Schema json.RawMessage `json:"schema"`
 			} `json:"format"`
 		} `json:"text"`
-		Reasoning *struct {
+		TopLogprobs *int64   `json:"top_logprobs"`
+		Include     []string `json:"include"`
+		Reasoning   *struct {
 			Effort string `json:"effort"`
 		} `json:"reasoning"`
 		User             string          `json:"user"`
@@ -58,6 +61,9 @@ func (responses) parse(a *ask, body []byte) error {
 	a.model, a.stream, a.userIDs = r.Model, r.Stream, [3]string{r.User, r.SafetyIdentifier}
 	a.obfuscate = r.StreamOptions == nil || r.StreamOptions.IncludeObfuscation == nil || *r.StreamOptions.IncludeObfuscation
 	a.thinking = r.Reasoning != nil && r.Reasoning.Effort != "" && r.Reasoning.Effort != "none" && r.Reasoning.Effort != "minimal"
+	if r.TopLogprobs != nil && slices.Contains(r.Include, "message.output_text.logprobs") {
+		a.logprobs = *r.TopLogprobs
+	}
 	if r.MaxOutputTokens != nil {
 		a.maxTokens = *r.MaxOutputTokens
 	}
@@ -145,7 +151,7 @@ func (responses) items(w *answer) (list []string) {
 		list = append(list, `{"id":"rs_`+w.id+`","type":"reasoning","summary":[{"type":"summary_text","text":`+quoted(joined(w.reasoning))+`}],"encrypted_content":"bW9jaw=="}`)
 	}
 	if len(w.pieces) > 0 || len(w.calls) == 0 {
-		list = append(list, `{"id":"msg_`+w.id+`","type":"message","status":"completed","role":"assistant","content":[`+textPart(joined(w.pieces))+`]}`)
+		list = append(list, `{"id":"msg_`+w.id+`","type":"message","status":"completed","role":"assistant","content":[`+w.textPart(w.pieces)+`]}`)
 	}
 	for _, c := range w.calls {
 		list = append(list, callItem(c, c.Args, "completed"))
@@ -153,8 +159,12 @@ func (responses) items(w *answer) (list []string) {
 	return list
 }
 
-func textPart(s string) string {
-	return `{"type":"output_text","text":` + quoted(s) + `,"annotations":[],"logprobs":[]}`
+func (w *answer) textPart(pieces []string) string {
+	logs := []byte("[]")
+	if w.a.logprobs >= 0 {
+		logs = w.a.logprobsList(nil, pieces)
+	}
+	return `{"type":"output_text","text":` + quoted(joined(pieces)) + `,"annotations":[],"logprobs":` + string(logs) + `}`
 }
 
 func callItem(c call, args, status string) string {
@@ -297,13 +307,13 @@ func (h responses) stream(o *out, w *answer) error {
 	if len(w.pieces) > 0 || len(w.calls) == 0 {
 		id := "msg_" + w.id
 		item("response.output_item.added", `{"id":"`+id+`","type":"message","status":"in_progress","role":"assistant","content":[]}`, 0)
-		emit("response.content_part.added", at(id)+`,"content_index":0,"part":`+textPart(""), 0, 0)
+		emit("response.content_part.added", at(id)+`,"content_index":0,"part":`+w.textPart(nil), 0, 0)
 		pad := 0
 		pieces(w.pieces, func(s string, n int64) {
 			emit("response.output_text.delta", string(o.padding([]byte(at(id)+`,"content_index":0,"delta":`+quoted(s)+`,"logprobs":[]`), &pad)), n, 0)
 		})
 		emit("response.output_text.done", at(id)+`,"content_index":0,"text":`+quoted(joined(w.pieces))+`,"logprobs":[]`, 0, 0)
-		emit("response.content_part.done", at(id)+`,"content_index":0,"part":`+textPart(joined(w.pieces)), 0, 0)
+		emit("response.content_part.done", at(id)+`,"content_index":0,"part":`+w.textPart(w.pieces), 0, 0)
 		item("response.output_item.done", items[index], 0)
 		index++
 	}

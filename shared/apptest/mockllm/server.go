@@ -299,7 +299,7 @@ func (s *Server) answer(o *out, method, path, lane, pathScript, key string) erro
 	if method != "POST" {
 		return o.whole(405, "application/json", []byte(`{"error":{"message":"Not allowed to `+method+` here","type":"invalid_request_error","param":null,"code":null}}`), "")
 	}
-	a = ask{raw: c.body, n: 1, maxTokens: -1, obfuscate: true}
+	a = ask{raw: c.body, n: 1, maxTokens: -1, logprobs: -1, obfuscate: true}
 	if parseErr = sh.parse(&a, c.body); parseErr == nil {
 		var byName string
 		a.name, byName = modelScript(a.model)
