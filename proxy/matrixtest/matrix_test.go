@@ -140,14 +140,14 @@ var features = []feature{
 	}},
 	{name: "several answers", q: question{answers: 2}, script: "out=4", members: []string{"n"}, forms: both, lacks: []chat.Protocol{chat.Messages, chat.Responses}, check: func(c *cell) string {
 		one, two := c.said.answers[0], c.said.answers[1]
-		if one == nil || two == nil || one.text == "" || two.text == "" || !stopped(one) || !stopped(two) || len(c.said.answers) != 2 {
+		if one == nil || two == nil || one.text == "" || two.text != one.text || !stopped(one) || !stopped(two) || len(c.said.answers) != 2 {
 			return fmt.Sprintf("the answers are %+v, %+v", one, two)
 		}
 		return ""
 	}},
 	{name: "log probabilities", q: question{logprobs: true}, script: "out=4", members: []string{"logprobs", "top_logprobs"}, forms: both, lacks: []chat.Protocol{chat.Messages}, check: func(c *cell) string {
-		if c.said.logprobs == 0 {
-			return "no probabilities"
+		if c.said.logprobs != 4 {
+			return fmt.Sprintf("the probabilities of %d tokens of 4", c.said.logprobs)
 		}
 		return ""
 	}},

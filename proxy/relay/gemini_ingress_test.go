@@ -263,14 +263,19 @@ func TestGeminiTranslatedFates(t *testing.T) {
 	if r.status != 200 || r.header.Get("X-Relay-Dropped") != "generationConfig.seed" {
 		t.Errorf("%d %q %s", r.status, r.header.Get("X-Relay-Dropped"), r.body)
 	}
-	r = post(t, k, generate("gpt-a"), contents("out=2", `,"generationConfig":{"candidateCount":2}`))
+	r = post(t, k, generate("claude-a"), contents("out=2", `,"generationConfig":{"candidateCount":2}`))
 	if r.status != 400 || !strings.Contains(string(r.body), "generationConfig.candidateCount") {
 		t.Errorf("%d %s", r.status, r.body)
 	}
-	if r = post(t, k, generate("gemini-a"), contents("out=2", `,"generationConfig":{"candidateCount":2}`)); r.status != 200 || strings.Count(string(r.body), "finishReason") != 2 {
-		t.Errorf("%d %s", r.status, r.body)
+	for _, model := range []string{"gemini-a", "gpt-a", "qwen-a"} {
+		for _, path := range []string{generate(model), sse(model), array(model)} {
+			r = post(t, k, path, contents("out=2", `,"generationConfig":{"candidateCount":2}`))
+			if a := readGemini(t, path, r); r.status != 200 || strings.Count(string(r.body), "finishReason") != 2 || a.total != a.prompt+4 {
+				t.Errorf("%s: %d %s", path, r.status, r.body)
+			}
+		}
 	}
-	k.WaitRecords(t, 3)
+	k.WaitRecords(t, 11)
 	k.AtRest(t)
 }
 

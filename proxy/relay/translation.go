@@ -50,7 +50,7 @@ func (x *Exchange) translate(dst []byte) ([]byte, *apiError) {
 	c := chat.Config{
 		ID: x.idText[len("req_"):], Model: x.showName, Created: x.startedMilli / 1000,
 		AskedUsage: x.peek.IncludeUsage, InputEstimate: x.end.InputEstimate,
-		Array: x.array, Plain: t.form.Plain, Cumulative: t.form.Cumulative, Legacy: t.form.Legacy, Echo: x.echoed(t.form.Echo),
+		Array: x.array, Plain: t.form.Plain, Cumulative: t.form.Cumulative, Legacy: t.form.Legacy, Choices: int(t.form.Answers), Echo: x.echoed(t.form.Echo),
 	}
 	t.stream.Begin(x.via.form, x.lane.form, &x.cfg, &c)
 	x.answer, x.maxEvent, x.translated = &t.stream, translate.MaxEvent, true

@@ -94,6 +94,7 @@ func TestUsageOfCutStream(t *testing.T) {
 	}
 	e := meter.End{}
 	s.Fill(&e)
+	u[usage.Request] = 1
 	if got, source, flags := meter.Final(&e); got != u || source != usage.SourcePartial || flags != 0 {
 		t.Errorf("final %v %v %v", got, source, flags)
 	}

@@ -15,6 +15,7 @@ const (
 	CallStart                  // Call, and of ID and Name what is known; Proof and Signer of the thought that led to it
 	CallArgs                   // Call, Text: a piece of the arguments, escaped
 	Citation                   // URL, Title
+	Logprobs                   // Text: a JSON array of tokens and their probabilities, as Chat Completions has it, of the text that follows
 	Finish                     // Reason, StopText
 )
 
@@ -64,10 +65,17 @@ type Config struct {
 	Cumulative    bool   // Request.Cumulative
 	Legacy        bool   // function_call in place of tool_calls
 	InputEstimate int64  // tokens
+	Choice        int    // which of several answers this is, from 0
+	Choices       int    // how many there are, 0 = one
+	Written       *int   // events so far, of all choices together
 	Echo          []byte // Request.Echo; Reset copies it
 }
 
-// Encoder writes an answer in one format.
+// Last reports whether the choice is the one that says what all have in common.
+func (c *Config) Last() bool { return c.Choice+1 >= c.Choices }
+
+// Encoder writes an answer in one format. Of several choices each has its own, which are
+// called one after another; the last one writes what ends them all.
 type Encoder interface {
 	// Reset makes it ready for one answer.
 	Reset(c *Config)

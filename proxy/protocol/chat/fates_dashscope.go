@@ -68,6 +68,9 @@ var toDashScope = []Row{
 	{OpenAI, "messages[].content[].type=file", Refused, ""},
 	{OpenAI, "messages[].content[].cache_control", Dropped, ""},
 	{OpenAI, "max_completion_tokens", Mapped, "`max_tokens`, which leaves thoughts out: their budget is taken off"},
+	{OpenAI, "n", Mapped, "four at most"},
+	{OpenAI, "logprobs", Mapped, ""},
+	{OpenAI, "top_logprobs", Mapped, ""},
 	{OpenAI, "presence_penalty", Mapped, ""},
 	{OpenAI, "seed", Mapped, ""},
 	{OpenAI, "parallel_tool_calls", Mapped, "always sent with tools"},
@@ -107,12 +110,18 @@ var toDashScope = []Row{
 	{Gemini, "contents[].parts[].fileData", Refused, ""},
 	{Gemini, "contents[].parts[].functionResponse.parts", Dropped, ""},
 	{Gemini, "generationConfig.frequencyPenalty", Dropped, ""},
+	{Gemini, "generationConfig.candidateCount", Mapped, "`n`, four at most"},
+	{Gemini, "generationConfig.responseLogprobs", Mapped, "`logprobs`"},
+	{Gemini, "generationConfig.logprobs", Mapped, "`top_logprobs`"},
 }
 
 // fromDashScope are the exceptions of DashScope's requests by target.
 var fromDashScope = [NumProtocols][]Row{
 	OpenAI: {
 		{DashScope, "parameters.top_k", Dropped, ""},
+		{DashScope, "parameters.n", Mapped, ""},
+		{DashScope, "parameters.logprobs", Mapped, ""},
+		{DashScope, "parameters.top_logprobs", Mapped, ""},
 	},
 	Messages: {
 		{DashScope, "input.messages[].role", Mapped, "a system text amid the conversation loses its place and is named"},
@@ -123,6 +132,9 @@ var fromDashScope = [NumProtocols][]Row{
 		{DashScope, "parameters.temperature", Mapped, "above 1 becomes 1 and is named; dropped with thinking, and for models that take only 1"},
 	},
 	Gemini: {
+		{DashScope, "parameters.n", Mapped, "`candidateCount`"},
+		{DashScope, "parameters.logprobs", Mapped, "`responseLogprobs`; the answer has no `bytes`"},
+		{DashScope, "parameters.top_logprobs", Mapped, "`logprobs`"},
 		{DashScope, "parameters.parallel_tool_calls", Dropped, "`true` is what Gemini does"},
 		{DashScope, "parameters.tools[].function.strict", Dropped, "`false` is what Gemini does"},
 	},

@@ -63,6 +63,9 @@ var toGemini = []Row{
 	{OpenAI, "frequency_penalty", Mapped, ""},
 	{OpenAI, "presence_penalty", Mapped, ""},
 	{OpenAI, "seed", Mapped, ""},
+	{OpenAI, "n", Mapped, "`candidateCount`"},
+	{OpenAI, "logprobs", Mapped, "`responseLogprobs`; the answer has no `bytes`"},
+	{OpenAI, "top_logprobs", Mapped, "`logprobs`"},
 	{OpenAI, "parallel_tool_calls", Dropped, "`true` is what Gemini does"},
 	{OpenAI, "reasoning_effort", Mapped, "`thinkingBudget` for Gemini 2.5, `thinkingLevel` from 3 on; dropped for older models; `none` becomes the least that the model takes, and is named where that is not none"},
 	{OpenAI, "response_format", Mapped, "`responseMimeType` and `responseJsonSchema`"},
@@ -100,6 +103,9 @@ var fromGemini = [NumProtocols][]Row{
 	OpenAI: {
 		{Gemini, "contents[].parts[].inlineData", Mapped, "pictures, sound, documents; videos are refused"},
 		{Gemini, "generationConfig.topK", Dropped, ""},
+		{Gemini, "generationConfig.candidateCount", Mapped, "`n`"},
+		{Gemini, "generationConfig.responseLogprobs", Mapped, "`logprobs`"},
+		{Gemini, "generationConfig.logprobs", Mapped, "`top_logprobs`"},
 		{Gemini, "contents[].parts[].functionResponse.parts", Emulated, "a message of the user behind the results, and named"},
 	},
 	Messages: {

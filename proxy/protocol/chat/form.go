@@ -225,6 +225,9 @@ type Request struct {
 	Frequency   []byte // frequency penalty
 	Presence    []byte // presence penalty
 	Stop        [][]byte
+	Answers     int64  // how many are asked for, 0 = one
+	Logprobs    bool   // the probabilities of tokens are asked for
+	TopLogprobs []byte // of how many others with each, nil = not said
 	User        []byte
 	UserNames   []string // the customer's members for it
 	Format      Format
@@ -333,6 +336,14 @@ func plain(key []byte) string {
 // Settle decides the fate of what the form has no place for: it is dropped and
 // named, or the request is refused.
 func (r *Request) Settle(to Protocol) *apierr.Error {
+	for _, m := range [...]struct {
+		asked bool
+		m     Member
+	}{{r.Answers > 1, MemberAnswers}, {r.Logprobs, MemberLogprobs}, {r.TopLogprobs != nil, MemberTopLogprobs}} {
+		if row := Find(r.From, to, r.Name(m.m)); m.asked && (row == nil || row.Fate != Mapped) {
+			return r.Refuse(r.Name(m.m))
+		}
+	}
 	for _, path := range r.Rest {
 		if err := r.Cannot(path, to); err != nil {
 			return err

@@ -24,6 +24,9 @@ const (
 	MemberResultImage
 	MemberResultFile
 	MemberLate // a system text amid the conversation
+	MemberAnswers
+	MemberLogprobs
+	MemberTopLogprobs
 	numMembers
 )
 
@@ -36,6 +39,7 @@ var memberNames = [NumProtocols][numMembers]string{
 		MemberStrict: "tools[].function.strict", MemberThought: "messages[].reasoning_details", MemberRedacted: "messages[].reasoning_details",
 		MemberCache: "messages[].content[].cache_control", MemberAudio: "messages[].content[].type=input_audio",
 		MemberResultImage: "messages[].content[].type=image_url", MemberResultFile: "messages[].content[].type=file", MemberLate: "messages[].role",
+		MemberAnswers: "n", MemberLogprobs: "logprobs", MemberTopLogprobs: "top_logprobs",
 	},
 	Messages: {
 		MemberTemperature: "temperature", MemberTopP: "top_p", MemberTopK: "top_k", MemberStop: "stop_sequences",
@@ -56,7 +60,8 @@ var memberNames = [NumProtocols][numMembers]string{
 		MemberStop: "generationConfig.stopSequences", MemberThinking: "generationConfig.thinkingConfig", MemberFormat: "generationConfig.responseSchema",
 		MemberThought: "contents[].parts[].thought", MemberRedacted: "contents[].parts[].thought",
 		MemberAudio: "contents[].parts[].inlineData", MemberResultImage: "contents[].parts[].functionResponse.parts",
-		MemberResultFile: "contents[].parts[].functionResponse.parts",
+		MemberResultFile: "contents[].parts[].functionResponse.parts", MemberAnswers: "generationConfig.candidateCount",
+		MemberLogprobs: "generationConfig.responseLogprobs", MemberTopLogprobs: "generationConfig.logprobs",
 	},
 	DashScope: {
 		MemberTemperature: "parameters.temperature", MemberTopP: "parameters.top_p", MemberTopK: "parameters.top_k", MemberSeed: "parameters.seed",
@@ -64,7 +69,7 @@ var memberNames = [NumProtocols][numMembers]string{
 		MemberThinking: "parameters.enable_thinking", MemberFormat: "parameters.response_format", MemberParallel: "parameters.parallel_tool_calls",
 		MemberStrict: "parameters.tools[].function.strict", MemberThought: "input.messages[].reasoning_content", MemberRedacted: "input.messages[].reasoning_content",
 		MemberCache: "input.messages[].content[].cache_control", MemberResultImage: "input.messages[].content[].image",
-		MemberLate: "input.messages[].role",
+		MemberLate: "input.messages[].role", MemberAnswers: "parameters.n", MemberLogprobs: "parameters.logprobs", MemberTopLogprobs: "parameters.top_logprobs",
 	},
 }
 

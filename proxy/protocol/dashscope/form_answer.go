@@ -8,14 +8,15 @@ import (
 )
 
 // AnswerDecoder reads an upstream's answer, streamed or whole, into events of the common
-// form. Of several choices the first is read. The zero value is ready after Reset.
+// form. Of several choices one is read, the first if none is picked. The zero value is ready after Reset.
 type AnswerDecoder struct {
 	Repeats bool // events of a stream repeat all that was said before; kept by Reset
 
-	began bool
-	whole bool
-	calls int
-	texts []told // where events repeat
+	choice int64
+	began  bool
+	whole  bool
+	calls  int
+	texts  []told // where events repeat
 }
 
 // told is a text that has been given on: what repeats it begins with it.
@@ -30,7 +31,12 @@ var _ chat.Decoder = (*AnswerDecoder)(nil)
 const maxCalls = 1024
 
 // Reset makes d ready for one answer.
-func (d *AnswerDecoder) Reset() { *d = AnswerDecoder{Repeats: d.Repeats, texts: d.texts[:0]} }
+func (d *AnswerDecoder) Reset() {
+	*d = AnswerDecoder{Repeats: d.Repeats, choice: d.choice, texts: d.texts[:0]}
+}
+
+// Pick says which choice is read.
+func (d *AnswerDecoder) Pick(choice int64) { d.choice = choice }
 
 // Event appends what one event holds.
 func (d *AnswerDecoder) Event(list []chat.Event, data []byte) []chat.Event {
@@ -55,10 +61,13 @@ func (d *AnswerDecoder) Event(list []chat.Event, data []byte) []chat.Event {
 				continue
 			}
 			choices := walk.Array(output, it.Val)
-			for choices.Next() {
+			for at := int64(0); choices.Next(); at++ {
 				c := choices.Value()
-				if i, ok, _ := walk.Count(walk.Get(c, "index")); ok && i != 0 || len(c) == 0 || c[0] != '{' {
+				if chat.ChoiceOf(c, at) != d.choice {
 					continue
+				}
+				if v := walk.Get(walk.Get(c, "logprobs"), "content"); len(v) > 2 && v[0] == '[' {
+					list = append(list, chat.Event{Kind: chat.Logprobs, Text: v})
 				}
 				list = d.message(list, walk.Get(c, "message"))
 				if s := walk.TextOf(c, "finish_reason"); len(s) > 0 {

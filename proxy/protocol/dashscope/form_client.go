@@ -10,10 +10,10 @@ import (
 // hold what is new, or, as the client asked for, all that was said so far. The zero
 // value is ready after Reset.
 type AnswerEncoder struct {
-	c      chat.Config
-	number int // of the last event
+	c chat.Config
 
 	text, thought []byte // escaped: of the event at hand, or all so far
+	logs          []byte // probabilities of the same
 	calls         []calling
 	shown         bool // there is something for an event
 	thinks        bool
@@ -39,7 +39,7 @@ const maxHeld = 4 << 20
 
 // Reset makes e ready for one answer.
 func (e *AnswerEncoder) Reset(c *chat.Config) {
-	*e = AnswerEncoder{c: *c, calls: e.calls[:0], text: e.text[:0], thought: e.thought[:0]}
+	*e = AnswerEncoder{c: *c, calls: e.calls[:0], text: e.text[:0], thought: e.thought[:0], logs: e.logs[:0]}
 }
 
 // Overflow reports that too much had to be held.
@@ -96,6 +96,12 @@ func (e *AnswerEncoder) event(v *chat.Event) {
 			return
 		}
 		e.call(v)
+	case chat.Logprobs:
+		if len(e.logs) > 0 {
+			e.logs = append(e.logs, ',')
+		}
+		e.logs = append(e.logs, v.Text[1:len(v.Text)-1]...)
+		e.held += len(v.Text)
 	case chat.Finish:
 		e.finished, e.reason = true, v.Reason
 	}
@@ -140,9 +146,9 @@ func (e *AnswerEncoder) call(v *chat.Event) {
 
 // write appends an event: one on the way, or the last one, whose usage is known.
 func (e *AnswerEncoder) write(dst []byte, t *chat.Total) []byte {
-	e.number++
+	*e.c.Written++
 	dst = append(dst, "id:"...)
-	dst = strconv.AppendInt(dst, int64(e.number), 10)
+	dst = strconv.AppendInt(dst, int64(*e.c.Written), 10)
 	dst = append(dst, "\nevent:result\n:HTTP_STATUS/200\ndata:{\"output\":{"...)
 	finish := "null"
 	if t != nil {
@@ -157,7 +163,10 @@ func (e *AnswerEncoder) write(dst []byte, t *chat.Total) []byte {
 	} else {
 		dst = append(dst, `"choices":[{"message":`...)
 		dst = e.message(dst)
-		dst = append(dst, `,"index":0,"finish_reason":"`...)
+		dst = e.logprobs(dst)
+		dst = append(dst, `,"index":`...)
+		dst = strconv.AppendInt(dst, int64(e.c.Choice), 10)
+		dst = append(dst, `,"finish_reason":"`...)
 		dst = append(dst, finish...)
 		dst = append(dst, `"}]`...)
 	}
@@ -169,9 +178,19 @@ func (e *AnswerEncoder) write(dst []byte, t *chat.Total) []byte {
 	dst = append(dst, "\n\n"...)
 	e.shown = false
 	if !e.c.Cumulative {
-		e.text, e.thought = e.text[:0], e.thought[:0]
+		e.text, e.thought, e.logs = e.text[:0], e.thought[:0], e.logs[:0]
 	}
 	return dst
+}
+
+// logprobs appends the probabilities that there are.
+func (e *AnswerEncoder) logprobs(dst []byte) []byte {
+	if len(e.logs) == 0 {
+		return dst
+	}
+	dst = append(dst, `,"logprobs":{"content":[`...)
+	dst = append(dst, e.logs...)
+	return append(dst, "]}"...)
 }
 
 // message appends the message of the choice.
@@ -216,6 +235,10 @@ func (e *AnswerEncoder) piece(dst []byte, i int, p *calling) []byte {
 			dst = append(dst, "call_"...)
 			dst = append(dst, e.c.ID...)
 			dst = append(dst, '_')
+			if e.c.Choice > 0 {
+				dst = strconv.AppendInt(dst, int64(e.c.Choice), 10)
+				dst = append(dst, '_')
+			}
 			dst = strconv.AppendInt(dst, int64(i), 10)
 		}
 		dst = append(dst, `","type":"function","function":{"name":`...)
@@ -291,7 +314,9 @@ func (e *AnswerEncoder) Whole(dst []byte, list []chat.Event, t *chat.Total) []by
 	e.c.Cumulative = true
 	e.take(list)
 	e.complete()
-	dst = append(dst, `{"output":{`...)
+	if e.c.Choice == 0 {
+		dst = append(dst, `{"output":{`...)
+	}
 	if e.c.Plain {
 		dst = append(dst, `"text":"`...)
 		dst = append(dst, e.text...)
@@ -299,11 +324,22 @@ func (e *AnswerEncoder) Whole(dst []byte, list []chat.Event, t *chat.Total) []by
 		dst = append(dst, e.finishReason()...)
 		dst = append(dst, '"')
 	} else {
-		dst = append(dst, `"choices":[{"finish_reason":"`...)
+		if e.c.Choice == 0 {
+			dst = append(dst, `"choices":[`...)
+		} else {
+			dst = append(dst, ',')
+		}
+		dst = append(dst, `{"finish_reason":"`...)
 		dst = append(dst, e.finishReason()...)
-		dst = append(dst, `","index":0,"message":`...)
+		dst = append(dst, `","index":`...)
+		dst = strconv.AppendInt(dst, int64(e.c.Choice), 10)
+		dst = append(dst, `,"message":`...)
 		dst = e.message(dst)
-		dst = append(dst, "}]"...)
+		dst = append(e.logprobs(dst), '}')
+		if !e.c.Last() {
+			return dst
+		}
+		dst = append(dst, ']')
 	}
 	return e.tail(dst, t)
 }

@@ -53,7 +53,7 @@ func DecodeRequest(body []byte, r *chat.Request) *apierr.Error {
 	// The documented defaults: a text, of which each event repeats all so far; messages
 	// and increments where there are calls or thoughts to tell.
 	special := len(r.Tools) > 0 || d.thinks
-	r.Plain = !special && (d.plain || !d.message)
+	r.Plain = !special && (d.plain || !d.message) && r.Answers < 2 && !r.Logprobs
 	r.Cumulative = d.repeats || !d.grows && !d.thinks
 	return nil
 }
@@ -291,16 +291,14 @@ func (d *decoder) parameter(key, v []byte) *apierr.Error {
 			return nil
 		})
 	case "n":
-		if string(v) != "1" {
-			return chat.Bad("parameters.n", "must be 1 for this model: it is served by a provider that gives one answer at a time")
-		}
+		r.Answers, _, _ = walk.Count(v)
 	case "logprobs":
-		if string(v) != "false" {
-			r.Unmapped("parameters.", key)
-		}
+		r.Logprobs = string(v) == "true"
 	case "top_logprobs":
-		if string(v) != "0" {
-			r.Unmapped("parameters.", key)
+		if n, ok, _ := walk.Count(v); !ok {
+			return chat.Bad("parameters.top_logprobs", "must be a count")
+		} else if n > 0 {
+			r.TopLogprobs = v
 		}
 	case "tools":
 		r.Tools = r.Tools[:0]

@@ -436,6 +436,9 @@ func (e *encoder) format(dst []byte) []byte {
 	return dst
 }
 
+// mostAnswers is how many answers DashScope gives at once.
+const mostAnswers = 4
+
 // sampling writes what shapes the choice of tokens. The ends of two ranges are not in
 // them at DashScope: the nearest number in them is sent.
 func (e *encoder) sampling(dst []byte) ([]byte, *apierr.Error) {
@@ -451,6 +454,16 @@ func (e *encoder) sampling(dst []byte) ([]byte, *apierr.Error) {
 	number(`,"top_k":`, r.TopK)
 	number(`,"seed":`, r.Seed)
 	number(`,"presence_penalty":`, r.Presence)
+	if r.Answers > mostAnswers {
+		return dst, chat.Bad(r.Name(chat.MemberAnswers), "may be 4 at most for this model")
+	}
+	if r.Answers > 1 {
+		dst = strconv.AppendInt(append(dst, `,"n":`...), r.Answers, 10)
+	}
+	if r.Logprobs {
+		dst = append(dst, `,"logprobs":true`...)
+	}
+	number(`,"top_logprobs":`, r.TopLogprobs)
 	for i, s := range r.Stop {
 		if i == 0 {
 			dst = append(dst, `,"stop":[`...)

@@ -6,7 +6,7 @@ import (
 )
 
 // AnswerDecoder reads an upstream's Gemini answer, streamed or whole, into events of
-// the common form. Of several candidates the first is read; what tools that the
+// the common form. Of several candidates one is read, the first if none is picked; what tools that the
 // provider ran have left behind, and media that the model made, are left out. The zero
 // value is ready after Reset.
 type AnswerDecoder struct {
@@ -14,10 +14,16 @@ type AnswerDecoder struct {
 	calls   int
 	last    chat.EventKind // of the part before: Text, Thinking, or Block = another or none
 	scratch []byte
+	choice  int64
 }
 
 // Reset makes d ready for one answer.
-func (d *AnswerDecoder) Reset() { *d = AnswerDecoder{scratch: d.scratch[:0], last: chat.Block} }
+func (d *AnswerDecoder) Reset() {
+	*d = AnswerDecoder{choice: d.choice, scratch: d.scratch[:0], last: chat.Block}
+}
+
+// Pick says which candidate is read.
+func (d *AnswerDecoder) Pick(choice int64) { d.choice = choice }
 
 // Whole appends what a whole answer holds.
 func (d *AnswerDecoder) Whole(list []chat.Event, body []byte) []chat.Event {
@@ -39,9 +45,9 @@ func (d *AnswerDecoder) Event(list []chat.Event, data []byte) []chat.Event {
 				continue
 			}
 			in := walk.Array(data, it.Val)
-			for in.Next() {
+			for at := int64(0); in.Next(); at++ {
 				c := in.Value()
-				if i, ok, _ := walk.Count(walk.Get(c, "index")); ok && i != 0 || len(c) == 0 || c[0] != '{' {
+				if chat.ChoiceOf(c, at) != d.choice {
 					continue
 				}
 				list = d.candidate(d.begin(list), c)
@@ -66,16 +72,23 @@ func (d *AnswerDecoder) begin(list []chat.Event) []chat.Event {
 
 // candidate reads the parts before the reason for the end, whatever their order.
 func (d *AnswerDecoder) candidate(list []chat.Event, c []byte) []chat.Event {
-	var content, grounding, finish []byte
+	var content, grounding, finish, probable []byte
 	it := walk.Object(c, 0)
 	for it.Next() {
 		switch string(it.Key) {
 		case "content":
 			content = it.Value()
+		case "logprobsResult":
+			probable = it.Value()
 		case "groundingMetadata":
 			grounding = it.Value()
 		case "finishReason":
 			finish, _ = walk.Text(it.Value())
+		}
+	}
+	if at := len(d.scratch); len(probable) > 0 {
+		if d.scratch = appendLogprobs(d.scratch, probable); len(d.scratch) > at+2 {
+			list = append(list, chat.Event{Kind: chat.Logprobs, Text: d.scratch[at:]})
 		}
 	}
 	if parts := walk.Get(content, "parts"); len(parts) > 0 && parts[0] == '[' {

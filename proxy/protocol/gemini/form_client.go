@@ -14,7 +14,6 @@ import (
 // The zero value is ready after Reset.
 type AnswerEncoder struct {
 	c        chat.Config
-	elements int
 	calls    []pending
 	next     int // the first call that is not written
 	held     int // bytes of held arguments
@@ -25,6 +24,7 @@ type AnswerEncoder struct {
 	reason   chat.Reason
 
 	parts, plain []byte
+	probable     probabilities
 }
 
 var _ chat.Encoder = (*AnswerEncoder)(nil)
@@ -40,7 +40,7 @@ const maxHeld = 4 << 20
 
 // Reset makes e ready for one answer.
 func (e *AnswerEncoder) Reset(c *chat.Config) {
-	*e = AnswerEncoder{c: *c, calls: e.calls[:0], notes: e.notes[:0], parts: e.parts[:0], plain: e.plain[:0]}
+	*e = AnswerEncoder{c: *c, calls: e.calls[:0], notes: e.notes[:0], parts: e.parts[:0], plain: e.plain[:0], probable: probabilities{e.probable.chosen[:0], e.probable.top[:0]}}
 }
 
 // Overflow reports that too much had to be held.
@@ -58,15 +58,17 @@ func (e *AnswerEncoder) Events(dst []byte, list []chat.Event) []byte {
 	dst = e.open(dst)
 	dst = append(dst, `{"candidates":[{"content":{"parts":[`...)
 	dst = append(dst, e.parts...)
-	dst = append(dst, `],"role":"model"},"index":0}]`...)
+	dst = append(dst, `],"role":"model"},"index":`...)
+	dst = strconv.AppendInt(dst, int64(e.c.Choice), 10)
+	dst = append(e.probable.take(dst), "}]"...)
 	return e.shut(dst)
 }
 
 // open begins an event or an element.
 func (e *AnswerEncoder) open(dst []byte) []byte {
 	if e.c.Array {
-		dst = AppendSeparator(dst, e.elements)
-		e.elements++
+		dst = AppendSeparator(dst, *e.c.Written)
+		*e.c.Written++
 		return dst
 	}
 	return append(dst, "data: "...)
@@ -120,6 +122,8 @@ func (e *AnswerEncoder) event(v *chat.Event) {
 		e.proof(anthropicRedacted, v)
 	case chat.CallStart, chat.CallArgs:
 		e.call(v)
+	case chat.Logprobs:
+		e.probable.add(v.Text)
 	case chat.Citation:
 		if e.noted++; e.noted > 1 {
 			e.notes = append(e.notes, ',')
@@ -209,6 +213,10 @@ func (e *AnswerEncoder) callID(dst []byte, p *pending) []byte {
 	dst = append(dst, `"call_`...)
 	dst = append(dst, e.c.ID...)
 	dst = append(dst, '_')
+	if e.c.Choice > 0 {
+		dst = strconv.AppendInt(dst, int64(e.c.Choice), 10)
+		dst = append(dst, '_')
+	}
 	dst = strconv.AppendInt(dst, int64(e.next), 10)
 	return append(dst, '"')
 }
@@ -257,7 +265,9 @@ func (e *AnswerEncoder) finishReason() string {
 func (e *AnswerEncoder) ending(dst []byte) []byte {
 	dst = append(dst, `,"finishReason":"`...)
 	dst = append(dst, e.finishReason()...)
-	dst = append(dst, `","index":0`...)
+	dst = append(dst, `","index":`...)
+	dst = strconv.AppendInt(dst, int64(e.c.Choice), 10)
+	dst = e.probable.take(dst)
 	if len(e.notes) > 0 {
 		dst = append(dst, `,"groundingMetadata":{"groundingChunks":[`...)
 		dst = append(dst, e.notes...)
@@ -282,7 +292,7 @@ func (e *AnswerEncoder) End(dst []byte, t *chat.Total) []byte {
 	dst = append(dst, `],"usageMetadata":`...)
 	dst = AppendUsage(dst, t)
 	dst = e.shut(dst)
-	if e.c.Array {
+	if e.c.Array && e.c.Last() {
 		dst = append(dst, ArrayEnd...)
 	}
 	return dst
@@ -327,10 +337,18 @@ func (e *AnswerEncoder) Whole(dst []byte, list []chat.Event, t *chat.Total) []by
 		e.event(v)
 	}
 	e.event(&chat.Event{Kind: chat.Finish})
-	dst = append(dst, `{"candidates":[{"content":{"parts":[`...)
+	if e.c.Choice == 0 {
+		dst = append(dst, `{"candidates":[`...)
+	} else {
+		dst = append(dst, ',')
+	}
+	dst = append(dst, `{"content":{"parts":[`...)
 	dst = append(dst, e.parts...)
 	dst = append(dst, `],"role":"model"}`...)
 	dst = e.ending(dst)
+	if !e.c.Last() {
+		return dst
+	}
 	dst = append(dst, `],"usageMetadata":`...)
 	dst = AppendUsage(dst, t)
 	return e.tail(dst)

@@ -208,12 +208,14 @@ func (d *decoder) config(key, v []byte) *apierr.Error {
 			return nil
 		})
 	case is(key, "candidateCount"):
-		if string(v) != "1" {
-			return chat.Bad(path+"candidateCount", "must be 1 for this model: it is served by a provider that gives one answer at a time")
-		}
-	case is(key, "responseLogprobs"), is(key, "logprobs"):
-		if string(v) != "false" && string(v) != "0" {
-			d.unmapped(path, key)
+		r.Answers, _, _ = walk.Count(v)
+	case is(key, "responseLogprobs"):
+		r.Logprobs = string(v) == "true"
+	case is(key, "logprobs"):
+		if n, ok, _ := walk.Count(v); !ok {
+			return chat.Bad(path+"logprobs", "must be a count")
+		} else if n > 0 {
+			r.TopLogprobs = v
 		}
 	case is(key, "responseModalities"):
 		if bytes.Contains(bytes.ToUpper(v), []byte("AUDIO")) || bytes.Contains(bytes.ToUpper(v), []byte("IMAGE")) {

@@ -489,6 +489,15 @@ func (e *encoder) config(dst []byte) []byte {
 			dst = append(dst, m.v...)
 		}
 	}
+	if r.Answers > 1 {
+		dst = strconv.AppendInt(append(dst, `,"candidateCount":`...), r.Answers, 10)
+	}
+	if r.Logprobs {
+		dst = append(dst, `,"responseLogprobs":true`...)
+	}
+	if r.TopLogprobs != nil {
+		dst = append(append(dst, `,"logprobs":`...), r.TopLogprobs...)
+	}
 	for i, s := range r.Stop {
 		if i == 0 {
 			dst = append(dst, `,"stopSequences":[`...)

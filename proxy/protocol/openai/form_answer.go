@@ -8,9 +8,10 @@ import (
 )
 
 // AnswerDecoder reads an upstream's Chat Completions answer, streamed or whole, into
-// events of the common form. Of several choices the first is read. The zero value is
-// ready after Reset.
+// events of the common form. Of several choices one is read, the first if none is
+// picked. The zero value is ready after Reset.
 type AnswerDecoder struct {
+	choice  int64
 	began   bool
 	calls   []call
 	scratch []byte // arguments that came as an object, not as a text
@@ -24,7 +25,12 @@ type call struct {
 }
 
 // Reset makes d ready for one answer.
-func (d *AnswerDecoder) Reset() { *d = AnswerDecoder{calls: d.calls[:0], scratch: d.scratch[:0]} }
+func (d *AnswerDecoder) Reset() {
+	*d = AnswerDecoder{choice: d.choice, calls: d.calls[:0], scratch: d.scratch[:0]}
+}
+
+// Pick says which choice is read.
+func (d *AnswerDecoder) Pick(choice int64) { d.choice = choice }
 
 // Event appends what one chunk holds.
 func (d *AnswerDecoder) Event(list []chat.Event, data []byte) []chat.Event {
@@ -51,34 +57,41 @@ func (d *AnswerDecoder) read(list []chat.Event, data []byte, member string) []ch
 			continue
 		}
 		choices := walk.Array(data, it.Val)
-		for choices.Next() {
+		for at := int64(0); choices.Next(); at++ {
 			c := choices.Value()
-			if i, ok, _ := walk.Count(walk.Get(c, "index")); ok && i != 0 || len(c) == 0 || c[0] != '{' {
+			if chat.ChoiceOf(c, at) != d.choice {
 				continue
 			}
 			if !d.began {
 				d.began = true
 				list = append(list, chat.Event{Kind: chat.Start})
 			}
-			list = d.choice(list, c, member)
+			list = d.answer(list, c, member)
 			break
 		}
 	}
 	return list
 }
 
-func (d *AnswerDecoder) choice(list []chat.Event, c []byte, member string) []chat.Event {
+func (d *AnswerDecoder) answer(list []chat.Event, c []byte, member string) []chat.Event {
 	it := walk.Object(c, 0)
-	var finish []byte
+	var finish, said []byte
 	for it.Next() {
 		switch string(it.Key) {
 		case member:
 			if it.Byte() == '{' {
-				list = d.delta(list, it.Value())
+				said = it.Value()
+			}
+		case "logprobs":
+			if v := walk.Get(it.Value(), "content"); len(v) > 2 && v[0] == '[' {
+				list = append(list, chat.Event{Kind: chat.Logprobs, Text: v})
 			}
 		case "finish_reason":
 			finish, _ = walk.Text(it.Value())
 		}
+	}
+	if said != nil {
+		list = d.delta(list, said)
 	}
 	if len(finish) > 0 {
 		list = append(list, chat.Event{Kind: chat.Finish, Reason: reason(finish)})

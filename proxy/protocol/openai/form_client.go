@@ -25,6 +25,7 @@ type AnswerEncoder struct {
 	noted    int   // citations so far
 
 	text, thought, refusal, details, list, notes []byte // of a whole answer
+	logs                                         []byte // probabilities of the text that follows
 }
 
 var _ chat.Encoder = (*AnswerEncoder)(nil)
@@ -33,7 +34,7 @@ var _ chat.Encoder = (*AnswerEncoder)(nil)
 func (e *AnswerEncoder) Reset(c *chat.Config) {
 	*e = AnswerEncoder{
 		c: *c, head: e.head[:0], call: -1, tail: `}]}` + "\n\n",
-		text: e.text[:0], thought: e.thought[:0], refusal: e.refusal[:0], details: e.details[:0], list: e.list[:0], notes: e.notes[:0],
+		text: e.text[:0], thought: e.thought[:0], refusal: e.refusal[:0], details: e.details[:0], list: e.list[:0], notes: e.notes[:0], logs: e.logs[:0],
 	}
 	e.head = append(e.head, "data: "...)
 	e.head = e.opening(e.head, "chat.completion.chunk")
@@ -69,7 +70,30 @@ func (e *AnswerEncoder) Events(dst []byte, list []chat.Event) []byte {
 // open begins a chunk, up to its delta's members.
 func (e *AnswerEncoder) open(dst []byte) []byte {
 	dst = append(dst, e.head...)
-	return append(dst, `{"index":0,"delta":{`...)
+	return append(e.choice(dst), `,"delta":{`...)
+}
+
+// choice begins the object of the choice.
+func (e *AnswerEncoder) choice(dst []byte) []byte {
+	return strconv.AppendInt(append(dst, `{"index":`...), int64(e.c.Choice), 10)
+}
+
+// probable takes the tokens of an array of probabilities.
+func (e *AnswerEncoder) probable(v []byte) {
+	if len(v) > 2 {
+		e.logs = append(comma(e.logs), v[1:len(v)-1]...)
+	}
+}
+
+// logprobs appends the probabilities that there are, and forgets them.
+func (e *AnswerEncoder) logprobs(dst []byte) []byte {
+	dst = append(dst, `},"logprobs":`...)
+	if len(e.logs) == 0 {
+		return append(dst, "null"...)
+	}
+	dst = member(dst, `{"content":[`, e.logs, ']')
+	e.logs = e.logs[:0]
+	return append(dst, `,"refusal":null}`...)
 }
 
 // shut ends a chunk that does not end the answer.
@@ -91,6 +115,11 @@ func (e *AnswerEncoder) event(dst []byte, v *chat.Event) []byte {
 		dst = e.open(dst)
 		dst = append(dst, `"content":`...)
 		dst = chat.AppendText(dst, v.Text)
+		dst = append(e.logprobs(dst), `,"finish_reason":null`...)
+		return append(dst, e.tail...)
+	case chat.Logprobs:
+		e.probable(v.Text)
+		return dst
 	case chat.Refusal:
 		dst = e.open(dst)
 		dst = append(dst, `"refusal":`...)
@@ -204,6 +233,10 @@ func (e *AnswerEncoder) callID(dst []byte, v *chat.Event) []byte {
 	dst = append(dst, `"call_`...)
 	dst = append(dst, e.c.ID...)
 	dst = append(dst, '_')
+	if e.c.Choice > 0 {
+		dst = strconv.AppendInt(dst, int64(e.c.Choice), 10)
+		dst = append(dst, '_')
+	}
 	dst = strconv.AppendInt(dst, int64(v.Call), 10)
 	return append(dst, '"')
 }
@@ -278,7 +311,7 @@ func (e *AnswerEncoder) finish(dst []byte, r chat.Reason) []byte {
 	dst = e.block(dst)
 	e.finished = true
 	dst = e.open(dst)
-	dst = append(dst, `},"logprobs":null,"finish_reason":"`...)
+	dst = append(e.logprobs(dst), `,"finish_reason":"`...)
 	dst = append(dst, e.reason(r)...)
 	dst = append(dst, '"')
 	return append(dst, e.tail...)
@@ -286,8 +319,11 @@ func (e *AnswerEncoder) finish(dst []byte, r chat.Reason) []byte {
 
 // End appends the usage chunk, if it was asked for, and [DONE].
 func (e *AnswerEncoder) End(dst []byte, t *chat.Total) []byte {
-	if !e.finished {
+	if !e.finished && (e.began || e.c.Choice == 0) {
 		dst = e.finish(dst, chat.Stop)
+	}
+	if !e.c.Last() {
+		return dst
 	}
 	if e.c.AskedUsage {
 		dst = append(dst, e.head...)
@@ -377,12 +413,18 @@ func (e *AnswerEncoder) Whole(dst []byte, list []chat.Event, t *chat.Total) []by
 			}
 		case chat.Citation:
 			e.notes = e.annotation(comma(e.notes), v)
+		case chat.Logprobs:
+			e.probable(v.Text)
 		case chat.Finish:
 			reason = v.Reason
 		}
 	}
-	dst = e.opening(dst, "chat.completion")
-	dst = append(dst, `{"index":0,"message":{"role":"assistant","content":`...)
+	if e.c.Choice == 0 {
+		dst = e.opening(dst, "chat.completion")
+	} else {
+		dst = append(dst, ',')
+	}
+	dst = append(e.choice(dst), `,"message":{"role":"assistant","content":`...)
 	if len(e.text) == 0 && e.calls > 0 {
 		dst = append(dst, "null"...)
 	} else {
@@ -410,9 +452,13 @@ func (e *AnswerEncoder) Whole(dst []byte, list []chat.Event, t *chat.Total) []by
 	} else if e.calls > 0 {
 		dst = member(dst, `,"tool_calls":[`, e.list, ']')
 	}
-	dst = append(dst, `},"logprobs":null,"finish_reason":"`...)
+	dst = append(e.logprobs(dst), `,"finish_reason":"`...)
 	dst = append(dst, e.reason(reason)...)
-	dst = append(dst, `"}],"usage":`...)
+	dst = append(dst, `"}`...)
+	if !e.c.Last() {
+		return dst
+	}
+	dst = append(dst, `],"usage":`...)
 	dst = AppendUsage(dst, t)
 	return append(dst, '}')
 }

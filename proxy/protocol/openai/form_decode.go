@@ -79,16 +79,14 @@ func (d *decoder) member(key, v []byte) *apierr.Error {
 			return nil
 		})
 	case "n":
-		if string(v) != "1" {
-			return chat.Bad("n", "must be 1 for this model: it is served by a provider that gives one answer at a time")
-		}
+		r.Answers, _, _ = walk.Count(v)
 	case "logprobs":
-		if string(v) == "true" {
-			r.Unmapped("", key)
-		}
+		r.Logprobs = string(v) == "true"
 	case "top_logprobs":
-		if string(v) != "0" {
-			r.Unmapped("", key)
+		if n, ok, _ := walk.Count(v); !ok {
+			return chat.Bad("top_logprobs", "must be a count")
+		} else if n > 0 {
+			r.TopLogprobs = v
 		}
 	case "modalities":
 		return chat.Each(v, "modalities", func(v []byte) *apierr.Error {

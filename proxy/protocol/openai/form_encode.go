@@ -82,6 +82,15 @@ func AppendForm(dst []byte, r *chat.Request, model string, d Dialect) ([]byte, *
 		dst = append(dst, `,"presence_penalty":`...)
 		dst = append(dst, r.Presence...)
 	}
+	if r.Answers > 1 {
+		dst = strconv.AppendInt(append(dst, `,"n":`...), r.Answers, 10)
+	}
+	if r.Logprobs {
+		dst = append(dst, `,"logprobs":true`...)
+	}
+	if r.TopLogprobs != nil {
+		dst = append(append(dst, `,"top_logprobs":`...), r.TopLogprobs...)
+	}
 	if r.TopK != nil {
 		if err := r.Lack(chat.MemberTopK, chat.OpenAI); err != nil {
 			return dst[:start], err

@@ -120,6 +120,9 @@ type Stream struct {
 	large  bool // much memory was needed: it is not kept
 
 	list            []chat.Event
+	conf            chat.Config
+	written         int      // events, or elements
+	more            []choice // behind the first, of several choices
 	scratch, joined []byte
 
 	// Made when a format is first met, and kept.
@@ -127,6 +130,16 @@ type Stream struct {
 	decoders  [chat.NumProtocols]chat.Decoder
 	encoders  [chat.NumProtocols]chat.Encoder
 }
+
+// choice is one of several answers.
+type choice struct {
+	dec  chat.Decoder
+	enc  chat.Encoder
+	conf chat.Config
+}
+
+// picker is a decoder of a format that gives several answers at once.
+type picker interface{ Pick(choice int64) }
 
 // Begin makes s ready for one attempt: from the upstream's protocol to the
 // customer's. The configurations' strings and bytes must outlive the attempt.
@@ -140,12 +153,28 @@ func (s *Stream) Begin(from, to chat.Protocol, cfg *protocol.StreamConfig, c *ch
 		s.encoders[to] = formats[to].encoder()
 	}
 	s.src, s.dec, s.enc = s.observers[from], s.decoders[from], s.encoders[to]
-	if d, ok := s.dec.(*dashscope.AnswerDecoder); ok {
-		d.Repeats = cfg.Repeats
-	}
+	s.conf, s.written, s.more = *c, 0, s.more[:0]
+	s.conf.Written = &s.written
 	s.src.Reset(&s.cfg)
-	s.dec.Reset()
-	s.enc.Reset(c)
+	s.ready(s.dec, s.enc, &s.conf)
+	for i := 1; i < c.Choices; i++ {
+		s.more = append(s.more, choice{formats[from].decoder(), formats[to].encoder(), s.conf})
+		m := &s.more[i-1]
+		m.conf.Choice = i
+		if d, ok := m.dec.(picker); ok {
+			d.Pick(int64(i))
+		}
+		s.ready(m.dec, m.enc, &m.conf)
+	}
+}
+
+// ready makes a choice's decoder and encoder ready.
+func (s *Stream) ready(dec chat.Decoder, enc chat.Encoder, c *chat.Config) {
+	if d, ok := dec.(*dashscope.AnswerDecoder); ok {
+		d.Repeats = s.cfg.Repeats
+	}
+	dec.Reset()
+	enc.Reset(c)
 }
 
 // Release lets go of large memory and of the answer's bytes.
@@ -155,6 +184,8 @@ func (s *Stream) Release() {
 		return
 	}
 	clear(s.list[:cap(s.list)])
+	clear(s.more[:cap(s.more)])
+	s.conf = chat.Config{}
 }
 
 // maxKept is how much memory a pooled translation keeps of an answer, in bytes.
@@ -190,7 +221,14 @@ func (s *Stream) Event(dst, ev []byte) (out []byte, k protocol.Kind) {
 		}
 		s.list = s.dec.Event(s.list[:0], data)
 		dst = s.enc.Events(dst, s.list)
-		if s.enc.Overflow() {
+		full := s.enc.Overflow()
+		for i := range s.more {
+			m := &s.more[i]
+			s.list = m.dec.Event(s.list[:0], data)
+			dst = m.enc.Events(dst, s.list)
+			full = full || m.enc.Overflow()
+		}
+		if full {
 			s.large = true
 			return dst, s.breaks()
 		}
@@ -226,7 +264,11 @@ func (s *Stream) End(dst []byte) []byte {
 	}
 	s.ended = true
 	t := s.total()
-	return s.enc.End(dst, &t)
+	dst = s.enc.End(dst, &t)
+	for i := range s.more {
+		dst = s.more[i].enc.End(dst, &t)
+	}
+	return dst
 }
 
 // total is the usage as it is known now.
@@ -266,7 +308,13 @@ func (s *Stream) Buffered(dst, body []byte) ([]byte, protocol.Kind, error) {
 	}
 	t := s.total()
 	s.ended = true
-	return s.enc.Whole(dst, s.list, &t), k, nil
+	dst = s.enc.Whole(dst, s.list, &t)
+	for i := range s.more {
+		m := &s.more[i]
+		s.list = m.dec.Whole(s.list[:0], body)
+		dst = m.enc.Whole(dst, s.list, &t)
+	}
+	return dst, k, nil
 }
 
 // Usage, Progress, Terminated, Began and Fill are the observer's.
