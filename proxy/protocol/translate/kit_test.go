@@ -455,3 +455,12 @@ func seedFiles(t *testing.T, pattern string) (list [][]byte) {
 	_, list = inputs(t, filepath.Base(pattern))
 	return list
 }
+
+func seedFile(t *testing.T, path string) []byte {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
