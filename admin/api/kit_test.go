@@ -239,7 +239,7 @@ func (w *world) used(n *tenant, model string, status usage.Status, code string, 
 		w.t.Fatalf("cannot take a lease: %v, %+v", err, g)
 	}
 	w.settle(rec)
-	if err := w.db.ReturnLease(ctx, rec.WalletLease, 1, g.Granted-charge, true); err != nil {
+	if err := w.db.ReturnLease(ctx, rec.WalletLease, 1, g.Granted-charge, 0, true); err != nil {
 		w.t.Fatal(err)
 	}
 	return rec

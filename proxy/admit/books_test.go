@@ -47,7 +47,9 @@ func (b *books) Grant(_ context.Context, r store.GrantRequest) (store.Grant, err
 	return g, nil
 }
 
-func (b *books) ReturnLease(context.Context, int64, int64, money.Amount, bool) error { return b.err }
+func (b *books) ReturnLease(context.Context, int64, int64, money.Amount, int64, bool) error {
+	return b.err
+}
 
 func (b *books) RenewLeases(_ context.Context, _ int16, _ int64, ids []int64) (time.Time, []int64, error) {
 	return time.Time{}, ids, b.err

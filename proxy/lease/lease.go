@@ -21,6 +21,7 @@ type Lease struct {
 	stop        atomic.Int64 // Now() from which nothing may be admitted, 0 = dead
 	refillBelow atomic.Int64 // free under which a refill is asked for
 	used        atomic.Bool  // since the last tick
+	scarce      atomic.Bool  // what comes free is waited for elsewhere
 	_           line
 
 	// Under the wallet's lock.
@@ -38,12 +39,20 @@ func (l *Lease) Settle(hold, charge money.Amount) {
 		l.spent.Add(int64(charge))
 	}
 	if hold != charge {
-		l.free.Add(int64(hold - charge))
+		l.release(hold - charge)
 	}
 }
 
 // Void ends a hold of this lease: all of it is free again.
-func (l *Lease) Void(hold money.Amount) { l.free.Add(int64(hold)) }
+func (l *Lease) Void(hold money.Amount) { l.release(hold) }
+
+// release makes money free again, and sees to its return where others wait for it.
+func (l *Lease) release(amount money.Amount) {
+	l.free.Add(int64(amount))
+	if l.scarce.Load() {
+		l.w.m.kick(l.w)
+	}
+}
 
 // Take holds amount (> 0) of the wallet's lease at now (see Now): one atomic step,
 // no allocation. false means that the lease has not got it: ask Manager.Hold.

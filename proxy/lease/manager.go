@@ -21,7 +21,7 @@ import (
 // DB is what the manager asks of the database; *store.DB is one.
 type DB interface {
 	Grant(ctx context.Context, r store.GrantRequest) (store.Grant, error)
-	ReturnLease(ctx context.Context, leaseID, rseq int64, amount money.Amount, close bool) error
+	ReturnLease(ctx context.Context, leaseID, rseq int64, amount money.Amount, answers int64, close bool) error
 	RenewLeases(ctx context.Context, slot int16, epoch int64, ids []int64) (expires time.Time, open []int64, err error)
 	CloseOldLeases(ctx context.Context, slot int16, epoch int64) (store.Closed, error)
 	Heartbeat(ctx context.Context, slot int16, epoch, appliedRev int64) (store.Beat, error)
@@ -40,7 +40,7 @@ type Options struct {
 	Recall      time.Duration // other proxies have to give back, default store.RecallGap
 	Remember    time.Duration // a refusal is remembered, default 1 s
 	Scarce      time.Duration // after a recall, what comes free goes back, default 2 s
-	ScarceGap   time.Duration // between such returns, default 50 ms
+	ScarceGap   time.Duration // between such returns, default 20 ms
 	HoldTimeout time.Duration // a request waits for money, default 3 s
 	Silent      time.Duration // a proxy without heartbeat does not answer, default 2 s
 	Parallel    int           // database calls at once, default 6
@@ -70,7 +70,7 @@ func (o *Options) defaults() {
 		{&o.Recall, store.RecallGap},
 		{&o.Remember, time.Second},
 		{&o.Scarce, 2 * time.Second},
-		{&o.ScarceGap, 50 * time.Millisecond},
+		{&o.ScarceGap, 20 * time.Millisecond},
 		{&o.HoldTimeout, 3 * time.Second},
 		{&o.Silent, 2 * time.Second},
 	} {
@@ -308,7 +308,7 @@ func (m *Manager) do(ctx context.Context, e store.Escrow, a *action) (r result) 
 		failpoint.Hit(failpoint.K11)
 	case giveBack:
 		failpoint.Hit(failpoint.K12)
-		r.err = m.db.ReturnLease(ctx, a.lease.id, a.seq, a.amount, a.close)
+		r.err = m.db.ReturnLease(ctx, a.lease.id, a.seq, a.amount, a.recall, a.close)
 		failpoint.Hit(failpoint.K13)
 	case renew:
 		var open []int64
@@ -373,10 +373,13 @@ func (m *Manager) refillNow(w *Wallet) {
 	w.kicked.Store(false)
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if l := w.cur.Load(); l != nil {
-		l.refillBelow.Store(0) // asked once; the grant or the next tick asks again
+	// Where others wait for what comes free, the end of a hold was the reason.
+	if l := w.cur.Load(); l == nil || !l.scarce.Load() {
+		if l != nil {
+			l.refillBelow.Store(0) // asked once; the grant or the next tick asks again
+		}
+		w.refill = true
 	}
-	w.refill = true
 	w.start()
 }
 
@@ -449,8 +452,10 @@ func (m *Manager) reportReserved(ctx context.Context) {
 	m.reported, m.reportedAt = holds, now
 }
 
-// OnRecall answers a recall: what is free goes back at once. The feed calls it for
-// every notice on store.ChannelRecall.
+// OnRecall answers a recall: what is free goes back at once; and it hears that others
+// gave back: those who wait ask again at once. The feed calls it for every notice on
+// store.ChannelRecall. A notice may be lost: then the waits end by their times, and the
+// heartbeat tells of the recall.
 func (m *Manager) OnRecall(r store.Recall) {
 	if r.Slot == m.slot.ID {
 		return
@@ -459,8 +464,19 @@ func (m *Manager) OnRecall(r store.Recall) {
 	if w == nil {
 		return
 	}
+	if r.Freed {
+		w.mu.Lock()
+		w.refusedUntil = 0 // there is more than was refused
+		if len(w.waiters) > 0 {
+			w.freed = true
+			w.start()
+		}
+		w.mu.Unlock()
+		return
+	}
 	m.count.Recalls.Add(1)
 	w.mu.Lock()
+	w.heard = max(w.heard, r.Number)
 	if w.cur.Load() != nil {
 		w.recalled = true
 		w.start()

@@ -296,3 +296,69 @@ func TestUnforeseenErrors(t *testing.T) {
 		}
 	})
 }
+
+// TestMoneyComesBack is G-5: who waits for money that another proxy holds asks again as
+// soon as it is told that some came back, not when the other's time is over; and what
+// comes free goes back at once while others wait for it.
+func TestMoneyComesBack(t *testing.T) {
+	defer goleak.VerifyNone(t)
+	const never = 20 * time.Second // in which a wait would end by itself
+	o := Options{Recall: never, HoldTimeout: never, Remember: time.Millisecond, Beat: never, Tick: never, ScarceGap: time.Millisecond}
+	b, m, w, stop := bank(t, 1000, o)
+	defer stop()
+	o.Log = slog.New(slog.DiscardHandler)
+	other := New(b, b.Claim(2), o)
+	ctx, cancel := context.WithCancel(context.Background())
+	other.Start(ctx)
+	defer other.Wait()
+	defer cancel()
+
+	l, refusal := m.Hold(t.Context(), w, 900)
+	if l == nil {
+		t.Fatalf("%+v", refusal)
+	}
+	type got struct {
+		lease   *Lease
+		refusal Refusal
+	}
+	answer := make(chan got, 1)
+	go func() {
+		l, refusal := other.Hold(context.Background(), other.Wallet(1), 800)
+		answer <- got{l, refusal}
+	}()
+	deliver := func() (recalls, freed int) {
+		var list []store.Recall
+		b.Read(func() { list, b.Notices = b.Notices, nil })
+		for _, r := range list {
+			if r.Freed {
+				freed++
+			} else {
+				recalls++
+			}
+			m.OnRecall(r)
+			other.OnRecall(r)
+		}
+		return recalls, freed
+	}
+	eventually(t, "the first is asked", func() bool { n, _ := deliver(); return n > 0 })
+	eventually(t, "it has nothing to give yet, and has answered", func() bool {
+		l := m.Leases()
+		return len(l) == 1 && l[0].Free == 0
+	})
+	select {
+	case a := <-answer:
+		t.Fatalf("%+v", a)
+	case <-time.After(20 * time.Millisecond):
+	}
+	l.Settle(900, 1) // nobody looks: the end of the hold gives it back
+	eventually(t, "the return is told", func() bool { _, n := deliver(); return n > 0 })
+	select {
+	case a := <-answer:
+		if a.lease == nil {
+			t.Fatalf("%+v", a.refusal)
+		}
+		a.lease.Void(800)
+	case <-time.After(never / 2):
+		t.Fatal("the one who waited was not told")
+	}
+}

@@ -331,12 +331,12 @@ func (f *flaky) Grant(ctx context.Context, r store.GrantRequest) (store.Grant, e
 	return g, err
 }
 
-func (f *flaky) ReturnLease(ctx context.Context, id, rseq int64, amount money.Amount, end bool) error {
+func (f *flaky) ReturnLease(ctx context.Context, id, rseq int64, amount money.Amount, answers int64, end bool) error {
 	fault := f.fault()
 	if fault == 0 {
 		return context.DeadlineExceeded
 	}
-	err := f.DB.ReturnLease(ctx, id, rseq, amount, end)
+	err := f.DB.ReturnLease(ctx, id, rseq, amount, answers, end)
 	if fault == 1 {
 		return context.DeadlineExceeded
 	}

@@ -32,6 +32,7 @@ type Wallet struct {
 	round   int       // refusals in a row of what they wait for
 	recall  int64     // number of the recall that others must answer before these refusals are believed
 	graceAt int64     // other proxies give back until then; no grant before
+	freed   bool      // one of them did since the latest grant was asked for: it is asked again at once
 
 	// A refusal is remembered until refusedUntil: what could still be granted then,
 	// the amount above which it holds, and what sat with proxies that did not answer.
@@ -43,6 +44,7 @@ type Wallet struct {
 
 	brokenUntil   int64 // the database refused for a reason that waiting does not mend
 	recalled      bool  // somebody else was refused and is to be answered
+	heard         int64 // number of the newest recall that was heard of
 	scarceUntil   int64 // what comes free goes back until then
 	refill        bool
 	noRefillUntil int64
@@ -78,7 +80,8 @@ type action struct {
 	seq          int64
 	need, target money.Amount // grant
 	amount       money.Amount // giveBack: already out of free
-	recall       int64        // look
+	recall       int64        // look: that others must have answered; giveBack: the newest that this answers
+	early        bool         // grant: because money came back, before graceAt
 	close        bool
 	sent         int64 // Now() before this attempt
 }
@@ -135,7 +138,7 @@ func (w *Wallet) refuseWaiters(f func(*waiter) (verdict, bool)) {
 	clear(w.waiters[len(kept):])
 	w.waiters = kept
 	if len(kept) == 0 {
-		w.waiters, w.round, w.recall, w.graceAt = nil, 0, 0, 0
+		w.waiters, w.round, w.recall, w.graceAt, w.freed = nil, 0, 0, 0, false
 	}
 }
 
@@ -149,6 +152,9 @@ func (w *Wallet) refusal(amount money.Amount, now int64) Refusal {
 		return Refusal{}
 	}
 	free := w.free()
+	if w.act.kind == giveBack {
+		free += w.act.amount // on its way back: not refused, and nobody else's yet
+	}
 	switch {
 	case amount <= w.refusedAbove+free:
 		return Refusal{}
@@ -194,6 +200,7 @@ func (w *Wallet) next(now int64) (*action, int64) {
 		w.recalled = false
 		if l != nil {
 			w.scarceUntil = now + int64(o.Scarce)
+			l.scarce.Store(true)
 			l.refillBelow.Store(0)
 			return w.send(w.back(l, money.Max), now), 0
 		}
@@ -204,27 +211,32 @@ func (w *Wallet) next(now int64) (*action, int64) {
 	}
 	if len(w.waiters) > 0 {
 		switch {
-		case now < w.graceAt:
+		case now < w.graceAt && !w.freed:
 			return nil, w.graceAt
 		case l != nil && now >= l.stop.Load():
 			// Its time is over, but as far as we know it is still open.
 			return w.send(action{kind: renew, lease: l}, now), 0
-		case w.round > recallTries:
+		case w.round > recallTries && !w.freed:
 			return w.send(action{kind: look, recall: w.recall}, now), 0
 		}
-		return w.send(w.borrow(l), now), 0
+		a := w.borrow(l)
+		a.early, w.freed = now < w.graceAt, false
+		return w.send(a, now), 0
 	}
 	if l == nil {
 		return nil, 0
 	}
 	free := money.Amount(l.free.Load())
 	if now < w.scarceUntil {
-		gap := w.lastReturn + int64(o.ScarceGap)
-		if free > 0 && now >= gap {
-			return w.send(w.back(l, money.Max), now), 0
+		switch gap := w.lastReturn + int64(o.ScarceGap); {
+		case free <= 0:
+			return nil, w.scarceUntil // the end of a hold wakes
+		case now < gap:
+			return nil, min(w.scarceUntil, gap)
 		}
-		return nil, min(w.scarceUntil, max(gap, now+int64(o.ScarceGap)))
+		return w.send(w.back(l, money.Max), now), 0
 	}
+	l.scarce.Store(false)
 	if free > 0 && now-w.lastUse >= int64(o.IdleAfter) {
 		return w.send(w.back(l, money.Max), now), 0
 	}
@@ -265,7 +277,12 @@ func (w *Wallet) send(a action, now int64) *action {
 
 // back takes at most limit out of the lease, to be returned.
 func (w *Wallet) back(l *Lease, limit money.Amount) action {
-	return action{kind: giveBack, lease: l, seq: l.rseq + 1, amount: l.drain(limit)}
+	a := action{kind: giveBack, lease: l, seq: l.rseq + 1}
+	if limit == money.Max {
+		a.recall = w.heard // what comes free from here on, a later return answers for
+	}
+	a.amount = l.drain(limit)
+	return a
 }
 
 // borrow asks for what the oldest waiter lacks, and for all of them if there is
@@ -360,12 +377,13 @@ func (w *Wallet) granted(a *action, g *store.Grant, now int64) {
 		w.runDry(now)
 		l.refillBelow.Store(0)
 		if a.need > 0 {
-			w.refused(g, now)
+			w.refused(a, g, now)
 		}
 		return
 	}
 	if w.cur.Load() != l {
 		w.size.begin(now, l.id)
+		l.scarce.Store(now < w.scarceUntil)
 		w.cur.Store(l)
 		w.m.activate(w)
 		w.lastUse = now
@@ -378,7 +396,7 @@ func (w *Wallet) granted(a *action, g *store.Grant, now int64) {
 	// What a remembered refusal said of larger amounts still holds.
 	w.refusedHave = max(0, g.Available)
 	w.refusedAbove = max(w.refusedHave, w.refusedAbove-g.Granted)
-	w.round, w.recall = 0, 0
+	w.round, w.recall, w.graceAt = 0, 0, 0
 	if g.Granted < a.target {
 		w.runDry(now)
 	} else {
@@ -398,7 +416,10 @@ func (w *Wallet) runDry(now int64) {
 // refused decides about those who wait. A refusal is final at once where even all
 // the money that other proxies hold would not do; else these have been asked to
 // give back what nobody uses, and it is tried again.
-func (w *Wallet) refused(g *store.Grant, now int64) {
+//
+// A grant that was asked for early, because something came back, changes nothing about
+// when the others' time is over.
+func (w *Wallet) refused(a *action, g *store.Grant, now int64) {
 	w.refusedUntil = now + int64(w.m.o.Remember)
 	w.refusedHave, w.unanswered = max(0, g.Available), store.Unanswered{}
 	w.refusedAbove = w.refusedHave + max(0, g.Others)
@@ -409,6 +430,9 @@ func (w *Wallet) refused(g *store.Grant, now int64) {
 	})
 	if len(w.waiters) == 0 || w.waiters[0].amount <= have {
 		return // those that were refused are gone, the next can be served
+	}
+	if a.early && (g.Recall < w.recall || w.round > 0) {
+		return
 	}
 	first := w.recall == 0
 	if first {
@@ -441,7 +465,11 @@ var recallShare = [recallTries]int64{20, 80}
 
 // looked ends the wait for other proxies: what is missing is held by running
 // requests there, or is with proxies that have not answered.
+//
+// What came back between the refusal and the look is there to be had: whom it is
+// enough for asks once more, and is not told 402.
 func (w *Wallet) looked(u store.Unanswered, now int64) {
+	w.refusedHave = max(0, u.Available)
 	w.unanswered, w.refusedAbove = u, w.refusedHave
 	w.refusedUntil = now + int64(w.m.o.Remember)
 	w.round, w.recall, w.graceAt = 0, 0, 0

@@ -105,7 +105,7 @@ func (b *Books) Grant(_ context.Context, r store.GrantRequest) (store.Grant, err
 }
 
 // ReturnLease is the store's.
-func (b *Books) ReturnLease(_ context.Context, id, _ int64, amount money.Amount, _ bool) error {
+func (b *Books) ReturnLease(_ context.Context, id, _ int64, amount money.Amount, _ int64, _ bool) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if err := b.away(); err != nil {
@@ -143,8 +143,22 @@ func (b *Books) ReportReserved(context.Context, int16, int64, map[int64]money.Am
 }
 
 // Unanswered is the store's, for a single proxy.
-func (b *Books) Unanswered(context.Context, store.Escrow, int16, int64, time.Duration) (store.Unanswered, error) {
-	return store.Unanswered{}, nil
+func (b *Books) Unanswered(_ context.Context, e store.Escrow, _ int16, _ int64, _ time.Duration) (store.Unanswered, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if err := b.away(); err != nil {
+		return store.Unanswered{}, err
+	}
+	available := b.balance
+	if e.WalletID == 0 {
+		available = b.budgets[e]
+	}
+	for id, n := range b.leased {
+		if (e.WalletID != 0) == (id > 0) {
+			available -= n
+		}
+	}
+	return store.Unanswered{Available: available}, nil
 }
 
 // CountRefusals is the store's.

@@ -265,8 +265,8 @@ func (d *database) Grant(ctx context.Context, r store.GrantRequest) (g store.Gra
 	return out, nil
 }
 
-func (d *database) ReturnLease(ctx context.Context, id, rseq int64, amount money.Amount, end bool) error {
-	return d.ask(ctx, "return", func() error { return d.w.books.ReturnLease(context.Background(), id, rseq, amount, end) })
+func (d *database) ReturnLease(ctx context.Context, id, rseq int64, amount money.Amount, answers int64, end bool) error {
+	return d.ask(ctx, "return", func() error { return d.w.books.ReturnLease(context.Background(), id, rseq, amount, answers, end) })
 }
 
 func (d *database) RenewLeases(ctx context.Context, slot int16, epoch int64, ids []int64) (time.Time, []int64, error) {

@@ -35,7 +35,7 @@ func busyBooks(t *testing.T) *books {
 	recs = append(recs, b.record(p, second, 10, 10))
 	b.settle(x.ID, recs...)
 	lost, _ := y.grant(q.wallet(), money.USD/10, 0)
-	if err := b.ReturnLease(t.Context(), lost, 1, 0, true); err != nil {
+	if err := b.ReturnLease(t.Context(), lost, 1, 0, 0, true); err != nil {
 		t.Fatal(err)
 	}
 	rest, _ := x.grant(q.wallet(), money.USD, 0)

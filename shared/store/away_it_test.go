@@ -41,7 +41,7 @@ func calls(d *store.DB) map[string]func(context.Context) error {
 			_, err := d.Grant(c, store.GrantRequest{Slot: 1, Epoch: 1, LeaseID: store.LeaseID(1, 1, 1), Seq: 1, Escrow: store.Escrow{WalletID: 1}, Need: 1})
 			return err
 		},
-		"ReturnLease":    func(c context.Context) error { return d.ReturnLease(c, 1, 1, 1, false) },
+		"ReturnLease":    func(c context.Context) error { return d.ReturnLease(c, 1, 1, 1, 0, false) },
 		"RenewLeases":    func(c context.Context) error { _, _, err := d.RenewLeases(c, 1, 1, nil); return err },
 		"OpenLeases":     func(c context.Context) error { _, err := d.OpenLeases(c, 1); return err },
 		"CloseOldLeases": func(c context.Context) error { _, err := d.CloseOldLeases(c, 1, 1); return err },

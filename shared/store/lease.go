@@ -77,6 +77,14 @@ func (e *escrow) addLeased(ctx context.Context, q *db.Queries, amount money.Amou
 // per escrow and RecallGap, however many are refused.
 func (e *escrow) recallIn() time.Duration { return max(0, RecallGap-e.now.Sub(e.told)) }
 
+// tellFreed tells those who were refused a moment ago that money came back.
+func (e *escrow) tellFreed(ctx context.Context, q *db.Queries, slot int16) error {
+	if e.now.Sub(e.told) > FreedWindow {
+		return nil
+	}
+	return q.NotifyRecall(ctx, Recall{Escrow: e.of, Slot: slot, Freed: true}.payload())
+}
+
 // callBack asks the other proxies for idle money, unless that was done a moment ago.
 func (e *escrow) callBack(ctx context.Context, q *db.Queries, slot int16) error {
 	if e.recallIn() > 0 {
@@ -90,7 +98,7 @@ func (e *escrow) callBack(ctx context.Context, q *db.Queries, slot int16) error 
 	}
 	e.told = e.now
 	if err == nil {
-		err = q.NotifyRecall(ctx, Recall{Escrow: e.of, Slot: slot}.payload())
+		err = q.NotifyRecall(ctx, Recall{Escrow: e.of, Slot: slot, Number: e.recall}.payload())
 	}
 	return err
 }
@@ -249,9 +257,11 @@ func periodNull(e Escrow) *int32 {
 
 // ReturnLease gives amount back, as step rseq of the lease (1, 2, …); close ends it,
 // and what is then still outstanding goes back too (nothing may be in flight).
-// Idempotent by (leaseID, rseq). Any epoch may return. Amount 0 answers a recall.
+// Idempotent by (leaseID, rseq). Any epoch may return. answers is the number of the
+// newest recall that was known when amount was found to be all that is free (0: none);
+// an amount of 0 just answers it. If somebody was refused a moment ago, the proxies are told that there is money again.
 // ErrLeaseClosed: it was closed by something else; there is nothing to return.
-func (d *DB) ReturnLease(ctx context.Context, leaseID, rseq int64, amount money.Amount, close bool) error {
+func (d *DB) ReturnLease(ctx context.Context, leaseID, rseq int64, amount money.Amount, answers int64, close bool) error {
 	err := d.tx(ctx, func(ctx context.Context, tx pgx.Tx, q *db.Queries) error {
 		l, err := q.Lease(ctx, leaseID)
 		if err != nil {
@@ -276,7 +286,7 @@ func (d *DB) ReturnLease(ctx context.Context, leaseID, rseq int64, amount money.
 		case amount < 0 || amount > lease.Outstanding():
 			return fmt.Errorf("%w: the lease has %s USD outstanding, not %s", ErrInvalid, lease.Outstanding(), amount)
 		}
-		if err := q.ReturnLease(ctx, db.ReturnLeaseParams{Amount: int64(amount), NewRseq: rseq, Recall: e.recall, LeaseID: leaseID}); err != nil {
+		if err := q.ReturnLease(ctx, db.ReturnLeaseParams{Amount: int64(amount), NewRseq: rseq, Answers: min(answers, e.recall), LeaseID: leaseID}); err != nil {
 			return meaning(err)
 		}
 		if close {
@@ -286,7 +296,10 @@ func (d *DB) ReturnLease(ctx context.Context, leaseID, rseq int64, amount money.
 			}
 			amount += rest
 		}
-		return e.addLeased(ctx, q, -amount)
+		if err := e.addLeased(ctx, q, -amount); err != nil || amount == 0 {
+			return err
+		}
+		return e.tellFreed(ctx, q, l.Slot)
 	})
 	if err != nil {
 		return fmt.Errorf("cannot return a lease: %w", err)
@@ -304,7 +317,7 @@ func (d *DB) Unanswered(ctx context.Context, e Escrow, slot int16, recall int64,
 	if err != nil {
 		return Unanswered{}, fmt.Errorf("cannot find what is lent: %w", meaning(err))
 	}
-	return Unanswered{Silent: money.Amount(row.Silent), Slow: money.Amount(row.Slow)}, nil
+	return Unanswered{Silent: money.Amount(row.Silent), Slow: money.Amount(row.Slow), Available: money.Amount(row.Available)}, nil
 }
 
 // RenewLeases moves the expiry of the proxy's open leases and returns the new expiry

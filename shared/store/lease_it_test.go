@@ -130,7 +130,7 @@ func TestEpochFence(t *testing.T) {
 	if open, _ := b.OpenLeases(t.Context(), now.ID); len(open) != 1 || open[0].ID != mine {
 		t.Fatalf("open %+v", open)
 	}
-	if err := b.ReturnLease(t.Context(), lease, 1, 1, false); !errors.Is(err, store.ErrLeaseClosed) {
+	if err := b.ReturnLease(t.Context(), lease, 1, 1, 0, false); !errors.Is(err, store.ErrLeaseClosed) {
 		t.Errorf("return to a closed lease: %v", err)
 	}
 	b.clean()
@@ -223,8 +223,28 @@ func TestRecall(t *testing.T) {
 	if err != nil || len(beat.Recalls) != 1 || beat.Recalls[0].Escrow != p.wallet() {
 		t.Fatalf("beat %+v, %v", beat, err)
 	}
-	if err := b.ReturnLease(t.Context(), lease, 1, 600, false); err != nil {
+	// What was on its way before the call came answers it not: more may be free since.
+	number := beat.Recalls[0].Number
+	if err := b.ReturnLease(t.Context(), lease, 1, 10, number-1, false); err != nil {
 		t.Fatal(err)
+	}
+	if u, err := b.Unanswered(t.Context(), p.wallet(), y.ID, number, time.Minute); err != nil || u.Slow != 890 || u.Available != 110 {
+		t.Fatalf("before the answer: %+v, %v", u, err)
+	}
+	if err := b.ReturnLease(t.Context(), lease, 2, 590, number, false); err != nil {
+		t.Fatal(err)
+	}
+	if u, err := b.Unanswered(t.Context(), p.wallet(), y.ID, number, time.Minute); err != nil || u.Slow != 0 || u.Available != 700 {
+		t.Fatalf("after it: %+v, %v", u, err)
+	}
+	told := store.Recall{Escrow: p.wallet(), Slot: x.ID, Freed: true}
+	for r := range notices { // G-5: who was refused is told
+		if r == told {
+			break
+		}
+		if r.Freed {
+			t.Fatalf("told %+v, want %+v", r, told)
+		}
 	}
 	if beat, err = b.Heartbeat(t.Context(), x.ID, x.Epoch, 0); err != nil || len(beat.Recalls) != 0 {
 		t.Fatalf("after the return: %+v, %v", beat, err)
@@ -350,7 +370,7 @@ func TestKeyBudgets(t *testing.T) {
 		t.Fatalf("%+v", g)
 	}
 	// A closed budget lease: late for the cap only, the wallet's lease still pays.
-	if err := b.ReturnLease(t.Context(), m, 1, 0, true); err != nil {
+	if err := b.ReturnLease(t.Context(), m, 1, 0, 0, true); err != nil {
 		t.Fatal(err)
 	}
 	r = b.record(p, wallet, 0, 10_000)

@@ -66,19 +66,25 @@ func (d *DB) Listen(ctx context.Context, ready func(), notify func(channel, payl
 	}
 }
 
-// payload of ChannelRecall: "w <wallet> <slot>" or "k <key> <period> <slot>".
+// payload of ChannelRecall: "w <wallet> <slot> <number>" or "k <key> <period> <slot>
+// <number>", with a plus in front if money came back.
 func (r Recall) payload() string {
-	if r.WalletID != 0 {
-		return fmt.Sprintf("w %d %d", r.WalletID, r.Slot)
+	sign := ""
+	if r.Freed {
+		sign = "+"
 	}
-	return fmt.Sprintf("k %d %d %d", r.KeyID, r.Period, r.Slot)
+	if r.WalletID != 0 {
+		return fmt.Sprintf("%sw %d %d %d", sign, r.WalletID, r.Slot, r.Number)
+	}
+	return fmt.Sprintf("%sk %d %d %d %d", sign, r.KeyID, r.Period, r.Slot, r.Number)
 }
 
 // ParseRecall reads the payload of ChannelRecall. Recall.Slot is the proxy that was
 // refused: it need not answer its own call.
 func ParseRecall(payload string) (r Recall, ok bool) {
+	payload, freed := strings.CutPrefix(payload, "+")
 	kind, rest, _ := strings.Cut(payload, " ")
-	var n [3]int64
+	var n [4]int64
 	fields := strings.Split(rest, " ")
 	if len(fields) > len(n) {
 		return Recall{}, false
@@ -92,10 +98,10 @@ func ParseRecall(payload string) (r Recall, ok bool) {
 	}
 	switch {
 	case n[0] == 0:
-	case kind == "w" && len(fields) == 2 && n[1] <= 4095:
-		return Recall{Escrow: Escrow{WalletID: n[0]}, Slot: int16(n[1])}, true
-	case kind == "k" && len(fields) == 3 && n[1] <= 999912 && n[2] <= 4095:
-		return Recall{Escrow: Escrow{KeyID: n[0], Period: int32(n[1])}, Slot: int16(n[2])}, true
+	case kind == "w" && len(fields) == 3 && n[1] <= 4095:
+		return Recall{Escrow: Escrow{WalletID: n[0]}, Slot: int16(n[1]), Number: n[2], Freed: freed}, true
+	case kind == "k" && len(fields) == 4 && n[1] <= 999912 && n[2] <= 4095:
+		return Recall{Escrow: Escrow{KeyID: n[0], Period: int32(n[1])}, Slot: int16(n[2]), Number: n[3], Freed: freed}, true
 	}
 	return Recall{}, false
 }

@@ -135,7 +135,7 @@ func (a *actor) do(s step) {
 	case "return", "close":
 		if h := lease(); h != nil {
 			amount := min(h.left, money.Amount(s.Amount))
-			if err = a.ReturnLease(ctx, h.id, h.rseq+1, amount, s.Op == "close"); err == nil {
+			if err = a.ReturnLease(ctx, h.id, h.rseq+1, amount, 0, s.Op == "close"); err == nil {
 				h.rseq++
 				h.left -= amount
 			}

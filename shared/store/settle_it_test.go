@@ -50,19 +50,19 @@ func TestGrantSettleReturn(t *testing.T) {
 
 	// K13: a return whose answer was lost is repeated.
 	for range 2 {
-		if err := b.ReturnLease(t.Context(), lease, 1, money.USD/2, false); err != nil {
+		if err := b.ReturnLease(t.Context(), lease, 1, money.USD/2, 0, false); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := b.ReturnLease(t.Context(), lease, 3, 1, false); !errors.Is(err, store.ErrSequence) {
+	if err := b.ReturnLease(t.Context(), lease, 3, 1, 0, false); !errors.Is(err, store.ErrSequence) {
 		t.Fatalf("a step left out: %v", err)
 	}
-	if err := b.ReturnLease(t.Context(), lease, 2, money.USD, false); !errors.Is(err, store.ErrInvalid) {
+	if err := b.ReturnLease(t.Context(), lease, 2, money.USD, 0, false); !errors.Is(err, store.ErrInvalid) {
 		t.Fatalf("more than there is: %v", err)
 	}
 	b.clean()
 	for range 2 {
-		if err := b.ReturnLease(t.Context(), lease, 2, 0, true); err != nil {
+		if err := b.ReturnLease(t.Context(), lease, 2, 0, 0, true); err != nil {
 			t.Fatal(err)
 		}
 	}

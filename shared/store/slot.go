@@ -73,7 +73,7 @@ func (d *DB) Heartbeat(ctx context.Context, slot int16, epoch, appliedRev int64)
 		return b, fmt.Errorf("cannot read the recalls: %w", err)
 	}
 	for _, r := range recalls {
-		b.Recalls = append(b.Recalls, Recall{Escrow: escrowOf(r.WalletID, r.KeyID, r.Period)})
+		b.Recalls = append(b.Recalls, Recall{Escrow: escrowOf(r.WalletID, r.KeyID, r.Period), Number: r.Recall})
 	}
 	return b, nil
 }

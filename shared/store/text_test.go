@@ -33,7 +33,7 @@ func TestBucket(t *testing.T) {
 
 func TestRecallPayload(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		r := Recall{Slot: rapid.Int16Range(0, 4095).Draw(t, "slot")}
+		r := Recall{Slot: rapid.Int16Range(0, 4095).Draw(t, "slot"), Freed: rapid.Bool().Draw(t, "freed"), Number: rapid.Int64Range(0, 1<<62).Draw(t, "number")}
 		if rapid.Bool().Draw(t, "wallet") {
 			r.WalletID = rapid.Int64Range(1, 1<<62).Draw(t, "wallet id")
 		} else {
@@ -43,7 +43,7 @@ func TestRecallPayload(t *testing.T) {
 			t.Fatalf("%q: %+v, %v", r.payload(), got, ok)
 		}
 	})
-	for _, text := range []string{"", "w", "w 1", "w 0 1", "w 1 5000", "w -1 1", "k 1 1", "k 1 2 3 4", "x 1 2", "w 1 2 3", "w 99999999999999999999 1"} {
+	for _, text := range []string{"", "w", "w 1", "w 1 2", "w 0 1 1", "w 1 5000 1", "w -1 1 1", "k 1 1 1", "k 1 2 3 4 5", "x 1 2 3", "w 1 2 3 4", "++w 1 2 3", "+", "+ w 1 2 3", "w 99999999999999999999 1 1"} {
 		if r, ok := ParseRecall(text); ok {
 			t.Errorf("ParseRecall(%q) = %+v", text, r)
 		}
@@ -51,8 +51,9 @@ func TestRecallPayload(t *testing.T) {
 }
 
 func FuzzParseRecall(f *testing.F) {
-	f.Add("w 1 2")
-	f.Add("k 1 202611 3")
+	f.Add("w 1 2 3")
+	f.Add("k 1 202611 3 4")
+	f.Add("+w 1 2 0")
 	f.Fuzz(func(t *testing.T, text string) {
 		r, ok := ParseRecall(text)
 		if !ok {

@@ -228,11 +228,20 @@ type Escrow struct {
 	Period   int32 // yyyymm of the monthly cap, 0 = the key's total quota
 }
 
-// Recall asks for idle money of an escrow back.
+// Recall asks for idle money of an escrow back, or tells that some came back.
 type Recall struct {
 	Escrow
-	Slot int16 // the proxy that was refused; 0 in Beat
+	Slot  int16 // the proxy that was refused, or that gave back; 0 in Beat
+	Freed bool  // money came back that somebody was refused a moment ago: ask again
+
+	// Number counts an escrow's recalls. Who gives back what was free after hearing of
+	// one has answered it and all before it.
+	Number int64
 }
+
+// FreedWindow is how long after a recall the return of money is told to those who may
+// wait for it. A request waits no longer.
+const FreedWindow = 3 * time.Second
 
 // Beat is the answer to a heartbeat.
 type Beat struct {
@@ -268,6 +277,10 @@ type GrantRequest struct {
 type Unanswered struct {
 	Silent money.Amount // with proxies that were not heard of
 	Slow   money.Amount // with proxies that live and have not answered yet
+
+	// Available could be granted at the same moment: what came back since a refusal is
+	// in it, and not with anybody else any more.
+	Available money.Amount
 }
 
 // Grant is the answer. A refused grant has changed nothing but recalled idle money

@@ -178,7 +178,7 @@ func (b *Books) Grant(_ context.Context, r store.GrantRequest) (store.Grant, err
 			if b.now()-w.notified >= int64(store.RecallGap) {
 				w.recall++
 				w.notified = b.now()
-				b.Notices = append(b.Notices, store.Recall{Escrow: r.Escrow, Slot: r.Slot})
+				b.Notices = append(b.Notices, store.Recall{Escrow: r.Escrow, Slot: r.Slot, Number: w.recall})
 			}
 		}
 		return answer(store.Grant{Refused: true}, l)
@@ -199,7 +199,7 @@ func (b *Books) Grant(_ context.Context, r store.GrantRequest) (store.Grant, err
 }
 
 // ReturnLease is the store's.
-func (b *Books) ReturnLease(_ context.Context, id, rseq int64, amount money.Amount, end bool) error {
+func (b *Books) ReturnLease(_ context.Context, id, rseq int64, amount money.Amount, answers int64, end bool) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.Calls++
@@ -219,9 +219,13 @@ func (b *Books) ReturnLease(_ context.Context, id, rseq int64, amount money.Amou
 	if err := w.Return(&l.Lease, amount, rseq); err != nil {
 		obs.Bug("return of lease %d: %v", id, err) // the manager never gives back what it has not got
 	}
-	l.seen = w.recall
+	l.seen = max(l.seen, answers)
+	before := w.Leased + amount
 	if end {
 		w.Reclaim(&l.Lease)
+	}
+	if before > w.Leased && w.recall > 0 && b.now()-w.notified <= int64(store.FreedWindow) {
+		b.Notices = append(b.Notices, store.Recall{Escrow: l.Escrow, Slot: l.slot, Freed: true})
 	}
 	return nil
 }
@@ -301,7 +305,7 @@ func (b *Books) Heartbeat(_ context.Context, slot int16, epoch, _ int64) (store.
 	beat := store.Beat{Now: b.time(b.now()), Live: b.live()}
 	for _, l := range b.Leases {
 		if l.slot == slot && l.epoch == epoch && !l.Closed && b.Wallets[l.Escrow].recall > l.seen {
-			beat.Recalls = append(beat.Recalls, store.Recall{Escrow: l.Escrow})
+			beat.Recalls = append(beat.Recalls, store.Recall{Escrow: l.Escrow, Number: b.Wallets[l.Escrow].recall})
 		}
 	}
 	return beat, nil
@@ -333,6 +337,7 @@ func (b *Books) Unanswered(_ context.Context, e store.Escrow, slot int16, recall
 			u.Slow += l.Outstanding()
 		}
 	}
+	u.Available = b.Wallets[e].Spendable()
 	return u, nil
 }
 

@@ -118,14 +118,21 @@ func TestRaceForSixtyPercent(t *testing.T) {
 func TestRecallTakesAMoment(t *testing.T) {
 	s := apptest.Start(t, apptest.Options{Proxies: 2})
 	// A request holds a little over 0.10 USD, the wallet has less than twice that.
-	s.CreateClient("acme", "0.19")
+	const credit = 190_000_000
+	s.CreateClient("acme", money.Amount(credit).String())
 	k := s.CreateKey("acme")
 	var took []time.Duration
 	for i := range *raceRecalls {
 		n := i % 2
+		if i%100 == 99 { // what was charged, so that it never runs out and never holds two
+			balance := storetest.Value[int64](t, s.DatabaseURL, `SELECT balance FROM wallet WHERE id = (SELECT wallet_id FROM client WHERE name = 'acme')`)
+			s.Credit("acme", money.Amount(credit-balance).String())
+		}
 		x := ask(s.Proxy(n), n, apptest.Chat(k.Token, "mock-chat", "hello mock:out=1", `"max_tokens":10000`))
 		if x.status != 200 {
-			t.Fatalf("request %d at proxy %d: %d %s %v", i, n, x.status, x.code, x.err)
+			t.Fatalf("request %d at proxy %d: %d %s %v after %s; wallet %s; leases %s", i, n, x.status, x.code, x.err, x.end.Sub(x.start),
+				storetest.Value[string](t, s.DatabaseURL, `SELECT row_to_json(w)::text FROM wallet w WHERE id = (SELECT wallet_id FROM client WHERE name = 'acme')`),
+				storetest.Value[string](t, s.DatabaseURL, `SELECT json_agg(l)::text FROM lease l`))
 		}
 		if i > 0 {
 			took = append(took, x.end.Sub(x.start))
@@ -133,12 +140,13 @@ func TestRecallTakesAMoment(t *testing.T) {
 	}
 	slices.Sort(took)
 	p50, p99 := took[len(took)/2], took[len(took)*99/100]
-	t.Logf("%d recalls: p50 %s, p99 %s, slowest %s, with the request itself", len(took), p50.Round(time.Microsecond), p99.Round(time.Microsecond), took[len(took)-1].Round(time.Microsecond))
+	t.Logf("%d recalls: p50 %s, p99 %s, slowest %s, with the request itself", len(took), p50.Round(time.Microsecond), p99.Round(time.Microsecond), took[max(0, len(took)-5):])
 	if p99 > 250*time.Millisecond+slack {
 		t.Errorf("p99 %s", p99)
 	}
-	if refused := s.Proxy(0).Metric("relay_lease_refused_total") + s.Proxy(1).Metric("relay_lease_refused_total"); refused < float64(len(took))/2 {
-		t.Errorf("only %.0f grants were short of money: nothing was called back", refused)
+	moved := s.Proxy(0).Metric("relay_lease_grants_total") + s.Proxy(1).Metric("relay_lease_grants_total")
+	if moved < float64(len(took)) {
+		t.Errorf("only %.0f grants for %d recalls: the money did not change hands", moved, len(took))
 	}
 	s.Audit()
 }

@@ -474,7 +474,7 @@ func (q *Queries) RecallWallet(ctx context.Context, walletID int64) error {
 }
 
 const recalls = `-- name: Recalls :many
-SELECT l.wallet_id, l.key_id, l.period
+SELECT l.wallet_id, l.key_id, l.period, coalesce(w.recall, b.recall, 0)::bigint AS recall
 FROM lease l
 LEFT JOIN wallet w ON w.id = l.wallet_id
 LEFT JOIN budget b ON b.key_id = l.key_id AND b.period = l.period
@@ -485,6 +485,7 @@ type RecallsRow struct {
 	WalletID *int64
 	KeyID    *int64
 	Period   *int32
+	Recall   int64
 }
 
 // Escrows of which this proxy holds leases opened or answered before the last refusal.
@@ -497,7 +498,12 @@ func (q *Queries) Recalls(ctx context.Context, slot int16, epoch int64) ([]Recal
 	var items []RecallsRow
 	for rows.Next() {
 		var i RecallsRow
-		if err := rows.Scan(&i.WalletID, &i.KeyID, &i.Period); err != nil {
+		if err := rows.Scan(
+			&i.WalletID,
+			&i.KeyID,
+			&i.Period,
+			&i.Recall,
+		); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -567,14 +573,15 @@ func (q *Queries) RenewLeases(ctx context.Context, arg RenewLeasesParams) ([]Ren
 }
 
 const returnLease = `-- name: ReturnLease :exec
-UPDATE lease SET returned = returned + $1::bigint, rseq = $2::bigint, recall_seen = $3::bigint
+UPDATE lease SET returned = returned + $1::bigint, rseq = $2::bigint,
+       recall_seen = greatest(recall_seen, $3::bigint)
 WHERE id = $4 AND open
 `
 
 type ReturnLeaseParams struct {
 	Amount  int64
 	NewRseq int64
-	Recall  int64
+	Answers int64
 	LeaseID int64
 }
 
@@ -582,7 +589,7 @@ func (q *Queries) ReturnLease(ctx context.Context, arg ReturnLeaseParams) error 
 	_, err := q.db.Exec(ctx, returnLease,
 		arg.Amount,
 		arg.NewRseq,
-		arg.Recall,
+		arg.Answers,
 		arg.LeaseID,
 	)
 	return err
@@ -658,39 +665,45 @@ func (q *Queries) TouchBudget(ctx context.Context, keyID int64, period int32) er
 
 const unanswered = `-- name: Unanswered :one
 SELECT coalesce(sum(l.granted - l.settled - l.returned) FILTER (WHERE NOT u.heard), 0)::bigint AS silent,
-       coalesce(sum(l.granted - l.settled - l.returned) FILTER (WHERE u.heard AND l.recall_seen < $1::bigint), 0)::bigint AS slow
-FROM lease l JOIN (SELECT p.id, p.state = 'active' AND p.heartbeat > clock_timestamp() - $2::interval AS heard FROM proxy_slot p) u ON u.id = l.slot
-WHERE l.open AND l.slot <> $3 AND (l.wallet_id = $4::bigint
-      OR l.key_id = $5::bigint AND l.period = $6::integer)
+       coalesce(sum(l.granted - l.settled - l.returned) FILTER (WHERE u.heard AND l.recall_seen < $1::bigint), 0)::bigint AS slow,
+       coalesce((SELECT w.balance - w.leased - w.floor FROM wallet w WHERE w.id = $2::bigint),
+                (SELECT coalesce(CASE WHEN b.period = 0 THEN k.total_quota ELSE k.monthly_cap END, 9223372036854775807) - b.posted - b.leased
+                 FROM budget b JOIN api_key k ON k.id = b.key_id
+                 WHERE b.key_id = $3::bigint AND b.period = $4::integer), 0)::bigint AS available
+FROM lease l JOIN (SELECT p.id, p.state = 'active' AND p.heartbeat > clock_timestamp() - $5::interval AS heard FROM proxy_slot p) u ON u.id = l.slot
+WHERE l.open AND l.slot <> $6 AND (l.wallet_id = $2::bigint
+      OR l.key_id = $3::bigint AND l.period = $4::integer)
 `
 
 type UnansweredParams struct {
 	Recall   int64
-	Silent   time.Duration
-	Slot     int16
 	WalletID *int64
 	KeyID    *int64
 	Period   *int32
+	Silent   time.Duration
+	Slot     int16
 }
 
 type UnansweredRow struct {
-	Silent int64
-	Slow   int64
+	Silent    int64
+	Slow      int64
+	Available int64
 }
 
 // What is lent to other proxies that have not answered a recall: silent ones, and those
-// that are just slow.
+// that are just slow; and, of the same moment, what there is to lend. A key without a cap
+// has no end to it.
 func (q *Queries) Unanswered(ctx context.Context, arg UnansweredParams) (UnansweredRow, error) {
 	row := q.db.QueryRow(ctx, unanswered,
 		arg.Recall,
-		arg.Silent,
-		arg.Slot,
 		arg.WalletID,
 		arg.KeyID,
 		arg.Period,
+		arg.Silent,
+		arg.Slot,
 	)
 	var i UnansweredRow
-	err := row.Scan(&i.Silent, &i.Slow)
+	err := row.Scan(&i.Silent, &i.Slow, &i.Available)
 	return i, err
 }
 

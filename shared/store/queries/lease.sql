@@ -28,7 +28,7 @@ FROM beat;
 
 -- name: Recalls :many
 -- Escrows of which this proxy holds leases opened or answered before the last refusal.
-SELECT l.wallet_id, l.key_id, l.period
+SELECT l.wallet_id, l.key_id, l.period, coalesce(w.recall, b.recall, 0)::bigint AS recall
 FROM lease l
 LEFT JOIN wallet w ON w.id = l.wallet_id
 LEFT JOIN budget b ON b.key_id = l.key_id AND b.period = l.period
@@ -97,7 +97,8 @@ UPDATE lease SET granted = granted + @amount, last_grant = @amount, gseq = gseq 
 WHERE id = sqlc.arg(row_id) AND open RETURNING expires_at;
 
 -- name: ReturnLease :exec
-UPDATE lease SET returned = returned + sqlc.arg(amount)::bigint, rseq = sqlc.arg(new_rseq)::bigint, recall_seen = sqlc.arg(recall)::bigint
+UPDATE lease SET returned = returned + sqlc.arg(amount)::bigint, rseq = sqlc.arg(new_rseq)::bigint,
+       recall_seen = greatest(recall_seen, sqlc.arg(answers)::bigint)
 WHERE id = sqlc.arg(lease_id) AND open;
 
 -- name: CloseLease :exec
@@ -116,9 +117,14 @@ SELECT * FROM lease WHERE slot = @slot AND open ORDER BY id;
 
 -- name: Unanswered :one
 -- What is lent to other proxies that have not answered a recall: silent ones, and those
--- that are just slow.
+-- that are just slow; and, of the same moment, what there is to lend. A key without a cap
+-- has no end to it.
 SELECT coalesce(sum(l.granted - l.settled - l.returned) FILTER (WHERE NOT u.heard), 0)::bigint AS silent,
-       coalesce(sum(l.granted - l.settled - l.returned) FILTER (WHERE u.heard AND l.recall_seen < sqlc.arg(recall)::bigint), 0)::bigint AS slow
+       coalesce(sum(l.granted - l.settled - l.returned) FILTER (WHERE u.heard AND l.recall_seen < sqlc.arg(recall)::bigint), 0)::bigint AS slow,
+       coalesce((SELECT w.balance - w.leased - w.floor FROM wallet w WHERE w.id = sqlc.narg(wallet_id)::bigint),
+                (SELECT coalesce(CASE WHEN b.period = 0 THEN k.total_quota ELSE k.monthly_cap END, 9223372036854775807) - b.posted - b.leased
+                 FROM budget b JOIN api_key k ON k.id = b.key_id
+                 WHERE b.key_id = sqlc.narg(key_id)::bigint AND b.period = sqlc.narg(period)::integer), 0)::bigint AS available
 FROM lease l JOIN (SELECT p.id, p.state = 'active' AND p.heartbeat > clock_timestamp() - sqlc.arg(silent)::interval AS heard FROM proxy_slot p) u ON u.id = l.slot
 WHERE l.open AND l.slot <> sqlc.arg(slot) AND (l.wallet_id = sqlc.narg(wallet_id)::bigint
       OR l.key_id = sqlc.narg(key_id)::bigint AND l.period = sqlc.narg(period)::integer);
