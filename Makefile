@@ -16,7 +16,7 @@ help: ## list the targets
 
 # The console's pages are built where Node is; without them the rest builds and runs.
 WEB         := admin/web
-WEB_SOURCES := $(shell find $(WEB)/src $(WEB)/index.html $(WEB)/vite.config.ts $(WEB)/tsconfig.json -type f 2>/dev/null)
+WEB_SOURCES := $(shell find $(WEB)/src $(WEB)/public $(WEB)/index.html $(WEB)/vite.config.ts $(WEB)/docs.plugin.ts $(WEB)/tsconfig.json docs/site docs/config.md docs/errors.md docs/translation.md -type f 2>/dev/null)
 
 .PHONY: web
 web: ## the console's pages, where Node 20 or later is
@@ -39,6 +39,10 @@ web-test: build ## the console in a browser against the whole product (installs 
 	  if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; \
 	  else echo "no Chromium: install one, or name it in CHROMIUM"; exit 1; fi; fi
 	cd $(WEB) && npx tsc && npx playwright test $(if $(SPEC),-g '$(SPEC)')
+
+.PHONY: screenshots
+screenshots: build ## pictures of every page in both schemes, to docs/images
+	cd $(WEB) && npx playwright test -c playwright.shots.config.ts
 
 .PHONY: build
 build: web ## bin/proxy, bin/admin, bin/mockllm (and the launcher)

@@ -177,12 +177,17 @@ func (a *api) listClients(c *Call, q *page) (*operatorClients, error) {
 		next = rows[q.Limit-1].ID
 	}
 	list := &operatorClients{Items: make([]operatorClient, len(rows)), NextCursor: rowCursor(next)}
+	wallets := make([]int64, len(rows))
 	for i := range rows {
-		view, err := a.viewClient(c, &rows[i])
-		if err != nil {
-			return nil, err
-		}
-		list.Items[i] = *view
+		wallets[i] = rows[i].WalletID
+	}
+	balances, err := a.DB.WalletBalances(c.Context, wallets)
+	if err != nil {
+		return nil, err
+	}
+	for i := range rows {
+		b := balances[rows[i].WalletID]
+		list.Items[i] = *viewWallet(&rows[i], &b)
 	}
 	return list, nil
 }
@@ -265,10 +270,14 @@ func (a *api) viewClient(c *Call, client *store.Client) (*operatorClient, error)
 	if err != nil {
 		return nil, err
 	}
+	return viewWallet(client, &b), nil
+}
+
+func viewWallet(client *store.Client, b *store.Balance) *operatorClient {
 	return &operatorClient{
 		ID: report.ClientID(client.ID), Name: client.Name, Group: client.Group, Multiplier: price.FormatPPM(client.PPM),
 		Active: client.Active, Balance: b.Balance, Reserved: b.Reserved, Escrowed: b.Leased,
-	}, nil
+	}
 }
 
 func (a *api) credit(c *Call, in *creditRequest) (*creditResult, error) {

@@ -29,6 +29,7 @@ type APIKey struct {
 	ExpiresAt       *time.Time    `json:"expires_at"`
 	SpentMonth      money.Amount  `json:"spent_month"`
 	SpentTotal      money.Amount  `json:"spent_total"`
+	LastUsedAt      *time.Time    `json:"last_used_at" doc:"begin of the newest settled request, null: never used"`
 	CreatedAt       time.Time     `json:"created_at"`
 	UpdatedAt       time.Time     `json:"updated_at"`
 }
@@ -42,7 +43,7 @@ func (s *Service) ViewKey(k *store.Key) APIKey {
 		MonthlyCap:      amountOrNil(k.MonthlyCap), TotalQuota: amountOrNil(k.TotalQuota), DailyUSD: amountOrNil(k.DailyUSD),
 		RPM: k.RPM, TPM: k.TPM, MaxConcurrency: k.MaxConcurrency,
 		IPAllow: prefixTexts(k.IPAllow), DrainTokens: k.DrainTokens, ExpiresAt: timeOrNil(k.ExpiresAt),
-		SpentMonth: k.SpentMonth, SpentTotal: k.SpentTotal,
+		SpentMonth: k.SpentMonth, SpentTotal: k.SpentTotal, LastUsedAt: timeOrNil(k.LastUsedAt),
 		CreatedAt: k.CreatedAt.UTC(), UpdatedAt: k.ChangedAt.UTC(),
 	}
 	return v

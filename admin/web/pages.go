@@ -1,5 +1,5 @@
-// Package web is the people's side: the console's pages, built from src by Vite and
-// carried inside the binary.
+// Package web is the people's side: the pages of the console, the documentation and the
+// status, built from src and docs/site by Vite and carried inside the binary.
 package web
 
 import (
@@ -46,32 +46,48 @@ func (p *Pages) Built() bool { return p.index != "" }
 // elsewhere is where other names of a page lead (C21). The targets are fixed, so that
 // nothing in a request can lead out of the site (H8).
 var elsewhere = map[string]string{
-	"/":                   "/console",
-	"/console/":           "/console",
-	"/console/keys":       "/console/api-keys",
-	"/dashboard":          "/console",
-	"/dashboard/keys":     "/console/api-keys",
-	"/dashboard/models":   "/console/models",
-	"/dashboard/settings": "/console/settings",
-	"/dashboard/billing":  "/console/billing",
-	"/dashboard/usage":    "/console/usage",
-	"/dashboard/logs":     "/console/logs",
-	"/docs/pricing":       "/console/models",
-	"/pricing":            "/console/models",
-	"/models":             "/console/models",
-	"/wallet":             "/console/billing",
-	"/billing":            "/console/billing",
-	"/usage":              "/console/usage",
-	"/logs":               "/console/logs",
-	"/keys":               "/console/api-keys",
-	"/api-keys":           "/console/api-keys",
-	"/settings":           "/console/settings",
-	"/settings/api-keys":  "/console/api-keys",
-	"/console/wallet":     "/console/billing",
-	"/console/pricing":    "/console/models",
-	"/console/dashboard":  "/console",
-	"/login":              "/console/sign-in",
-	"/sign-in":            "/console/sign-in",
+	"/":                            "/console",
+	"/console/":                    "/console",
+	"/console/keys":                "/console/api-keys",
+	"/console/wallet":              "/console/billing",
+	"/console/pricing":             "/docs/pricing",
+	"/console/dashboard":           "/console",
+	"/console/overview":            "/console",
+	"/console/settings/api-keys":   "/console/api-keys",
+	"/console/docs":                "/docs",
+	"/console/status":              "/status",
+	"/dashboard":                   "/console",
+	"/dashboard/":                  "/console",
+	"/dashboard/keys":              "/console/api-keys",
+	"/dashboard/api-keys":          "/console/api-keys",
+	"/dashboard/models":            "/console/models",
+	"/dashboard/pricing":           "/docs/pricing",
+	"/dashboard/settings":          "/console/settings",
+	"/dashboard/settings/api-keys": "/console/api-keys",
+	"/dashboard/billing":           "/console/billing",
+	"/dashboard/wallet":            "/console/billing",
+	"/dashboard/usage":             "/console/usage",
+	"/dashboard/logs":              "/console/logs",
+	"/docs/":                       "/docs",
+	"/pricing":                     "/docs/pricing",
+	"/status/":                     "/status",
+	"/models":                      "/console/models",
+	"/wallet":                      "/console/billing",
+	"/billing":                     "/console/billing",
+	"/usage":                       "/console/usage",
+	"/logs":                        "/console/logs",
+	"/keys":                        "/console/api-keys",
+	"/api-keys":                    "/console/api-keys",
+	"/playground":                  "/console/playground",
+	"/settings":                    "/console/settings",
+	"/settings/api-keys":           "/console/api-keys",
+	"/login":                       "/console/sign-in",
+	"/sign-in":                     "/console/sign-in",
+	"/register":                    "/console/sign-up",
+	"/signup":                      "/console/sign-up",
+	"/sign-up":                     "/console/sign-up",
+	"/support":                     "/docs/help",
+	"/help":                        "/docs/help",
 }
 
 // assets is where Vite puts what the pages load; the names carry a hash of the content.
@@ -84,7 +100,8 @@ func (p *Pages) Mount(app *fiber.App) {
 	}
 	app.Get(assets+"*", p.asset)
 	app.Get("/console/api/*", func(*fiber.Ctx) error { return fiber.ErrNotFound })
-	for _, page := range []string{"/console", "/console/*"} {
+	app.Get("/public/images/:name", p.image)
+	for _, page := range []string{"/console", "/console/*", "/docs", "/docs/*", "/status"} {
 		app.Get(page, p.page)
 	}
 }
@@ -121,6 +138,18 @@ func (p *Pages) asset(c *fiber.Ctx) error {
 		return c.Send(body)
 	}
 	return fiber.ErrNotFound
+}
+
+// image sends a picture of the documentation (S4-9). Its name stays when it changes.
+func (p *Pages) image(c *fiber.Ctx) error {
+	name := "images/" + c.Params("name")
+	body, err := fs.ReadFile(p.files, name)
+	if p.files == nil || err != nil || path.Ext(name) != ".png" {
+		return fiber.ErrNotFound
+	}
+	c.Set(fiber.HeaderContentType, kinds[".png"])
+	c.Set(fiber.HeaderCacheControl, "public, max-age=3600")
+	return c.Send(body)
 }
 
 // accepts tells whether a header Accept-Encoding takes an encoding.

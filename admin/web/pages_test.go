@@ -20,6 +20,7 @@ func built() fstest.MapFS {
 		"assets/a-1.js.br":   {Data: []byte("brotlied")},
 		"assets/i-2.woff2":   {Data: []byte("font")},
 		"assets/deep/d-3.js": {Data: []byte("deep")},
+		"images/api-key.png": {Data: []byte("picture")},
 	}
 }
 
@@ -78,7 +79,7 @@ func TestAssetsComeCompressedAndForGood(t *testing.T) {
 func TestContentPolicyH1(t *testing.T) {
 	p := newPages(built())
 	seen := map[string]bool{}
-	for _, path := range []string{"/console", "/console/usage", "/console/api-keys", "/console/operator/clients/client_1"} {
+	for _, path := range []string{"/console", "/console/usage", "/console/api-keys", "/console/operator/clients/client_1", "/docs", "/docs/pricing", "/docs/errors", "/status"} {
 		resp := serve(t, p, path, "br")
 		body, csp := text(t, resp), resp.Header.Get("Content-Security-Policy")
 		m := regexp.MustCompile(`'nonce-([A-Za-z0-9_-]{22})'`).FindStringSubmatch(csp)
@@ -108,6 +109,34 @@ func TestOtherNamesC21(t *testing.T) {
 		}
 		if resp := serve(t, p, to, ""); resp.StatusCode != 200 {
 			t.Errorf("%s leads to %s, which is %d", from, to, resp.StatusCode)
+		}
+	}
+}
+
+// The paths that the source documents name (C21), each by the page that shows it.
+func TestDocumentedPathsC21(t *testing.T) {
+	p := newPages(built())
+	for _, c := range []struct{ from, to string }{
+		{"/console/usage", ""}, {"/dashboard/keys", "/console/api-keys"}, {"/dashboard/models", "/console/models"}, {"/docs/pricing", ""},
+		{"/wallet", "/console/billing"}, {"/billing", "/console/billing"}, {"/logs", "/console/logs"}, {"/pricing", "/docs/pricing"}, {"/models", "/console/models"},
+		{"/dashboard/settings/api-keys", "/console/api-keys"}, {"/settings/api-keys", "/console/api-keys"}, {"/register", "/console/sign-up"}, {"/login", "/console/sign-in"},
+	} {
+		resp := serve(t, p, c.from, "")
+		if c.to == "" && resp.StatusCode != 200 || c.to != "" && (resp.StatusCode != 302 || resp.Header.Get("Location") != c.to) {
+			t.Errorf("%s: %d to %q, want %q", c.from, resp.StatusCode, resp.Header.Get("Location"), c.to)
+		}
+	}
+}
+
+// S4-9: the picture that the documentation shows; nothing else is reachable by its path.
+func TestImagesS4_9(t *testing.T) {
+	p := newPages(built())
+	if resp := serve(t, p, "/public/images/api-key.png", ""); resp.StatusCode != 200 || text(t, resp) != "picture" {
+		t.Errorf("%d", resp.StatusCode)
+	}
+	for _, path := range []string{"/public/images/none.png", "/public/images/..%2findex.html", "/public/images/..%2fassets%2fa-1.js", "/public/images/"} {
+		if resp := serve(t, p, path, ""); resp.StatusCode != 404 {
+			t.Errorf("%s: %d", path, resp.StatusCode)
 		}
 	}
 }

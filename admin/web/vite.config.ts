@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import { brotliCompressSync, constants, gzipSync } from 'node:zlib';
 import react from '@vitejs/plugin-react';
 import { defineConfig, type Plugin } from 'vite';
+import { docs } from './docs.plugin';
 
 const out = 'dist/app';
 
@@ -27,7 +28,7 @@ const admin = process.env.RELAY_ADMIN_URL ?? 'http://127.0.0.1:8001';
 
 export default defineConfig({
   base: '/console/',
-  plugins: [react(), compressed()],
+  plugins: [react(), docs(), compressed()],
   build: {
     outDir: out,
     emptyOutDir: true,
@@ -36,6 +37,6 @@ export default defineConfig({
     chunkSizeWarningLimit: 700,
   },
   server: {
-    proxy: Object.fromEntries(['/console/api', '/openapi', '/admin/v1', '/openapi.json'].map((path) => [path, admin])),
+    proxy: Object.fromEntries(['/console/api', '/openapi', '/admin/v1', '/openapi.json', '/status.json', '/v1/', '/public'].map((path) => [path, admin])),
   },
 });

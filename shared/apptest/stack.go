@@ -237,6 +237,20 @@ func (s *Stack) CLI(args ...string) (stdout, stderr string, code int) {
 	return string(out), string(errs), code
 }
 
+// OperatorEnv is the environment of somebody who operates the stack: its settings, the
+// admin program on the path, the address of its first admin.
+func (s *Stack) OperatorEnv() []string {
+	s.t.Helper()
+	env := s.environ("RELAY_OPERATOR_TOKEN="+s.OperatorToken, "PATH="+s.bin+string(os.PathListSeparator)+os.Getenv("PATH"))
+	if len(s.AdminURLs) > 0 {
+		env = append(env, "RELAY_ADMIN_URL="+s.AdminURLs[0])
+	}
+	if len(s.Proxies) > 0 {
+		env = append(env, "RELAY_DATA_DIR="+s.Proxies[0].DataDir)
+	}
+	return env
+}
+
 // MustCLI runs an admin command with --json, reads its output into dst (nil: not),
 // and fails the test if it fails.
 func (s *Stack) MustCLI(dst any, args ...string) {

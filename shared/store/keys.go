@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"hash/fnv"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -26,8 +27,16 @@ func key(r db.KeyByPublicIDRow) Key {
 			MonthlyCap: amountOr(r.MonthlyCap), TotalQuota: amountOr(r.TotalQuota), DailyUSD: amountOr(r.DailyUsd),
 			DrainTokens: r.DrainTokens, ExpiresAt: timeOr(r.ExpiresAt),
 		},
-		SpentMonth: money.Amount(r.SpentMonth), SpentTotal: money.Amount(r.SpentTotal), CreatedAt: r.CreatedAt, ChangedAt: r.ChangedAt,
+		SpentMonth: money.Amount(r.SpentMonth), SpentTotal: money.Amount(r.SpentTotal), LastUsedAt: lastUsed(r.LastUsedUs), CreatedAt: r.CreatedAt, ChangedAt: r.ChangedAt,
 	}
+}
+
+// lastUsed is when a key was used, of microseconds since 1970, 0 for never.
+func lastUsed(micros int64) time.Time {
+	if micros == 0 {
+		return time.Time{}
+	}
+	return time.UnixMicro(micros)
 }
 
 func insertKey(ctx context.Context, q *db.Queries, k NewKey) (int64, error) {

@@ -320,6 +320,24 @@ func (d *DB) WalletBalance(ctx context.Context, walletID int64) (Balance, error)
 	return b, nil
 }
 
+// WalletBalances reads several wallets at once, by id.
+func (d *DB) WalletBalances(ctx context.Context, walletIDs []int64) (map[int64]Balance, error) {
+	ctx, cancel := d.limit(ctx)
+	defer cancel()
+	rows, err := d.q.WalletBalances(ctx, walletIDs)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read %d wallets: %w", len(walletIDs), err)
+	}
+	all := make(map[int64]Balance, len(rows))
+	for _, w := range rows {
+		all[w.ID] = Balance{
+			WalletID: w.ID, Balance: w.Balance, Reserved: money.Amount(w.Reserved), Leased: w.Leased, Floor: w.Floor,
+			Available: w.Balance - money.Amount(w.Reserved),
+		}
+	}
+	return all, nil
+}
+
 // ---- users and settings -------------------------------------------------------------
 
 // CreateUser stores a user; the e-mail address is lower-cased.

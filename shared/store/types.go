@@ -432,6 +432,7 @@ type Key struct {
 	KeyLimits
 	SpentMonth money.Amount // charges of this month (clock of Postgres)
 	SpentTotal money.Amount
+	LastUsedAt time.Time // begin of the newest settled request, zero: never
 	CreatedAt  time.Time
 	ChangedAt  time.Time
 }

@@ -43,7 +43,7 @@ export function withQuery(path: string, query?: Query): string {
   return text === '' ? path : `${path}?${text}`;
 }
 
-export async function call<T>(method: string, path: string, body?: unknown, signal?: AbortSignal): Promise<T> {
+export async function call<T>(method: string, path: string, body?: unknown, signal?: AbortSignal, keepalive = false): Promise<T> {
   const headers: Record<string, string> = { accept: 'application/json' };
   if (body !== undefined) headers['content-type'] = 'application/json';
   if (method !== 'GET') headers['x-relay-guard'] = guard;
@@ -53,6 +53,7 @@ export async function call<T>(method: string, path: string, body?: unknown, sign
       method,
       headers,
       credentials: 'same-origin',
+      keepalive,
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
       ...(signal ? { signal } : {}),
     });
@@ -83,7 +84,7 @@ export const get = <T>(path: string, query?: Query, signal?: AbortSignal): Promi
 export const post = <T>(path: string, body?: unknown): Promise<T> => call<T>('POST', path, body);
 export const put = <T>(path: string, body: unknown): Promise<T> => call<T>('PUT', path, body);
 export const patch = <T>(path: string, body: unknown): Promise<T> => call<T>('PATCH', path, body);
-export const del = <T>(path: string): Promise<T> => call<T>('DELETE', path);
+export const del = <T>(path: string, options: { keepalive?: boolean } = {}): Promise<T> => call<T>('DELETE', path, undefined, undefined, options.keepalive);
 
 // ---- what the server sends --------------------------------------------------------
 
@@ -130,6 +131,7 @@ export interface ApiKey {
   expires_at: Moment | null;
   spent_month: Decimal;
   spent_total: Decimal;
+  last_used_at: Moment | null;
   created_at: Moment;
   updated_at: Moment;
 }
@@ -265,6 +267,39 @@ export interface Transaction {
   key_id: string | null;
   key_name: string | null;
   note: string;
+}
+
+export interface Conversation {
+  id: string;
+  title: string;
+  model: string | null;
+  metadata: Record<string, string>;
+  status: 'active' | 'archived';
+  created_at: Moment;
+  updated_at: Moment;
+  archived_at: Moment | null;
+}
+
+export interface ModelPolicy {
+  model_scope: 'automatic' | 'single' | 'selected';
+  allowed_model_ids: string[];
+}
+
+export interface SecurityPolicy {
+  data_retention: { replay_hours: number; response_days: number };
+  models: ModelPolicy;
+}
+
+export interface RoutingPolicy {
+  multi_region: { region: string | null; available: string[] };
+  fallback: { enabled: boolean };
+  retry: { max_attempts: number | null };
+  models: ModelPolicy;
+}
+
+export interface AlertConfig {
+  low_balance: Decimal | null;
+  quota_alert_percent: number | null;
 }
 
 // ---- for operators ------------------------------------------------------------------

@@ -1,9 +1,9 @@
-import { lazy, useEffect, type ReactNode } from 'react';
+import { lazy, Suspense, useEffect, type ReactNode } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link, Navigate, Route, Routes, useLocation } from 'react-router';
 import { Button } from '@mantine/core';
 import { Shell } from './components/shell';
-import { Empty } from './components/states';
+import { Empty, Waiting } from './components/states';
 import { SignIn } from './pages/SignIn';
 import { useVisitor } from './session';
 
@@ -14,9 +14,14 @@ const Logs = lazy(() => import('./pages/Logs'));
 const Billing = lazy(() => import('./pages/Billing'));
 const Models = lazy(() => import('./pages/Models'));
 const Settings = lazy(() => import('./pages/Settings'));
+const Playground = lazy(() => import('./pages/Playground'));
+const Conversations = lazy(() => import('./pages/Conversations'));
+const Policies = lazy(() => import('./pages/Policies'));
 const Overview = lazy(() => import('./pages/operator/Overview'));
 const Clients = lazy(() => import('./pages/operator/Clients'));
 const Client = lazy(() => import('./pages/operator/Client'));
+const Docs = lazy(() => import('./docs/Docs'));
+const Pricing = lazy(() => import('./pages/Pricing'));
 const Prices = lazy(() => import('./pages/operator/Prices'));
 
 /** Signed lets only people in; the server decides again with every call. */
@@ -44,23 +49,32 @@ function Missing() {
   );
 }
 
+const open = (page: ReactNode) => <Suspense fallback={<Waiting full />}>{page}</Suspense>;
 const customer = (page: ReactNode) => <Signed as="customer">{page}</Signed>;
 const operator = (page: ReactNode) => <Signed as="operator">{page}</Signed>;
 
 export function Pages() {
   const { site } = useVisitor();
+  const { pathname } = useLocation();
   useEffect(() => {
-    document.title = site.brand;
-  }, [site.brand]);
+    // The public pages have titles of their own.
+    if (pathname.startsWith('/console')) document.title = site.brand;
+  }, [pathname, site.brand]);
   return (
     <Routes>
       <Route path="/console/sign-in" element={<SignIn />} />
+      <Route path="/docs" element={open(<Docs />)} />
+      <Route path="/docs/pricing" element={open(<Pricing />)} />
+      <Route path="/docs/:slug" element={open(<Docs />)} />
       <Route path="/console" element={<Shell />}>
         <Route index element={customer(<Dashboard />)} />
         <Route path="api-keys" element={customer(<Keys />)} />
         <Route path="usage" element={customer(<Usage />)} />
         <Route path="logs" element={customer(<Logs />)} />
         <Route path="billing" element={customer(<Billing />)} />
+        <Route path="playground" element={customer(<Playground />)} />
+        <Route path="conversations" element={customer(<Conversations />)} />
+        <Route path="policies" element={customer(<Policies />)} />
         <Route path="models" element={<Models />} />
         <Route path="settings" element={<Signed><Settings /></Signed>} />
         <Route path="operator" element={operator(<Overview />)} />

@@ -32,6 +32,7 @@ func TestSDK(t *testing.T) {
 		"samples":   testSamples,
 		"gemini":    testGemini,
 		"dashscope": testDashScope,
+		"docs":      testDocs,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

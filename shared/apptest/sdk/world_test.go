@@ -42,7 +42,7 @@ type models struct {
 
 // suites have a customer, keys and broken models of their own, so that they can run
 // side by side.
-var suites = []string{"python", "node", "node-next", "go", "go-alpha", "bodies", "samples", "gemini", "dashscope"}
+var suites = []string{"python", "node", "node-next", "go", "go-alpha", "bodies", "samples", "gemini", "dashscope", "docs"}
 
 const brokenEach = 2
 

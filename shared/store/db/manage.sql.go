@@ -383,7 +383,8 @@ func (q *Queries) InsertWallet(ctx context.Context) (int64, error) {
 }
 
 const keyByID = `-- name: KeyByID :one
-SELECT k.id, k.client_id, k.public_id, k.digest, k.last4, k.name, k.status, k.models, k.ip_allow, k.rpm, k.tpm, k.max_concurrency, k.monthly_cap, k.total_quota, k.daily_usd, k.drain_tokens, k.expires_at, k.created_at, k.changed_at, coalesce(m.posted, 0)::bigint AS spent_month, coalesce(t.posted, 0)::bigint AS spent_total
+SELECT k.id, k.client_id, k.public_id, k.digest, k.last4, k.name, k.status, k.models, k.ip_allow, k.rpm, k.tpm, k.max_concurrency, k.monthly_cap, k.total_quota, k.daily_usd, k.drain_tokens, k.expires_at, k.created_at, k.changed_at, coalesce(m.posted, 0)::bigint AS spent_month, coalesce(t.posted, 0)::bigint AS spent_total,
+       coalesce((SELECT u.admitted_us FROM usage u WHERE u.key_id = k.id ORDER BY u.request_id DESC LIMIT 1), 0)::bigint AS last_used_us
 FROM api_key k
 LEFT JOIN budget m ON m.key_id = k.id AND m.period = to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYYMM')::integer
 LEFT JOIN budget t ON t.key_id = k.id AND t.period = 0
@@ -412,6 +413,7 @@ type KeyByIDRow struct {
 	ChangedAt      time.Time
 	SpentMonth     int64
 	SpentTotal     int64
+	LastUsedUs     int64
 }
 
 func (q *Queries) KeyByID(ctx context.Context, rowID int64) (KeyByIDRow, error) {
@@ -439,12 +441,14 @@ func (q *Queries) KeyByID(ctx context.Context, rowID int64) (KeyByIDRow, error) 
 		&i.ChangedAt,
 		&i.SpentMonth,
 		&i.SpentTotal,
+		&i.LastUsedUs,
 	)
 	return i, err
 }
 
 const keyByPublicID = `-- name: KeyByPublicID :one
-SELECT k.id, k.client_id, k.public_id, k.digest, k.last4, k.name, k.status, k.models, k.ip_allow, k.rpm, k.tpm, k.max_concurrency, k.monthly_cap, k.total_quota, k.daily_usd, k.drain_tokens, k.expires_at, k.created_at, k.changed_at, coalesce(m.posted, 0)::bigint AS spent_month, coalesce(t.posted, 0)::bigint AS spent_total
+SELECT k.id, k.client_id, k.public_id, k.digest, k.last4, k.name, k.status, k.models, k.ip_allow, k.rpm, k.tpm, k.max_concurrency, k.monthly_cap, k.total_quota, k.daily_usd, k.drain_tokens, k.expires_at, k.created_at, k.changed_at, coalesce(m.posted, 0)::bigint AS spent_month, coalesce(t.posted, 0)::bigint AS spent_total,
+       coalesce((SELECT u.admitted_us FROM usage u WHERE u.key_id = k.id ORDER BY u.request_id DESC LIMIT 1), 0)::bigint AS last_used_us
 FROM api_key k
 LEFT JOIN budget m ON m.key_id = k.id AND m.period = to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYYMM')::integer
 LEFT JOIN budget t ON t.key_id = k.id AND t.period = 0
@@ -473,6 +477,7 @@ type KeyByPublicIDRow struct {
 	ChangedAt      time.Time
 	SpentMonth     int64
 	SpentTotal     int64
+	LastUsedUs     int64
 }
 
 func (q *Queries) KeyByPublicID(ctx context.Context, publicID string, owner int64) (KeyByPublicIDRow, error) {
@@ -500,12 +505,14 @@ func (q *Queries) KeyByPublicID(ctx context.Context, publicID string, owner int6
 		&i.ChangedAt,
 		&i.SpentMonth,
 		&i.SpentTotal,
+		&i.LastUsedUs,
 	)
 	return i, err
 }
 
 const listAllKeys = `-- name: ListAllKeys :many
-SELECT k.id, k.client_id, k.public_id, k.digest, k.last4, k.name, k.status, k.models, k.ip_allow, k.rpm, k.tpm, k.max_concurrency, k.monthly_cap, k.total_quota, k.daily_usd, k.drain_tokens, k.expires_at, k.created_at, k.changed_at, coalesce(m.posted, 0)::bigint AS spent_month, coalesce(t.posted, 0)::bigint AS spent_total
+SELECT k.id, k.client_id, k.public_id, k.digest, k.last4, k.name, k.status, k.models, k.ip_allow, k.rpm, k.tpm, k.max_concurrency, k.monthly_cap, k.total_quota, k.daily_usd, k.drain_tokens, k.expires_at, k.created_at, k.changed_at, coalesce(m.posted, 0)::bigint AS spent_month, coalesce(t.posted, 0)::bigint AS spent_total,
+       coalesce((SELECT u.admitted_us FROM usage u WHERE u.key_id = k.id ORDER BY u.request_id DESC LIMIT 1), 0)::bigint AS last_used_us
 FROM api_key k
 LEFT JOIN budget m ON m.key_id = k.id AND m.period = to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYYMM')::integer
 LEFT JOIN budget t ON t.key_id = k.id AND t.period = 0
@@ -534,6 +541,7 @@ type ListAllKeysRow struct {
 	ChangedAt      time.Time
 	SpentMonth     int64
 	SpentTotal     int64
+	LastUsedUs     int64
 }
 
 func (q *Queries) ListAllKeys(ctx context.Context, after int64, maxRows int32) ([]ListAllKeysRow, error) {
@@ -567,6 +575,7 @@ func (q *Queries) ListAllKeys(ctx context.Context, after int64, maxRows int32) (
 			&i.ChangedAt,
 			&i.SpentMonth,
 			&i.SpentTotal,
+			&i.LastUsedUs,
 		); err != nil {
 			return nil, err
 		}
@@ -579,7 +588,8 @@ func (q *Queries) ListAllKeys(ctx context.Context, after int64, maxRows int32) (
 }
 
 const listClientKeys = `-- name: ListClientKeys :many
-SELECT k.id, k.client_id, k.public_id, k.digest, k.last4, k.name, k.status, k.models, k.ip_allow, k.rpm, k.tpm, k.max_concurrency, k.monthly_cap, k.total_quota, k.daily_usd, k.drain_tokens, k.expires_at, k.created_at, k.changed_at, coalesce(m.posted, 0)::bigint AS spent_month, coalesce(t.posted, 0)::bigint AS spent_total
+SELECT k.id, k.client_id, k.public_id, k.digest, k.last4, k.name, k.status, k.models, k.ip_allow, k.rpm, k.tpm, k.max_concurrency, k.monthly_cap, k.total_quota, k.daily_usd, k.drain_tokens, k.expires_at, k.created_at, k.changed_at, coalesce(m.posted, 0)::bigint AS spent_month, coalesce(t.posted, 0)::bigint AS spent_total,
+       coalesce((SELECT u.admitted_us FROM usage u WHERE u.key_id = k.id ORDER BY u.request_id DESC LIMIT 1), 0)::bigint AS last_used_us
 FROM api_key k
 LEFT JOIN budget m ON m.key_id = k.id AND m.period = to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYYMM')::integer
 LEFT JOIN budget t ON t.key_id = k.id AND t.period = 0
@@ -608,6 +618,7 @@ type ListClientKeysRow struct {
 	ChangedAt      time.Time
 	SpentMonth     int64
 	SpentTotal     int64
+	LastUsedUs     int64
 }
 
 func (q *Queries) ListClientKeys(ctx context.Context, clientID int64, after int64, maxRows int32) ([]ListClientKeysRow, error) {
@@ -641,6 +652,7 @@ func (q *Queries) ListClientKeys(ctx context.Context, clientID int64, after int6
 			&i.ChangedAt,
 			&i.SpentMonth,
 			&i.SpentTotal,
+			&i.LastUsedUs,
 		); err != nil {
 			return nil, err
 		}
@@ -1016,4 +1028,44 @@ func (q *Queries) WalletBalance(ctx context.Context, rowID int64) (WalletBalance
 		&i.Reserved,
 	)
 	return i, err
+}
+
+const walletBalances = `-- name: WalletBalances :many
+SELECT w.id, w.balance, w.leased, w.floor, coalesce(sum(r.amount), 0)::bigint AS reserved
+FROM wallet w LEFT JOIN reserved r ON r.wallet_id = w.id AND r.at > clock_timestamp() - interval '10 seconds'
+WHERE w.id = ANY($1::bigint[]) GROUP BY w.id
+`
+
+type WalletBalancesRow struct {
+	ID       int64
+	Balance  money.Amount
+	Leased   money.Amount
+	Floor    money.Amount
+	Reserved int64
+}
+
+func (q *Queries) WalletBalances(ctx context.Context, rowIds []int64) ([]WalletBalancesRow, error) {
+	rows, err := q.db.Query(ctx, walletBalances, rowIds)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []WalletBalancesRow
+	for rows.Next() {
+		var i WalletBalancesRow
+		if err := rows.Scan(
+			&i.ID,
+			&i.Balance,
+			&i.Leased,
+			&i.Floor,
+			&i.Reserved,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }

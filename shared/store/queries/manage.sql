@@ -55,6 +55,11 @@ SELECT w.id, w.balance, w.leased, w.floor,
         WHERE r.wallet_id = w.id AND r.at > clock_timestamp() - interval '10 seconds')::bigint AS reserved
 FROM wallet w WHERE w.id = sqlc.arg(row_id);
 
+-- name: WalletBalances :many
+SELECT w.id, w.balance, w.leased, w.floor, coalesce(sum(r.amount), 0)::bigint AS reserved
+FROM wallet w LEFT JOIN reserved r ON r.wallet_id = w.id AND r.at > clock_timestamp() - interval '10 seconds'
+WHERE w.id = ANY(sqlc.arg(row_ids)::bigint[]) GROUP BY w.id;
+
 -- name: InsertKey :one
 INSERT INTO api_key (client_id, public_id, digest, last4, name, models, ip_allow, rpm, tpm, max_concurrency, monthly_cap,
                      total_quota, daily_usd, drain_tokens, expires_at)
@@ -63,28 +68,32 @@ VALUES (@client_id, @public_id, @digest, @last4, @name, @models, @ip_allow, @rpm
 RETURNING id;
 
 -- name: KeyByID :one
-SELECT k.*, coalesce(m.posted, 0)::bigint AS spent_month, coalesce(t.posted, 0)::bigint AS spent_total
+SELECT k.*, coalesce(m.posted, 0)::bigint AS spent_month, coalesce(t.posted, 0)::bigint AS spent_total,
+       coalesce((SELECT u.admitted_us FROM usage u WHERE u.key_id = k.id ORDER BY u.request_id DESC LIMIT 1), 0)::bigint AS last_used_us
 FROM api_key k
 LEFT JOIN budget m ON m.key_id = k.id AND m.period = to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYYMM')::integer
 LEFT JOIN budget t ON t.key_id = k.id AND t.period = 0
 WHERE k.id = sqlc.arg(row_id);
 
 -- name: KeyByPublicID :one
-SELECT k.*, coalesce(m.posted, 0)::bigint AS spent_month, coalesce(t.posted, 0)::bigint AS spent_total
+SELECT k.*, coalesce(m.posted, 0)::bigint AS spent_month, coalesce(t.posted, 0)::bigint AS spent_total,
+       coalesce((SELECT u.admitted_us FROM usage u WHERE u.key_id = k.id ORDER BY u.request_id DESC LIMIT 1), 0)::bigint AS last_used_us
 FROM api_key k
 LEFT JOIN budget m ON m.key_id = k.id AND m.period = to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYYMM')::integer
 LEFT JOIN budget t ON t.key_id = k.id AND t.period = 0
 WHERE k.public_id = @public_id AND (sqlc.arg(owner)::bigint = 0 OR k.client_id = sqlc.arg(owner)::bigint);
 
 -- name: ListClientKeys :many
-SELECT k.*, coalesce(m.posted, 0)::bigint AS spent_month, coalesce(t.posted, 0)::bigint AS spent_total
+SELECT k.*, coalesce(m.posted, 0)::bigint AS spent_month, coalesce(t.posted, 0)::bigint AS spent_total,
+       coalesce((SELECT u.admitted_us FROM usage u WHERE u.key_id = k.id ORDER BY u.request_id DESC LIMIT 1), 0)::bigint AS last_used_us
 FROM api_key k
 LEFT JOIN budget m ON m.key_id = k.id AND m.period = to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYYMM')::integer
 LEFT JOIN budget t ON t.key_id = k.id AND t.period = 0
 WHERE k.client_id = @client_id AND k.id > @after ORDER BY k.id LIMIT @max_rows;
 
 -- name: ListAllKeys :many
-SELECT k.*, coalesce(m.posted, 0)::bigint AS spent_month, coalesce(t.posted, 0)::bigint AS spent_total
+SELECT k.*, coalesce(m.posted, 0)::bigint AS spent_month, coalesce(t.posted, 0)::bigint AS spent_total,
+       coalesce((SELECT u.admitted_us FROM usage u WHERE u.key_id = k.id ORDER BY u.request_id DESC LIMIT 1), 0)::bigint AS last_used_us
 FROM api_key k
 LEFT JOIN budget m ON m.key_id = k.id AND m.period = to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYYMM')::integer
 LEFT JOIN budget t ON t.key_id = k.id AND t.period = 0

@@ -1,11 +1,12 @@
 import { ActionIcon, AppShell, Avatar, Box, Burger, Button, Divider, Group, Menu, NavLink, Stack, Text, Tooltip, UnstyledButton, useComputedColorScheme, useMantineColorScheme } from '@mantine/core';
 import { useDisclosure } from '@mantine/hooks';
-import { IconBuilding, IconChartBar, IconCoin, IconKey, IconLanguage, IconLayoutDashboard, IconListDetails, IconLogout, IconMoon, IconReceipt2, IconRobot, IconSelector, IconSettings, IconSun, IconTags, IconWallet } from '../icons';
+import { IconActivity, IconBook, IconBuilding, IconChartBar, IconCoin, IconKey, IconLanguage, IconLayoutDashboard, IconListDetails, IconLogout, IconMessages, IconMoon, IconReceipt2, IconRobot, IconSelector, IconSettings, IconShield, IconSun, IconTags, IconTerminal, IconWallet } from '../icons';
 import { useQueryClient } from '@tanstack/react-query';
 import { Suspense, type ComponentType } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link, Outlet, useLocation } from 'react-router';
 import { del, type Balance, type Visitor } from '../api';
+import { end as endPlayground } from '../chat';
 import { usd } from '../decimal';
 import { useGet } from '../hooks';
 import icon from '../icon.svg';
@@ -23,11 +24,20 @@ interface Item {
 const workspace: Item[] = [
   { to: '/console', label: 'nav.dashboard', icon: IconLayoutDashboard },
   { to: '/console/api-keys', label: 'nav.apiKeys', icon: IconKey },
+  { to: '/console/playground', label: 'nav.playground', icon: IconTerminal },
   { to: '/console/usage', label: 'nav.usage', icon: IconChartBar },
   { to: '/console/logs', label: 'nav.logs', icon: IconListDetails },
   { to: '/console/billing', label: 'nav.billing', icon: IconReceipt2 },
   { to: '/console/models', label: 'nav.models', icon: IconRobot },
+  { to: '/console/conversations', label: 'nav.conversations', icon: IconMessages },
+  { to: '/console/policies', label: 'nav.policies', icon: IconShield },
   { to: '/console/settings', label: 'nav.settings', icon: IconSettings },
+];
+
+/** What everybody may read, signed in or not. */
+const help: Item[] = [
+  { to: '/docs', label: 'public.docs', icon: IconBook },
+  { to: '/status', label: 'public.status', icon: IconActivity },
 ];
 
 const operator: Item[] = [
@@ -120,7 +130,10 @@ function Account() {
       </Button>
     );
   }
-  const leave = async () => become(client, await del<Visitor>('/console/api/session'));
+  const leave = async () => {
+    await endPlayground();
+    become(client, await del<Visitor>('/console/api/session'));
+  };
   return (
     <Menu position="top-start" width={208}>
       <Menu.Target>
@@ -194,6 +207,7 @@ export function Shell() {
         </Group>
         <Stack gap="lg" flex={1} style={{ overflowY: 'auto' }}>
           <Section title="nav.workspace" items={mine} onGo={close} />
+          <Section title="nav.help" items={help} onGo={close} />
           {user?.operator ? <Section title="nav.operator" items={operator} onGo={close} /> : null}
         </Stack>
         <Divider my="sm" color="var(--line)" />

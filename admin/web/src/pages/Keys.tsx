@@ -3,7 +3,7 @@ import '@mantine/dates/styles.css';
 import { ActionIcon, Alert, Button, Collapse, Group, Menu, Modal, MultiSelect, NumberInput, Stack, Text, TextInput, Tooltip } from '@mantine/core';
 import { DateTimePicker } from '@mantine/dates';
 import { useDisclosure } from '@mantine/hooks';
-import { IconAlertTriangle, IconBan, IconChevronDown, IconDots, IconKey, IconPencil, IconPlayerPause, IconPlus } from '../icons';
+import { IconAlertTriangle, IconBan, IconChevronDown, IconDots, IconKey, IconPencil, IconPlayerPause, IconPlus, IconCopy, IconRefresh } from '../icons';
 import { useEffect, useMemo, useState, type FormEvent } from 'react';
 import { useTranslation } from 'react-i18next';
 import { useSearchParams } from 'react-router';
@@ -23,7 +23,7 @@ export default function Keys() {
   const keys = usePages<ApiKey>(path, { limit: 100 });
   const [params, setParams] = useSearchParams();
   const [editing, setEditing] = useState<ApiKey | 'new' | null>(params.has('new') ? 'new' : null);
-  const [asking, setAsking] = useState<{ key: ApiKey; what: 'disable' | 'revoke' } | null>(null);
+  const [asking, setAsking] = useState<Asked | null>(null);
   const [made, setMade] = useState<CreatedKey | null>(null);
   const close = () => {
     setEditing(null);
@@ -85,6 +85,7 @@ export default function Keys() {
           return list.length > 0 ? list.join(' · ') : <Text span size="sm" c="dimmed">{t('common.unlimited')}</Text>;
         },
       },
+      { accessorKey: 'last_used_at', header: t('keys.lastUsed'), cell: ({ row: { original: k } }) => (k.last_used_at ? <span title={moment(k.last_used_at)}>{day(k.last_used_at)}</span> : <Text span size="sm" c="dimmed">{t('common.never')}</Text>) },
       { accessorKey: 'created_at', header: t('keys.created'), cell: ({ row }) => <span title={moment(row.original.created_at)}>{day(row.original.created_at)}</span> },
       {
         id: 'actions',
@@ -103,6 +104,14 @@ export default function Keys() {
                 <Menu.Item leftSection={<IconPencil size={16} />} onClick={() => setEditing(k)}>
                   {t('keys.edit')}
                 </Menu.Item>
+                <Menu.Item leftSection={<IconCopy size={16} />} onClick={() => setAsking({ key: k, what: 'copy' })}>
+                  {t('keys.copy')}
+                </Menu.Item>
+                {k.status === 'active' ? (
+                  <Menu.Item leftSection={<IconRefresh size={16} />} onClick={() => setAsking({ key: k, what: 'rotate' })}>
+                    {t('keys.rotate')}
+                  </Menu.Item>
+                ) : null}
                 {k.status === 'disabled' ? null : (
                   <Menu.Item leftSection={<IconPlayerPause size={16} />} onClick={() => setAsking({ key: k, what: 'disable' })}>
                     {t('keys.disable')}
@@ -167,7 +176,7 @@ export default function Keys() {
           close();
         }}
       />
-      <Confirm asking={asking} onClose={() => setAsking(null)} />
+      <Confirm asking={asking} onClose={() => setAsking(null)} onMade={setMade} />
     </>
   );
 }
@@ -199,28 +208,46 @@ export function Reveal({ made, onDone }: { made: CreatedKey; onDone: () => void 
   );
 }
 
-function Confirm({ asking, onClose }: { asking: { key: ApiKey; what: 'disable' | 'revoke' } | null; onClose: () => void }) {
+interface Asked {
+  key: ApiKey;
+  what: 'disable' | 'revoke' | 'rotate' | 'copy';
+}
+
+/** Confirm asks before a key is ended or succeeded by another. */
+function Confirm({ asking, onClose, onMade }: { asking: Asked | null; onClose: () => void; onMade: (k: CreatedKey) => void }) {
   const { t } = useTranslation();
   const change = useChange(
-    (a: { key: ApiKey; what: 'disable' | 'revoke' }) => (a.what === 'revoke' ? del<ApiKey>(`${path}/${a.key.id}`) : post<ApiKey>(`${path}/${a.key.id}/disable`)),
+    ({ key, what }: Asked): Promise<ApiKey | CreatedKey> => (what === 'revoke' ? del<ApiKey>(`${path}/${key.id}`) : post<ApiKey | CreatedKey>(`${path}/${key.id}/${what}`)),
     [path],
-    (_, a) => t(a.what === 'revoke' ? 'keys.revoked' : 'keys.disabled', { name: a.key.name }),
+    (_, { key, what }) => (what === 'revoke' ? t('keys.revoked', { name: key.name }) : what === 'disable' ? t('keys.disabled', { name: key.name }) : null),
   );
-  const name = asking?.key.name ?? '';
-  const revoke = asking?.what === 'revoke';
+  const what = asking?.what ?? 'disable';
+  const red = what === 'revoke' || what === 'disable';
   return (
-    <Modal opened={asking !== null} onClose={onClose} title={t(revoke ? 'keys.revokeAsk' : 'keys.disableAsk', { name })} closeButtonProps={{ 'aria-label': t('common.close') }}>
+    <Modal opened={asking !== null} onClose={onClose} title={t(`keys.${what}Ask`, { name: asking?.key.name ?? '' })} closeButtonProps={{ 'aria-label': t('common.close') }}>
       <Stack>
         <Group wrap="nowrap" align="flex-start">
-          <IconAlertTriangle size={20} color="var(--mantine-color-red-6)" style={{ flexShrink: 0 }} />
-          <Text size="sm">{t(revoke ? 'keys.revokeText' : 'keys.disableText')}</Text>
+          {red ? <IconAlertTriangle size={20} color="var(--mantine-color-red-6)" style={{ flexShrink: 0 }} /> : null}
+          <Text size="sm">{t(`keys.${what}Text`)}</Text>
         </Group>
         <Group justify="flex-end">
           <Button variant="default" onClick={onClose}>
             {t('common.cancel')}
           </Button>
-          <Button color="red" loading={change.isPending} onClick={() => asking && change.mutate(asking, { onSuccess: onClose })}>
-            {t(revoke ? 'keys.revoke' : 'keys.disable')}
+          <Button
+            color={red ? 'red' : undefined}
+            loading={change.isPending}
+            onClick={() =>
+              asking &&
+              change.mutate(asking, {
+                onSuccess: (out) => {
+                  if ('token' in out) onMade(out);
+                  onClose();
+                },
+              })
+            }
+          >
+            {t(`keys.${what}`)}
           </Button>
         </Group>
       </Stack>

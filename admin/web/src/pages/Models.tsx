@@ -25,7 +25,12 @@ export function Price({ value, free = false }: { value: string | undefined; free
 export default function Models() {
   const { t } = useTranslation();
   const { user } = useVisitor();
-  const mine = user?.client_id !== undefined;
+  return <ModelList mine={user?.client_id !== undefined} title={t('models.title')} />;
+}
+
+/** ModelList shows the models with the account's prices, or with list prices. */
+export function ModelList({ mine, title }: { mine: boolean; title: string }) {
+  const { t } = useTranslation();
   const models = useGet<{ items: Model[] }>(mine ? '/openapi/v1/models' : '/console/api/models');
   const [text, setText] = useState('');
   const [tag, setTag] = useState('');
@@ -85,7 +90,7 @@ export default function Models() {
 
   return (
     <>
-      <PageTitle title={t('models.title')} text={t(mine ? 'models.subtitleMine' : 'models.subtitleList')} />
+      <PageTitle title={title} text={t(mine ? 'models.subtitleMine' : 'models.subtitleList')} />
       <Group mb="md" gap="sm">
         <TextInput placeholder={t('common.search')} aria-label={t('common.search')} leftSection={<IconSearch size={16} />} value={text} onChange={(e) => setText(e.currentTarget.value)} style={{ flex: '1 1 220px' }} maw={360} />
         <Box style={{ overflowX: 'auto', maxWidth: '100%' }}>

@@ -1,0 +1,188 @@
+import { Button, Group, MultiSelect, NumberInput, Select, SimpleGrid, Stack, Switch, Text, TextInput } from '@mantine/core';
+import { useState, type FormEvent } from 'react';
+import { useTranslation } from 'react-i18next';
+import { patch, type AlertConfig, type Model, type RoutingPolicy, type SecurityPolicy } from '../api';
+import { PageTitle, Panel } from '../components/bits';
+import { Broken, Waiting } from '../components/states';
+import { isDecimal } from '../decimal';
+import { useChange, useGet } from '../hooks';
+
+const paths = { security: '/openapi/v1/security/policy', routing: '/openapi/v1/routing/policy', context: '/openapi/v1/context/config', alerts: '/openapi/v1/balance/config' };
+
+/** Policies are what holds for all keys of a customer: S1-13 … S1-18, S1-27. */
+export default function Policies() {
+  const { t } = useTranslation();
+  return (
+    <>
+      <PageTitle title={t('policy.title')} text={t('policy.subtitle')} />
+      <Stack gap="lg">
+        <Kept />
+        <Routing />
+        <Models />
+        <Alerts />
+      </Stack>
+    </>
+  );
+}
+
+function Saving({ pending, changed }: { pending: boolean; changed: boolean }) {
+  const { t } = useTranslation();
+  return (
+    <Group justify="flex-end" mt="md">
+      <Button type="submit" loading={pending} disabled={!changed}>
+        {t('common.save')}
+      </Button>
+    </Group>
+  );
+}
+
+function Kept() {
+  const { t } = useTranslation();
+  const policy = useGet<SecurityPolicy>(paths.security);
+  const [draft, setDraft] = useState<{ replay_hours?: number; response_days?: number }>({});
+  const save = useChange(() => patch<SecurityPolicy>(paths.security, { data_retention: draft }), [paths.security, paths.context], () => t('settings.saved'));
+  const submit = (e: FormEvent) => {
+    e.preventDefault();
+    save.mutate(undefined, { onSuccess: () => setDraft({}) });
+  };
+  const p = policy.data;
+  const number = (name: 'replay_hours' | 'response_days', max: number) => (
+    <NumberInput label={t(`policy.${name}`)} description={t(`policy.${name}.text`)} min={0} max={max} clampBehavior="strict" allowDecimal={false} allowNegative={false} value={draft[name] ?? p?.data_retention[name] ?? 0} onChange={(v) => typeof v === 'number' && setDraft((d) => ({ ...d, [name]: v }))} />
+  );
+  return (
+    <Panel title={t('policy.kept')}>
+      {policy.error ? (
+        <Broken error={policy.error} />
+      ) : p === undefined ? (
+        <Waiting />
+      ) : (
+        <form onSubmit={submit}>
+          <Text size="sm" c="dimmed" mb="md">
+            {t('policy.keptText')}
+          </Text>
+          <SimpleGrid cols={{ base: 1, sm: 2 }}>
+            {number('replay_hours', 24)}
+            {number('response_days', 30)}
+          </SimpleGrid>
+          <Saving pending={save.isPending} changed={Object.keys(draft).length > 0} />
+        </form>
+      )}
+    </Panel>
+  );
+}
+
+function Routing() {
+  const { t } = useTranslation();
+  const policy = useGet<RoutingPolicy>(paths.routing);
+  const [draft, setDraft] = useState<{ region?: string | null; fallback?: boolean; attempts?: number | null }>({});
+  const save = useChange(
+    () =>
+      patch<RoutingPolicy>(paths.routing, {
+        ...(draft.region === undefined ? {} : { multi_region: { region: draft.region } }),
+        ...(draft.fallback === undefined ? {} : { fallback: { enabled: draft.fallback } }),
+        ...(draft.attempts === undefined ? {} : { retry: { max_attempts: draft.attempts } }),
+      }),
+    [paths.routing],
+    () => t('settings.saved'),
+  );
+  const submit = (e: FormEvent) => {
+    e.preventDefault();
+    save.mutate(undefined, { onSuccess: () => setDraft({}) });
+  };
+  const p = policy.data;
+  const fallback = draft.fallback ?? p?.fallback.enabled ?? true;
+  return (
+    <Panel title={t('policy.routing')}>
+      {policy.error ? (
+        <Broken error={policy.error} />
+      ) : p === undefined ? (
+        <Waiting />
+      ) : (
+        <form onSubmit={submit}>
+          <Stack>
+            <Switch
+              label={t('policy.fallback')}
+              description={t('policy.fallbackText')}
+              checked={fallback}
+              onChange={(e) => {
+                const { checked } = e.currentTarget;
+                setDraft((d) => ({ region: d.region, fallback: checked }));
+              }}
+            />
+            <SimpleGrid cols={{ base: 1, sm: 2 }}>
+              <NumberInput label={t('policy.attempts')} description={t('policy.attemptsText')} min={2} max={10} allowDecimal={false} disabled={!fallback} value={(draft.attempts === undefined ? p.retry.max_attempts : draft.attempts) ?? ''} onChange={(v) => setDraft((d) => ({ region: d.region, attempts: typeof v === 'number' ? v : null }))} />
+              <Select label={t('policy.region')} description={t('policy.regionText')} clearable placeholder={t('policy.anywhere')} data={p.multi_region.available} value={draft.region === undefined ? p.multi_region.region : draft.region} onChange={(v) => setDraft((d) => ({ ...d, region: v }))} />
+            </SimpleGrid>
+          </Stack>
+          <Saving pending={save.isPending} changed={Object.values(draft).some((v) => v !== undefined)} />
+        </form>
+      )}
+    </Panel>
+  );
+}
+
+function Models() {
+  const { t } = useTranslation();
+  const policy = useGet<RoutingPolicy>(paths.routing);
+  const models = useGet<{ items: Model[] }>('/openapi/v1/models');
+  const [draft, setDraft] = useState<string[] | null>(null);
+  const save = useChange(() => patch<RoutingPolicy>(paths.routing, { models: { allowed_model_ids: draft ?? [] } }), [paths.routing, paths.security, '/openapi/v1/models'], () => t('settings.saved'));
+  const submit = (e: FormEvent) => {
+    e.preventDefault();
+    save.mutate(undefined, { onSuccess: () => setDraft(null) });
+  };
+  const value = draft ?? policy.data?.models.allowed_model_ids ?? [];
+  return (
+    <Panel title={t('policy.models')}>
+      {policy.error ? (
+        <Broken error={policy.error} />
+      ) : policy.data === undefined ? (
+        <Waiting />
+      ) : (
+        <form onSubmit={submit}>
+          <MultiSelect label={t('keys.modelsLabel')} description={t('policy.modelsText')} data={[...new Set([...(models.data?.items.map((m) => m.id) ?? []), ...value])]} value={value} onChange={setDraft} searchable clearable maxDropdownHeight={240} />
+          <Saving pending={save.isPending} changed={draft !== null} />
+        </form>
+      )}
+    </Panel>
+  );
+}
+
+function Alerts() {
+  const { t } = useTranslation();
+  const config = useGet<AlertConfig>(paths.alerts);
+  const [draft, setDraft] = useState<{ low?: string; percent?: number | null }>({});
+  const save = useChange(
+    () =>
+      patch<AlertConfig>(paths.alerts, {
+        ...(draft.low === undefined ? {} : { low_balance: draft.low.trim() === '' ? null : draft.low.trim() }),
+        ...(draft.percent === undefined ? {} : { quota_alert_percent: draft.percent }),
+      }),
+    [paths.alerts],
+    () => t('settings.saved'),
+  );
+  const c = config.data;
+  const low = draft.low ?? c?.low_balance ?? '';
+  const wrong = low.trim() !== '' && (!isDecimal(low.trim()) || low.trim().startsWith('-')) ? t('keys.badAmount') : null;
+  const submit = (e: FormEvent) => {
+    e.preventDefault();
+    if (wrong === null) save.mutate(undefined, { onSuccess: () => setDraft({}) });
+  };
+  return (
+    <Panel title={t('policy.alerts')}>
+      {config.error ? (
+        <Broken error={config.error} />
+      ) : c === undefined ? (
+        <Waiting />
+      ) : (
+        <form onSubmit={submit} noValidate>
+          <SimpleGrid cols={{ base: 1, sm: 2 }}>
+            <TextInput label={t('policy.low')} description={t('policy.lowText')} leftSection="$" inputMode="decimal" value={low} error={wrong} onChange={(e) => { const { value } = e.currentTarget; setDraft((d) => ({ ...d, low: value })); }} />
+            <NumberInput label={t('policy.quota')} description={t('policy.quotaText')} min={1} max={100} suffix="%" allowDecimal={false} value={(draft.percent === undefined ? c.quota_alert_percent : draft.percent) ?? ''} onChange={(v) => setDraft((d) => ({ ...d, percent: typeof v === 'number' ? v : null }))} />
+          </SimpleGrid>
+          <Saving pending={save.isPending} changed={Object.keys(draft).length > 0} />
+        </form>
+      )}
+    </Panel>
+  );
+}
