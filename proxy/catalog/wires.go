@@ -17,13 +17,18 @@ const (
 
 	WireEmbeddings  // OpenAI Embeddings
 	WireCompletions // OpenAI Completions, the older form with a prompt
+	WireAudio       // OpenAI speech, transcriptions, translations
+	WireImages      // OpenAI images
+	WireModerations // OpenAI moderations
+	WireRanks       // rerank of Cohere, Jina and Voyage, or DashScope's own
+	WireGeminiEmbed // Gemini embedContent and batchEmbedContents
 )
 
 // WiresOf is what a provider of a protocol and dialect serves.
 func WiresOf(p Protocol, dialect string) Wires {
 	switch p {
 	case ProtocolOpenAI:
-		w := WireChat | WireEmbeddings | WireCompletions
+		w := WireChat | WireEmbeddings | WireCompletions | WireAudio | WireImages | WireModerations | WireRanks
 		switch dialect {
 		case "openai", "azure", "xai", "deepseek", "openrouter":
 			w |= WireResponses
@@ -35,9 +40,9 @@ func WiresOf(p Protocol, dialect string) Wires {
 		if dialect == "vertex" {
 			return WireGemini
 		}
-		return WireGemini | WireEmbeddings // in OpenAI's form, below /openai
+		return WireGemini | WireGeminiEmbed | WireEmbeddings // in OpenAI's form, below /openai
 	case ProtocolDashScope:
-		return WireDashScope
+		return WireDashScope | WireRanks
 	}
 	return 0
 }

@@ -289,8 +289,10 @@ func geminiPath(method, rest []byte) Match {
 			e = GeminiStream
 		case "countTokens":
 			e = GeminiCountTokens
-		case "embedContent", "batchEmbedContents":
+		case "embedContent":
 			e = GeminiEmbed
+		case "batchEmbedContents":
+			e = GeminiBatchEmbed
 		case "predict", "predictLongRunning", "batchGenerateContent", "asyncBatchEmbedContent", "generateAnswer",
 			"computeTokens", "countMessageTokens", "generateMessage", "generateText", "embedText", "batchEmbedText", "bidiGenerateContent":
 			return found(f, Account, method, post, nil)

@@ -41,23 +41,23 @@ GET  /v1/openai/models                                 serve openai.models pinne
 GET  /v1/openai/v1/models/gpt-5                        serve openai.model pinned=openai param=gpt-5
 
 POST /v1/responses                                     serve openai.responses
-POST /v1/responses/input_tokens                        501 openai.responses_tokens
+POST /v1/responses/input_tokens                        serve openai.responses_tokens
 POST /v1/responses/compact                             501 openai.responses_compact
 GET  /v1/responses/resp_1                              forward openai.response param=resp_1
 DELETE /v1/responses/resp_1                            forward openai.response param=resp_1
 POST /v1/responses/resp_1/cancel                       forward openai.response param=resp_1
 GET  /v1/responses/resp_1/input_items                  forward openai.response param=resp_1
 POST /v1/openai/responses                              serve openai.responses pinned=openai
-POST /v1/audio/speech                                  501 openai.speech
-POST /v1/audio/transcriptions                          501 openai.transcriptions
-POST /v1/audio/translations                            501 openai.translations
-POST /v1/images/generations                            501 openai.image_generations
-POST /v1/images/edits                                  501 openai.image_edits
-POST /v1/images/variations                             501 openai.image_variations
-POST /v1/moderations                                   501 openai.moderations
-POST /v1/rerank                                        501 rerank
-POST /v1/messages/count_tokens                         501 anthropic.count_tokens
-POST /anthropic/v1/messages/count_tokens               501 anthropic.count_tokens
+POST /v1/audio/speech                                  serve openai.speech
+POST /v1/audio/transcriptions                          serve openai.transcriptions
+POST /v1/audio/translations                            serve openai.translations
+POST /v1/images/generations                            serve openai.image_generations
+POST /v1/images/edits                                  serve openai.image_edits
+POST /v1/images/variations                             serve openai.image_variations
+POST /v1/moderations                                   serve openai.moderations
+POST /v1/rerank                                        serve rerank
+POST /v1/messages/count_tokens                         serve anthropic.count_tokens
+POST /anthropic/v1/messages/count_tokens               serve anthropic.count_tokens
 POST /v1/messages/batches                              501 account anthropic
 GET  /v1/messages/batches/b1                           501 account anthropic
 GET  /v1/files                                         501 account openai
@@ -77,9 +77,15 @@ POST /api/v1/services/rerank/text-rerank/text-rerank   501 dashscope.rerank
 POST /v1beta/models/gemini-2.5-pro:generateContent     serve gemini.generate param=gemini-2.5-pro
 POST /v1beta/models/gemini-2.5-pro:streamGenerateContent serve gemini.stream param=gemini-2.5-pro
 POST /v1beta/models/gemini-2.5-pro:countTokens         serve gemini.count_tokens param=gemini-2.5-pro
-POST /v1beta/models/gemini-2.5-pro:embedContent        501 gemini.embed param=gemini-2.5-pro
+POST /v1beta/models/gemini-2.5-pro:embedContent        serve gemini.embed param=gemini-2.5-pro
 GET  /v1beta/models                                    serve gemini.models
 GET  /v1beta/models/gemini-2.5-pro                     serve gemini.model param=gemini-2.5-pro
+POST /v1beta/models/gemini-2.5-pro:batchEmbedContents  serve gemini.batch_embed param=gemini-2.5-pro
+POST /v1/openai/audio/speech                           serve openai.speech pinned=openai
+POST /v1/openai/v1/images/edits                        serve openai.image_edits pinned=openai
+POST /v1/openai/rerank                                 serve rerank pinned=openai
+POST /v1/anthropic/v1/messages/count_tokens            serve anthropic.count_tokens pinned=anthropic
+POST /v1/gemini/v1beta/models/g:embedContent           serve gemini.embed pinned=gemini param=g
 POST /v1beta/cachedContents                            501 account gemini
 POST /v1beta/models/g:predict                          501 account gemini
 POST /v1beta/models/g:batchGenerateContent             501 account gemini

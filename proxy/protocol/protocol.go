@@ -147,6 +147,7 @@ const (
 	GeminiModels
 	GeminiModel
 	Account // reads or writes the provider account (files, batches, fine-tuning …): never served
+	GeminiBatchEmbed
 	numEndpoints
 )
 
@@ -159,7 +160,7 @@ var endpointNames = [numEndpoints]string{
 	"openai.moderations", "rerank", "anthropic.count_tokens", "dashscope.text",
 	"dashscope.multimodal", "dashscope.embeddings", "dashscope.rerank", "gemini.generate",
 	"gemini.stream", "gemini.count_tokens", "gemini.embed", "gemini.models", "gemini.model",
-	"account",
+	"account", "gemini.batch_embed",
 }
 
 // String is the endpoint's name in metrics and logs.
@@ -174,7 +175,9 @@ func (e Endpoint) String() string {
 func (e Endpoint) Served() bool {
 	switch e {
 	case OpenAIChat, OpenAICompletions, OpenAIResponses, OpenAIEmbeddings, AnthropicMessages, OpenAIModels, OpenAIModel, AnthropicModels, AnthropicModel,
-		DashScopeText, GeminiGenerate, GeminiStream, GeminiCountTokens, GeminiModels, GeminiModel:
+		DashScopeText, GeminiGenerate, GeminiStream, GeminiCountTokens, GeminiModels, GeminiModel,
+		OpenAISpeech, OpenAITranscriptions, OpenAITranslations, OpenAIImageGenerations, OpenAIImageEdits, OpenAIImageVariations,
+		OpenAIModerations, Rerank, OpenAIResponsesTokens, AnthropicCountTokens, GeminiEmbed, GeminiBatchEmbed:
 		return true
 	}
 	return false

@@ -49,6 +49,7 @@ type Model struct {
 	Aliases []string
 	Routes  []Route
 	Prices  map[string]string // as in the catalogue file; default input 1, output 2
+	Free    []string          // classes that are free on purpose
 	Context int64             // default 1,000,000
 	Output  int64             // default 32,768
 	Auto    []string
@@ -251,7 +252,7 @@ func (k *Kit) Publish(tb testing.TB, o *Options, revision int64) {
 			prices = map[string]string{"input": "1", "output": "2"}
 		}
 		if m.Auto == nil && len(prices) > 0 {
-			t, err := price.ParseTable(prices, nil)
+			t, err := price.ParseTable(prices, m.Free)
 			if err != nil {
 				tb.Fatal(err)
 			}

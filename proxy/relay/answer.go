@@ -24,6 +24,8 @@ var (
 	hdrDropped     = []byte("X-Relay-Dropped")
 	hdrReplayed    = []byte("X-Relay-Replayed")
 	hdrClamped     = []byte("X-Relay-Max-Tokens-Clamped")
+	hdrEstimated   = []byte("X-Relay-Estimated")
+	valTrue        = []byte("true")
 	valFalse       = []byte("false")
 	valNo          = []byte("no")
 	valNoCache     = []byte("no-cache")
@@ -36,9 +38,9 @@ var (
 func (x *Exchange) reply() {
 	resp := &x.ctx.Response
 	x.commonFields(resp)
-	resp.Header.SetContentTypeBytes(typeJSON)
+	resp.Header.SetContentTypeBytes(x.contentType())
 	if x.claim != nil {
-		x.claim.Begin(x.claimHead(typeJSON))
+		x.claim.Begin(x.claimHead(x.contentType()))
 		x.claim.Write(x.out)
 		x.claim.Done()
 	}
@@ -50,7 +52,9 @@ func (x *Exchange) commit() {
 	resp := &x.ctx.Response
 	x.commonFields(resp)
 	resp.Header.SetContentTypeBytes(x.contentType())
-	x.streamFields(resp)
+	if !x.plain {
+		x.streamFields(resp)
+	}
 	x.phase = waitStream
 	x.dropRequest()
 	if x.translated {
@@ -62,9 +66,12 @@ func (x *Exchange) commit() {
 	resp.SetBodyStream(answerBody{x}, -1)
 }
 
-// contentType is the media type of a stream.
+// contentType is the media type of the answer.
 func (x *Exchange) contentType() []byte {
-	if x.array {
+	switch {
+	case x.plain:
+		return x.plainType()
+	case x.array || !x.stream:
 		return typeJSON
 	}
 	return typeEvents
@@ -91,6 +98,12 @@ func (x *Exchange) commonFields(resp *fasthttp.Response) {
 	x.limitFields(resp) // none before the gate was asked
 	if x.admitted && x.ticket.Clamped {
 		x.clamped(resp, x.ticket.OutputCap)
+	}
+	if x.dropped != "" {
+		resp.Header.SetCanonical(hdrDropped, []byte(x.dropped))
+	}
+	if x.counted {
+		resp.Header.SetCanonical(hdrEstimated, valTrue)
 	}
 	if x.translated && len(x.trans.form.Dropped()) > 0 {
 		x.trans.text = x.trans.form.AppendDropped(x.trans.text[:0])

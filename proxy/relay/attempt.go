@@ -220,7 +220,7 @@ func (x *Exchange) ask() (verdict, *apiError) {
 		limit = x.r.o.StreamStartTimeout
 	}
 	x.firstByteBy = min(x.begun+int64(limit), x.endBy)
-	err = x.call.Do(host, x.req, x)
+	err = x.call.DoParts(host, x.req, x.parts[:], x)
 	x.phase = idle
 	if err != nil {
 		return x.failed(a, err)
@@ -234,6 +234,9 @@ func (x *Exchange) ask() (verdict, *apiError) {
 	case len(x.call.Head.ContentEncoding) > 0 && string(x.call.Head.ContentEncoding) != "identity":
 		return x.failed(a, errEncoded)
 	case x.stream:
+		if x.plain && !x.plainAnswer() {
+			return x.failed(a, upstream.ErrBadResponse)
+		}
 		return x.open(a)
 	default:
 		return x.readAnswer(a)
@@ -281,10 +284,17 @@ func (x *Exchange) write(h *upstream.Host) *apiError {
 	b := h.AppendLineStart(x.req[:0])
 	b = x.via.path(b, x)
 	b = h.AppendLineEnd(b)
-	b = upstream.AppendField(b, "Content-Type", "application/json")
-	if x.stream {
-		b = upstream.AppendField(b, "Accept", "text/event-stream")
+	if x.boundary == nil {
+		b = upstream.AppendField(b, "Content-Type", "application/json")
 	} else {
+		b = upstream.AppendField(b, "Content-Type", "multipart/form-data; boundary=\""+string(x.boundary)+"\"")
+	}
+	switch {
+	case x.plain:
+		b = upstream.AppendField(b, "Accept", "*/*")
+	case x.stream:
+		b = upstream.AppendField(b, "Accept", "text/event-stream")
+	default:
 		b = upstream.AppendField(b, "Accept", "application/json")
 	}
 	b = upstream.AppendField(b, "Accept-Encoding", "identity")
@@ -304,6 +314,10 @@ func (x *Exchange) write(h *upstream.Host) *apiError {
 	x.edit = protocol.Edit{Model: x.choice.Route.UpstreamModel, IncludeUsage: x.lane.needsUsage(x) && !x.peek.IncludeUsage}
 	if n, field := x.ticket.OutputCap, x.lane.capField(x); n > 0 && (x.ticket.Clamped || x.capUnheard(field)) {
 		x.edit.MaxTokens, x.edit.MaxTokensField = n, field
+	}
+	if x.boundary != nil {
+		x.req = x.splitForm(b, bodyAt)
+		return nil
 	}
 	b = x.lane.request(b, x)
 	upstream.PutLength(b, bodyAt)

@@ -16,6 +16,7 @@ import (
 	"tokenrelay/proxy/protocol/anthropic"
 	"tokenrelay/proxy/protocol/dashscope"
 	"tokenrelay/proxy/protocol/gemini"
+	"tokenrelay/proxy/protocol/media"
 	"tokenrelay/proxy/protocol/openai"
 	"tokenrelay/proxy/protocol/responses"
 	"tokenrelay/proxy/route"
@@ -55,6 +56,8 @@ type Exchange struct {
 	gemini    gemini.Stream
 	dashscope dashscope.Stream
 	responses responses.Stream
+	media     media.Stream
+	remade    remade
 	peek      peek.Request
 	trans     *translation
 	req       []byte // request bytes for the upstream
@@ -94,6 +97,8 @@ type state struct {
 	body     []byte     // the customer's body, unchanged
 	pinned   *catalog.Provider
 	stream   bool
+	plain    bool   // the answer is neither JSON nor events, and passes as it comes
+	boundary []byte // of a body that is a form, a view of the head
 	array    bool   // the customer of a Gemini stream wants one JSON array
 	asked    string // the model as the customer named it, in askedBuf: it outlives the body
 	askedBuf [peek.MaxModel]byte
@@ -153,6 +158,12 @@ type state struct {
 	away   bool          // the customer has left, and the request goes on without it
 
 	text [64]byte // for numbers in header fields
+
+	// Of a request beside the conversations (beside.go).
+	plan    meter.Plan
+	parts   [3][]byte // of a form on its way upstream
+	dropped string    // members that the upstream's form has no place for
+	counted bool      // the relay itself counted tokens that no provider was asked for
 
 	end meter.End
 	rec usage.Record

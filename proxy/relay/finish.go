@@ -20,7 +20,7 @@ func (x *Exchange) fillRecord() {
 	r.ClientID, r.WalletID, r.KeyID = x.key.ClientID, x.key.WalletID, x.key.ID
 	r.Model, r.RequestedModel = x.model.ID, x.asked
 	r.ClientRequestID = view(clientRequestID(x.head.RequestID))
-	if x.stream {
+	if x.peek.Stream {
 		r.Flags |= usage.FlagStream
 	}
 	if x.pinned != nil {
@@ -70,8 +70,7 @@ func clientRequestID(b []byte) []byte {
 // finish settles a request that some upstream answered: the units decide the
 // charge, the ticket is closed, the record is in the journal. Exactly once.
 func (x *Exchange) finish(status usage.Status, http int16, code apierr.Code) {
-	x.answer.Fill(&x.end)
-	units, source, flags := meter.Final(&x.end)
+	units, source, flags := x.consumed()
 	r := &x.rec
 	r.Units, r.Source = units, source
 	r.Flags |= flags

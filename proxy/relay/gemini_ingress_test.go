@@ -238,7 +238,7 @@ func TestGeminiRefused(t *testing.T) {
 		}
 	}
 	for _, path := range []string{
-		"/v1beta/models/gemini-a:embedContent", "/v1beta/models/gemini-a:batchEmbedContents", "/v1beta/models/gemini-a:predict",
+		"/v1beta/models/gemini-a:batchGenerateContent", "/v1beta/models/gemini-a:predict",
 		"/v1beta/files", "/v1beta/cachedContents", "/v1beta/tunedModels", "/upload/v1beta/files", "/v1beta/batches/x", "/v1beta/fileSearchStores",
 	} {
 		if r := post(t, k, path, `{}`); r.status != 501 || !strings.HasPrefix(string(r.body), `{"error":{"code":501,`) {

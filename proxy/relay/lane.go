@@ -38,6 +38,14 @@ type lane struct {
 	maxEvent  int  // bytes up to which an event is read as a whole, 0 = protocol.MaxEvent
 	inputOnly bool // nothing is generated, so there is no output to hold money for
 	free      bool // nothing is billed
+	passes    bool // the answer passes as it comes, though no stream was asked for
+
+	// Of endpoints beside the conversations: plan makes x.plan and x.input.Bound, passed
+	// betters the plan's guess by what has passed, count answers with the relay's own
+	// count of tokens where no upstream counts.
+	plan   func(x *Exchange) *apiError
+	passed func(x *Exchange)
+	count  func(dst []byte, tokens int64) []byte
 
 	scan       func(x *Exchange) *apiError          // finds in the customer's body what x.peek tells
 	path       func(dst []byte, x *Exchange) []byte // below the provider's base URL
@@ -176,6 +184,22 @@ func laneOf(e protocol.Endpoint) *lane {
 		return &geminiCountLane
 	case protocol.DashScopeText:
 		return &dashScopeLane
+	case protocol.OpenAISpeech:
+		return &speechLane
+	case protocol.OpenAITranscriptions, protocol.OpenAITranslations:
+		return &transcriptionLane
+	case protocol.OpenAIImageGenerations, protocol.OpenAIImageEdits, protocol.OpenAIImageVariations:
+		return &picturesLane
+	case protocol.OpenAIModerations:
+		return &moderationLane
+	case protocol.Rerank:
+		return &ranksLane
+	case protocol.AnthropicCountTokens:
+		return &messagesCountLane
+	case protocol.OpenAIResponsesTokens:
+		return &responsesCountLane
+	case protocol.GeminiEmbed, protocol.GeminiBatchEmbed:
+		return &geminiEmbedLane
 	}
 	return nil
 }

@@ -48,6 +48,7 @@ var geminiCountLane = lane{
 	wire:  catalog.WireGemini,
 	shape: peek.GeminiCount,
 	free:  true,
+	count: gemini.AppendCount,
 	scan:  scanGemini,
 	path: func(dst []byte, x *Exchange) []byte {
 		return gemini.AppendPath(dst, x.choice.Route.UpstreamModel, "countTokens")
@@ -96,10 +97,11 @@ func scanGemini(x *Exchange) *apiError {
 	return nil
 }
 
-// count answers countTokens with the relay's own estimate, for a model that no Gemini
-// upstream serves: nobody is asked, nothing is recorded.
+// count answers a request that only counts tokens with the relay's own estimate, for a
+// model that no upstream of the protocol serves: nobody is asked, nothing is recorded.
 func (x *Exchange) count() {
-	x.out = gemini.AppendCount(x.out[:0], meter.EstimateInput(meter.FamilyOf(x.model.ID), &x.peek))
+	x.out = x.lane.count(x.out[:0], meter.EstimateInput(meter.FamilyOf(x.model.ID), &x.peek))
+	x.counted = true
 	x.ticket.Void()
 	x.flight.Release()
 	x.flight, x.finished = nil, true
@@ -127,6 +129,9 @@ func (x *Exchange) keepAlive() []byte {
 // appendStreamError appends an error that ends a stream whose headers are out. said
 // tells whether the customer has got any of the answer.
 func (x *Exchange) appendStreamError(dst []byte, e *apiError, said bool) []byte {
+	if x.plain {
+		return dst // sound has no words for it: the response breaks off
+	}
 	if !x.array {
 		return apierr.AppendStreamError(dst, x.match.Shape(), e, x.requestID())
 	}

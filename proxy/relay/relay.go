@@ -172,7 +172,7 @@ func (x *Exchange) read() *apiError {
 	if err := x.lane.scan(x); err != nil {
 		return err
 	}
-	x.stream = x.peek.Stream
+	x.stream = x.peek.Stream || x.lane.passes
 	if x.stream && !x.ctx.Request.Header.IsHTTP11() {
 		return errOldHTTP
 	}
@@ -275,6 +275,12 @@ func (x *Exchange) admit() *apiError {
 	switch {
 	case x.lane.free:
 		x.input.ClientCap = true // nothing to hold money for
+	case x.lane.plan != nil:
+		x.input.ClientCap = true
+		x.input.BodyBytes = int(x.peek.TextBytes)
+		if err := x.lane.plan(x); err != nil {
+			return err
+		}
 	case !x.peek.Bound(x.model.ContextTokens, &x.input.Bound):
 		return errNoBound
 	case x.input.ClientCap:

@@ -48,6 +48,15 @@ func (x *Exchange) receive() (kinds, error) {
 // digest gives complete events to the answer's observer until the stream's own end
 // or an error event.
 func (x *Exchange) digest(last bool) (k kinds) {
+	if rest := x.ev[x.evDone:]; x.plain {
+		if len(rest) == 0 {
+			return 0
+		}
+		var kind protocol.Kind
+		x.out, kind = x.answer.Event(x.out, rest)
+		x.evDone = len(x.ev)
+		return 1 << kind
+	}
 	for {
 		rest := x.ev[x.evDone:]
 		if len(rest) == 0 {
@@ -261,8 +270,9 @@ func (x *Exchange) complete() error {
 func (x *Exchange) breakOff(status usage.Status, e *apiError) error {
 	x.call.Close()
 	x.abandon(status, e.Code)
-	x.out = x.appendStreamError(x.out, e, x.said)
-	_ = x.flush()
+	if x.out = x.appendStreamError(x.out, e, x.said); len(x.out) > 0 { // an empty chunk would be the end
+		_ = x.flush()
+	}
 	x.claim.Fail()
 	x.client.Abort()
 	return errBroken

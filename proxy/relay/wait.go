@@ -73,7 +73,7 @@ func (x *Exchange) Tick(now int64) error {
 	case HalfClosed:
 		// It may only have finished sending. A heartbeat tells: a closed socket
 		// answers it with a reset.
-		if x.phase == waitStream && !x.halfProbed && x.boundary() {
+		if x.phase == waitStream && !x.halfProbed && x.atBoundary() {
 			x.halfProbed = true
 			gone = x.beat(now) != nil
 		}
@@ -82,7 +82,7 @@ func (x *Exchange) Tick(now int64) error {
 	case gone:
 	case x.phase == waitOpening && now-x.openedAt >= holdOpening:
 		return errCommit
-	case x.phase == waitStream && now-x.lastWrite >= heartbeatAfter && x.boundary():
+	case x.phase == waitStream && now-x.lastWrite >= heartbeatAfter && x.atBoundary():
 		gone = x.beat(now) != nil
 	}
 	if gone {
@@ -103,15 +103,16 @@ func (x *Exchange) tickAway(now int64) error {
 	if x.phase == waitOpening && now-x.openedAt >= holdOpening {
 		return errCommit
 	}
-	if x.phase != waitHead && x.phase != waitOpening && now-x.lastWrite >= heartbeatAfter && x.boundary() {
+	if x.phase != waitHead && x.phase != waitOpening && now-x.lastWrite >= heartbeatAfter && x.atBoundary() {
 		x.lastWrite = now
 		x.claim.Write(x.keepAlive())
 	}
 	return nil
 }
 
-// boundary reports whether what the customer has got ends with a whole event.
-func (x *Exchange) boundary() bool { return !x.oversize && len(x.out) == 0 }
+// atBoundary reports whether what the customer has got ends with a whole event. Sound and
+// plain text have no place for a heartbeat.
+func (x *Exchange) atBoundary() bool { return !x.oversize && !x.plain && len(x.out) == 0 }
 
 // beat writes the protocol's heartbeat.
 func (x *Exchange) beat(now int64) error {

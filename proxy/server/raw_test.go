@@ -236,7 +236,7 @@ func TestRawRequests(t *testing.T) {
 	}
 	// Interface 5, S2-15: known and unserved, unknown, wrong method, each in its shape.
 	f("assistants", "POST /v1/assistants HTTP/1.1\r\nHost: x\r\n"+auth+length+"\r\n"+hello, 501, "not_implemented", false)
-	f("moderations", "POST /v1/moderations HTTP/1.1\r\nHost: x\r\n"+auth+length+"\r\n"+hello, 501, "not_implemented", false)
+	f("files", "POST /v1/files HTTP/1.1\r\nHost: x\r\n"+auth+length+"\r\n"+hello, 501, "not_implemented", false)
 	f("unknown", "POST /v1/nothing HTTP/1.1\r\nHost: x\r\n"+auth+length+"\r\n"+hello, 404, "not_found", false)
 	f("method", "GET /v1/chat/completions HTTP/1.1\r\nHost: x\r\n"+auth+"\r\n", 405, "method_not_allowed", false)
 	untouched(t, k, m)

@@ -48,7 +48,11 @@ const readBuffer = 16 << 10
 // is closed; Got tells whether any byte of a response had arrived. A keep-alive
 // connection that turns out to have been closed before the request was read is
 // replaced once, silently (C19).
-func (c *Call) Do(h *Host, req []byte, w Waiter) error {
+func (c *Call) Do(h *Host, req []byte, w Waiter) error { return c.DoParts(h, req, nil, w) }
+
+// DoParts is Do for a request whose bytes stand in several places: req and then the parts,
+// which are only read. A large body need not be copied behind its head.
+func (c *Call) DoParts(h *Host, req []byte, parts [][]byte, w Waiter) error {
 	if c.buf == nil {
 		c.buf = make([]byte, readBuffer)
 	}
@@ -60,6 +64,9 @@ func (c *Call) Do(h *Host, req []byte, w Waiter) error {
 		}
 		c.host, c.conn, c.r, c.w, c.got, c.clean, c.body = h, conn, 0, 0, false, false, bodyNone
 		err = conn.write(req)
+		for i := 0; i < len(parts) && err == nil; i++ {
+			err = conn.write(parts[i])
+		}
 		if err == nil {
 			failpoint.Hit(failpoint.K3)
 			err = c.readHead()

@@ -47,9 +47,13 @@ func AppendEnd(dst []byte) (out []byte, bodyAt int) {
 }
 
 // PutLength writes the length of req[bodyAt:] into the head.
-func PutLength(req []byte, bodyAt int) {
+func PutLength(req []byte, bodyAt int) { SetLength(req, bodyAt, len(req)-bodyAt) }
+
+// SetLength writes a length of n bytes into the head before bodyAt, for a body whose bytes
+// stand elsewhere.
+func SetLength(req []byte, bodyAt, n int) {
 	var digits [20]byte
-	d := strconv.AppendInt(digits[:0], int64(len(req)-bodyAt), 10)
+	d := strconv.AppendInt(digits[:0], int64(n), 10)
 	end := bodyAt - len("\r\n\r\n")
 	copy(req[end-len(d):end], d)
 }

@@ -98,8 +98,13 @@ var unpriced = []struct {
 	{"gpt-4o-mini-tts", []string{"audio", "speech"}},
 	{"tts-1", []string{"audio", "speech"}},
 	{"tts-1-hd", []string{"audio", "speech"}},
-	{"omni-moderation-latest", []string{"moderation"}},
 }
+
+// free models cost nothing at their provider, and nothing here.
+var free = []struct {
+	id   string
+	tags []string
+}{{"omni-moderation-latest", []string{"moderation"}}}
 
 func main() {
 	in := flag.String("in", "", "the snapshot, a JSON file")
@@ -159,6 +164,14 @@ func build(s *snapshot) (*catalogfile.File, error) {
 			for _, u := range unpriced {
 				models = append(models, catalogfile.Model{
 					ID: u.id, Tags: u.tags, Routes: []catalogfile.Route{{Provider: p.slug, Model: u.id}},
+				})
+			}
+		}
+		if p.slug == "openai" {
+			for _, u := range free {
+				models = append(models, catalogfile.Model{
+					ID: u.id, Tags: u.tags, Routes: []catalogfile.Route{{Provider: p.slug, Model: u.id}},
+					Price: catalogfile.Prices{usage.Input.String(): "0"}, Free: []string{usage.Input.String()},
 				})
 			}
 		}

@@ -25,8 +25,18 @@ const (
 	OpenAICompletions
 	OpenAIResponses
 	GeminiGenerate
-	GeminiCount   // countTokens
-	DashScopeText // text generation
+	GeminiCount    // countTokens
+	DashScopeText  // text generation
+	AnthropicCount // Messages that are only counted
+	OpenAISpeech
+	OpenAITranscription // a form: transcriptions and translations
+	OpenAIPictures      // generations, and edits as JSON
+	OpenAIPicturesForm  // edits and variations
+	OpenAIModeration
+	Ranks
+	GeminiEmbed
+	GeminiEmbedBatch
+	ResponsesCount // input tokens of a request for responses
 )
 
 // Limits of what Scan accepts.
@@ -94,6 +104,7 @@ type Request struct {
 	StoredID           string // name of a member that refers to an object stored at the provider, "" = none
 	PriceMember        string // name of a member that asks for a dearer service (service_tier, speed, inference_geo), "" = none
 	Thinks             bool   // of DashScope: enable_thinking is true
+	Media              Media  // of requests beside the conversations
 
 	thoughts     int64 // of DashScope: thinking_budget, 0 = not given
 	noThoughts   bool  // enable_thinking is false
@@ -135,6 +146,13 @@ func Scan(body []byte, shape Shape, r *Request) *apierr.Error {
 		r.TextBytes = int64(len(body)) - r.MediaBytes
 		return nil
 	}
+	if beside, err := s.beside(); beside {
+		if err != nil {
+			return err
+		}
+		r.TextBytes = int64(len(body)) - r.MediaBytes
+		return nil
+	}
 	if !s.top() {
 		return s.err
 	}
@@ -149,9 +167,12 @@ func Scan(body []byte, shape Shape, r *Request) *apierr.Error {
 		if s.seen&(1<<fPrompt) == 0 {
 			return apierr.Invalid("prompt", "The field 'prompt' is missing.")
 		}
-	case shape == OpenAIResponses:
+	case shape == OpenAIResponses || shape == ResponsesCount:
 		if err := r.responses(s.seen); err != nil {
 			return err
+		}
+		if shape == ResponsesCount && r.Previous != nil {
+			r.StoredID = "previous_response_id"
 		}
 	case s.seen&(1<<fMessages) == 0:
 		return apierr.Invalid("messages", "The field 'messages' is missing.")
@@ -160,4 +181,23 @@ func Scan(body []byte, shape Shape, r *Request) *apierr.Error {
 	}
 	r.TextBytes = int64(len(body)) - r.MediaBytes
 	return nil
+}
+
+// beside reads the shapes that are no conversations. ours is false for others.
+func (s *scanner) beside() (ours bool, err *apierr.Error) {
+	switch s.r.Shape {
+	case OpenAISpeech:
+		err = s.speech()
+	case OpenAIPictures:
+		err = s.pictures()
+	case OpenAIModeration:
+		err = s.moderation()
+	case Ranks:
+		err = s.ranks()
+	case GeminiEmbed, GeminiEmbedBatch:
+		err = s.geminiEmbed(s.r.Shape == GeminiEmbedBatch)
+	default:
+		return false, nil
+	}
+	return true, err
 }

@@ -586,7 +586,7 @@ func (s *scanner) once(f field, exact bool, seen *uint64) bool {
 // topValue reads the value of a member of the request's own object.
 func (s *scanner) topValue(f field, from int) bool {
 	r := s.r
-	if r.Shape == OpenAIResponses {
+	if r.Shape == OpenAIResponses || r.Shape == ResponsesCount {
 		if ours, ok := s.responsesValue(f, from); ours {
 			return ok
 		}

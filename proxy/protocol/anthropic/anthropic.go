@@ -146,3 +146,10 @@ func Page(list []protocol.ModelInfo, after, before string, limit int) (page []pr
 	}
 	return list[:limit], true
 }
+
+// AppendCount appends the body of a counted request.
+func AppendCount(dst []byte, tokens int64) []byte {
+	dst = append(dst, `{"input_tokens":`...)
+	dst = strconv.AppendInt(dst, tokens, 10)
+	return append(dst, '}')
+}

@@ -26,3 +26,10 @@ func AppendModels(dst []byte, list []protocol.ModelInfo) []byte {
 	}
 	return append(dst, "]}"...)
 }
+
+// AppendInputTokens appends the body of POST /v1/responses/input_tokens.
+func AppendInputTokens(dst []byte, tokens int64) []byte {
+	dst = append(dst, `{"object":"response.input_tokens","input_tokens":`...)
+	dst = strconv.AppendInt(dst, tokens, 10)
+	return append(dst, '}')
+}

@@ -286,6 +286,11 @@ func (s *Server) answer(o *out, method, path, lane, pathScript, key string) erro
 		sh = completions{}
 	case strings.HasSuffix(path, "/responses"):
 		sh = responses{}
+	case newMedia(c, path) != nil:
+		m := newMedia(c, path)
+		if sh = m; m.kind == "dashscope" {
+			native, o.dial = true, dialectDashScope
+		}
 	case strings.HasSuffix(path, "/embeddings"):
 		sh = embeddings{}
 	case strings.HasSuffix(path, "/models") || strings.Contains(path, "/models/"):

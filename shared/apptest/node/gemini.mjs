@@ -189,7 +189,6 @@ scenario('gemini 429', async () => {
 });
 
 scenario('gemini 501', async () => {
-  await refused(501, 'UNIMPLEMENTED', () => google().models.embedContent({ model: models.gemini, contents: 'a' }));
   await refused(501, 'UNIMPLEMENTED', () => google().caches.list());
 });
 
