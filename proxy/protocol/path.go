@@ -112,7 +112,7 @@ func Lookup(method, path []byte, anthropic bool, isProvider func(slug []byte) bo
 		return dashScopePath(method, cut(path, "/api/v1/"))
 	case cut(path, "/v1beta/") != nil:
 		return geminiPath(method, cut(path, "/v1beta/"))
-	case cut(path, "/upload/v1beta/") != nil:
+	case cut(path, "/upload/v1beta/") != nil, cut(path, "/v1alpha/") != nil:
 		return found(FamilyGemini, Account, method, anyMethod, nil)
 	}
 	switch string(path) {
@@ -209,6 +209,10 @@ func openAIPath(method, rest []byte) Match {
 			return found(f, OpenAIResponse, method, getDelete, id)
 		}
 	}
+	switch string(rest) {
+	case "audio/voices", "audio/voice_consents":
+		return found(f, Account, method, anyMethod, nil)
+	}
 	if plainParam(cut(rest, "chat/completions/")) { // stored chat completions
 		return found(f, Account, method, anyMethod, nil)
 	}
@@ -218,7 +222,8 @@ func openAIPath(method, rest []byte) Match {
 	}
 	switch string(first) {
 	case "files", "batches", "fine_tuning", "vector_stores", "assistants", "threads", "uploads",
-		"realtime", "containers", "conversations", "evals", "organization", "videos", "skills":
+		"realtime", "containers", "conversations", "evals", "organization", "projects", "videos", "skills", "chatkit",
+		"fine-tunes", "edits", "engines": // the last three are retired
 		return found(f, Account, method, anyMethod, nil)
 	}
 	return Match{State: NotFound, Family: f}
@@ -236,7 +241,7 @@ func anthropicPath(method, rest []byte, models bool) Match {
 	case "messages/batches", "complete":
 		return found(f, Account, method, anyMethod, nil)
 	}
-	if cut(rest, "messages/batches/") != nil {
+	if cut(rest, "messages/batches/") != nil || cut(rest, "organizations/") != nil || cut(rest, "experimental/") != nil {
 		return found(f, Account, method, anyMethod, nil)
 	}
 	if models {
@@ -246,7 +251,9 @@ func anthropicPath(method, rest []byte, models bool) Match {
 		if id := cut(rest, "models/"); plainParam(id) {
 			return found(f, AnthropicModel, method, get, id)
 		}
-		if string(rest) == "files" || cut(rest, "files/") != nil {
+		first, _, _ := bytes.Cut(rest, []byte("/"))
+		switch string(first) {
+		case "files", "skills", "agents", "sessions", "environments", "vaults", "memory_stores", "user_profiles":
 			return found(f, Account, method, anyMethod, nil)
 		}
 	}
@@ -265,8 +272,18 @@ func dashScopePath(method, rest []byte) Match {
 	case "services/rerank/text-rerank/text-rerank":
 		return found(f, DashScopeRerank, method, post, nil)
 	}
-	if string(rest) == "tokenizer" || cut(rest, "tasks/") != nil || cut(rest, "files") != nil {
+	first, more, _ := bytes.Cut(rest, []byte("/"))
+	switch string(first) {
+	case "tokenizer", "tasks", "files", "uploads", "fine-tunes", "deployments", "models", "apps", "indices":
 		return found(f, Account, method, anyMethod, nil)
+	case "services": // tasks that run on, and models for which there is no price
+		group, more, _ := bytes.Cut(more, []byte("/"))
+		switch string(group) {
+		case "aigc", "audio", "embeddings", "rerank", "vision", "nlp":
+			if len(more) > 0 {
+				return found(f, Account, method, post, nil)
+			}
+		}
 	}
 	return Match{State: NotFound, Family: f}
 }
@@ -331,7 +348,7 @@ func familyOf(path []byte) Family {
 	switch {
 	case under(path, "/anthropic"), under(path, "/v1/messages"):
 		return FamilyAnthropic
-	case under(path, "/v1beta"), under(path, "/upload/v1beta"):
+	case under(path, "/v1beta"), under(path, "/upload/v1beta"), under(path, "/v1alpha"):
 		return FamilyGemini
 	case under(path, "/api/v1"):
 		return FamilyDashScope
