@@ -34,7 +34,7 @@ type cachePatch struct {
 }
 
 type securityPatch struct {
-	ContentSafety windowPatch    `json:"content_safety"`
+	ContentSafety safetyPatch    `json:"content_safety"`
 	Masking       maskingPatch   `json:"masking"`
 	Logging       loggingPatch   `json:"logging"`
 	Retention     retentionPatch `json:"data_retention"`
@@ -44,10 +44,6 @@ type securityPatch struct {
 type loggingPatch struct {
 	Content  Opt[bool] `json:"content" doc:"false" example:"false"`
 	Metadata Opt[bool] `json:"metadata" doc:"true" example:"true"`
-}
-
-type maskingPatch struct {
-	Mode Opt[string] `json:"mode" enum:"none"`
 }
 
 type retentionPatch struct {
@@ -104,14 +100,14 @@ func (a *api) policyRoutes() []Route {
 			}
 			return report.ViewContext(p), nil
 		}),
-		read(fiber.MethodGet, "/openapi/v1/security/policy", "S1-15", "What is done with what is sent", func(c *Call) (*report.SecurityPolicy, error) {
+		read(fiber.MethodGet, "/openapi/v1/security/policy", "S1-15", "What is done with what is sent and answered", func(c *Call) (*report.SecurityPolicy, error) {
 			p, err := a.Report.Policy(c.Context, c.Caller.ClientID)
 			if err != nil {
 				return nil, err
 			}
 			return report.ViewSecurity(p), nil
 		}),
-		write(fiber.MethodPatch, "/openapi/v1/security/policy", "S1-16", "Change how long answers and responses are kept, and the models of all keys", a.patchSecurity).refuses(apierr.ModelNotAllowed),
+		write(fiber.MethodPatch, "/openapi/v1/security/policy", "S1-16", "Change what is looked for in texts, how long answers and responses are kept, and the models of all keys", a.patchSecurity).refuses(apierr.ModelNotAllowed),
 		read(fiber.MethodGet, "/openapi/v1/routing/policy", "S1-17", "How calls find somebody to serve them", func(c *Call) (*report.RoutingPolicy, error) {
 			p, err := a.Report.Policy(c.Context, c.Caller.ClientID)
 			if err != nil {
@@ -191,11 +187,14 @@ func (a *api) patchSecurity(c *Call, in *securityPatch) (*report.SecurityPolicy,
 	if in.Logging.Metadata.Set && !in.Logging.Metadata.V {
 		return nil, badRequest("logging.metadata", "logging.metadata must be true: it is what is charged")
 	}
+	if err := in.ContentSafety.Words.check(); err != nil {
+		return nil, err
+	}
 	models, err := a.policyModels(c, &in.Models)
 	if err != nil {
 		return nil, err
 	}
-	p, err := a.Manage.PatchPolicy(c.Context, c.actor(), c.Caller.ClientID, store.PolicyPatch{Models: models, Retention: hours(in.Retention.ReplayHours), ResponseDays: responseDays(in.Retention.ResponseDays)}, nil)
+	p, err := a.Manage.PatchPolicy(c.Context, c.actor(), c.Caller.ClientID, store.PolicyPatch{Rules: in.apply, Models: models, Retention: hours(in.Retention.ReplayHours), ResponseDays: responseDays(in.Retention.ResponseDays)}, nil)
 	if err != nil {
 		return nil, err
 	}

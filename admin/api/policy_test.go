@@ -2,6 +2,7 @@ package api
 
 import (
 	"encoding/json"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -100,12 +101,45 @@ func TestSecurityPolicyS115S116(t *testing.T) {
 		t.Errorf("by a scoped key: %d %s", r.Status, r.Raw)
 	}
 	w.refusesPatch(acme, path, map[string]string{
-		`{"logging":{"content":true}}`: "logging.content", `{"logging":{"metadata":false}}`: "logging.metadata", `{"content_safety":{"mode":"strict"}}`: "content_safety.mode",
-		`{"masking":{"mode":"pii"}}`: "masking.mode", `{"data_retention":{"replay_hours":48}}`: "data_retention.replay_hours",
+		`{"logging":{"content":true}}`: "logging.content", `{"logging":{"metadata":false}}`: "logging.metadata", `{"content_safety":{"mode":"strict"}}`: "content_safety.mode", `{"content_safety":{"words":{"action":"shout"}}}`: "content_safety.words.action", `{"content_safety":{"words":{"list":[""]}}}`: "content_safety.words.list",
+		`{"masking":{"mode":"pii"}}`: "masking.mode", `{"masking":{"card":"yes"}}`: "masking.card", `{"masking":{"apply_to":"all"}}`: "masking.apply_to", `{"data_retention":{"replay_hours":48}}`: "data_retention.replay_hours",
 		`{"models":{"allowed_model_ids":["nothing"]}}`: "allowed_model_ids", `{"models":{"model_scope":"automatic"}}`: "models.model_scope",
 	})
 	if w.expect(w.call(acme, "PATCH", path, `{"models":{"allowed_model_ids":[]}}`), 200, &p); p.Models.Mode != "automatic" || p.Retention.ReplayHours != 0 {
 		t.Errorf("cleared to %+v", p)
+	}
+}
+
+// S1-15, S1-16, S1-B14: what is looked for in texts reaches the proxies' look-up of the key;
+// members left out stay, what was read can be sent back, and the audit log has it.
+func TestContentPolicy(t *testing.T) {
+	w := newWorld(t)
+	acme := w.tenant("Acme", "", money.USD)
+	const path = "/openapi/v1/security/policy"
+	for _, step := range []struct{ body, rules string }{
+		{`{}`, `{}`},
+		{`{"masking":{"card":"block","email":"mask"}}`, `{"masking":{"card":"block","email":"mask"}}`},
+		{`{"masking":{"apply_to":"requests","email":"off"}}`, `{"masking":{"card":"block","apply_to":"requests"}}`},
+		{`{"content_safety":{"words":{"list":["Zebra"],"action":"flag","apply_to":"responses"}}}`, `{"words":{"list":["Zebra"],"action":"flag","apply_to":"responses"},"masking":{"card":"block","apply_to":"requests"}}`},
+		{`{"data_retention":{"replay_hours":3}}`, `{"words":{"list":["Zebra"],"action":"flag","apply_to":"responses"},"masking":{"card":"block","apply_to":"requests"}}`},
+		{"again", `{"words":{"list":["Zebra"],"action":"flag","apply_to":"responses"},"masking":{"card":"block","apply_to":"requests"}}`},
+		{`{"masking":{"card":null,"apply_to":"both"},"content_safety":{"words":{"list":[],"action":null,"apply_to":null}}}`, `{}`},
+	} {
+		if step.body == "again" {
+			step.body = string(w.call(acme, "GET", path, "").Body.Data)
+			step.body = strings.NewReplacer(`,"model_scope":"automatic"`, "", `"model_scope":"automatic",`, "").Replace(step.body)
+		}
+		w.expect(w.call(acme, "PATCH", path, step.body), 200, nil)
+		var got, want any
+		if err := json.Unmarshal(mustKey(w, acme).Rules, &got); err != nil {
+			t.Fatal(err)
+		}
+		if err := json.Unmarshal([]byte(step.rules), &want); err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("PATCH %s: the key is looked up with %v", step.body, got)
+		}
 	}
 }
 

@@ -59,16 +59,6 @@ type SecurityPolicy struct {
 	Models        ModelPolicy     `json:"models"`
 }
 
-// SafetyPolicy is what the relay itself refuses.
-type SafetyPolicy struct {
-	Mode string `json:"mode" enum:"model" doc:"model: what the model and its supplier refuse; the relay adds nothing"`
-}
-
-// MaskingPolicy is what is taken out of requests.
-type MaskingPolicy struct {
-	Mode string `json:"mode" enum:"none" doc:"none: requests are passed on as they are"`
-}
-
 // LoggingPolicy is what is written down of calls.
 type LoggingPolicy struct {
 	Content  bool `json:"content"`  // always false
@@ -84,7 +74,7 @@ type RetentionPolicy struct {
 // ViewSecurity is p as the security policy.
 func ViewSecurity(p *store.Policy) *SecurityPolicy {
 	return &SecurityPolicy{
-		ContentSafety: SafetyPolicy{Mode: "model"}, Masking: MaskingPolicy{Mode: "none"}, Logging: LoggingPolicy{Metadata: true},
+		ContentSafety: viewSafety(&p.Rules), Masking: viewMasking(&p.Rules.Masking), Logging: LoggingPolicy{Metadata: true},
 		Retention: RetentionPolicy{ReplayHours: int64(p.Retention / time.Hour), ResponseDays: int64(p.ResponseDays)}, Models: modelPolicy(p),
 	}
 }

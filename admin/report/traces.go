@@ -17,6 +17,7 @@ type Trace struct {
 	BytesIn  int64          `json:"request_bytes"`
 	BytesOut int64          `json:"response_bytes"`
 	Clamped  bool           `json:"max_tokens_clamped"`
+	Content  Content        `json:"content_policy"`
 	Attempts []TraceAttempt `json:"attempts"`
 	Timeline []TraceEvent   `json:"timeline" doc:"in the order of time"`
 }
@@ -54,7 +55,7 @@ func (s *Service) Trace(ctx context.Context, key *store.KeyRow, id reqid.ID) (*T
 	}
 	t := &Trace{
 		BillingRow: billingRow(u, versions), EndedAt: time.UnixMicro(u.EndMicros).UTC(),
-		BytesIn: u.BytesIn, BytesOut: u.BytesOut, Clamped: u.Flags&usage.FlagClamped != 0, Attempts: []TraceAttempt{},
+		BytesIn: u.BytesIn, BytesOut: u.BytesOut, Clamped: u.Flags&usage.FlagClamped != 0, Content: viewContent(u.Flags), Attempts: []TraceAttempt{},
 	}
 	for _, a := range u.Attempts[:min(int(u.NumAttempts), len(u.Attempts))] {
 		t.Attempts = append(t.Attempts, TraceAttempt{

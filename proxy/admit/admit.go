@@ -120,7 +120,41 @@ func (g *Gate) Admit(in *Input, t *Ticket) *apierr.Error {
 	return err
 }
 
+// Limit is the first half of Admit: everything but the money. nil: the ticket may be
+// voided, or Hold is asked for the rest.
+func (g *Gate) Limit(in *Input, t *Ticket) *apierr.Error {
+	*t = Ticket{gate: g, key: in.Key.Live, OutputCap: in.Bound.OutputTokens}
+	err := g.limit(in, t)
+	t.note(in.Key, in.Now)
+	if err == nil {
+		t.open = 1
+	}
+	return err
+}
+
+// Hold is the second half: the money. With an error all that Limit took is given back.
+func (g *Gate) Hold(in *Input, t *Ticket) *apierr.Error {
+	t.OutputCap = in.Bound.OutputTokens
+	if err := g.hold(in, t); err != nil {
+		t.open = 0
+		return t.refuse(err)
+	}
+	return nil
+}
+
 func (g *Gate) admit(in *Input, t *Ticket) *apierr.Error {
+	if err := g.limit(in, t); err != nil {
+		return err
+	}
+	if err := g.hold(in, t); err != nil {
+		return t.refuse(err)
+	}
+	t.open = 1
+	return nil
+}
+
+// limit takes what is limited besides money.
+func (g *Gate) limit(in *Input, t *Ticket) *apierr.Error {
 	k := in.Key
 	if err := Scope(k, in.Group, in.Model); err != nil {
 		return err
@@ -178,10 +212,6 @@ func (g *Gate) admit(in *Input, t *Ticket) *apierr.Error {
 		}
 		t.took |= tookGroupDay
 	}
-	if err := g.hold(in, t); err != nil {
-		return t.refuse(err)
-	}
-	t.open = 1
 	return nil
 }
 

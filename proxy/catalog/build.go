@@ -261,7 +261,6 @@ func compare(a, b int64) int {
 	return 0
 }
 
-// newKey makes a key of its row.
 // scope is what a key and its client both allow, nil where both allow everything.
 func scope(key, client []string) map[string]struct{} {
 	a, b := set(key), set(client)
@@ -274,6 +273,7 @@ func scope(key, client []string) map[string]struct{} {
 	return a
 }
 
+// newKey makes a key of its row, but for its policy.
 func newKey(r *store.KeyRow) *Key {
 	k := &Key{
 		Digest: r.Digest, Revision: r.Revision, ID: r.ID, PublicID: r.PublicID, Name: r.Name,

@@ -49,6 +49,8 @@ type Catalog struct {
 	health *ristretto.Cache[uint64, *healthEntry]
 	marks  marks
 
+	policies policies
+
 	negative [negativeSlots]atomic.Pointer[negativeEntry]
 
 	mu      sync.Mutex // guards flights and bucket

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"sync/atomic"
 
+	"tokenrelay/proxy/guard"
 	"tokenrelay/proxy/live"
 	"tokenrelay/shared/money"
 	"tokenrelay/shared/price"
@@ -167,12 +168,14 @@ type Key struct {
 	Models  map[string]struct{} // public ids, of the key's scope and its client's; nil = automatic
 	IPAllow []netip.Prefix      // empty = any
 
-	RPM, TPM, MaxConcurrency int64        // 0 = no limit
-	MonthlyCap, TotalQuota   money.Amount // -1 = none
-	DailyUSD                 money.Amount // -1 = none
-	MaxAttempts              int          // upstreams asked at most, 0 = as the proxy is set
-	Region                   string       // only routes of it, "" = any
-	DrainTokens              int64        // client leaves: 0 = cancel the upstream, else drain up to N output tokens
+	RPM, TPM, MaxConcurrency int64         // 0 = no limit
+	MonthlyCap, TotalQuota   money.Amount  // -1 = none
+	DailyUSD                 money.Amount  // -1 = none
+	MaxAttempts              int           // upstreams asked at most, 0 = as the proxy is set
+	Region                   string        // only routes of it, "" = any
+	Policy                   *guard.Policy // what is done about content, nil = nothing
+	Unruled                  bool          // the client's rules cannot be read: its requests are refused
+	DrainTokens              int64         // client leaves: 0 = cancel the upstream, else drain up to N output tokens
 
 	Live *live.Key // the key's counters and wallet; outlives cache entries
 

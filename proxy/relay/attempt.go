@@ -210,6 +210,10 @@ func (x *Exchange) ask() (verdict, *apiError) {
 		return unfit, err
 	}
 
+	if x.screen != nil {
+		x.maxEvent = max(x.maxEvent, maxGuardedEvent)
+	}
+
 	x.begun = upstream.Now()
 	a := x.note()
 	x.flight.Sent(c.Route.ID, c.Key.ID, a.StartMicros)
@@ -269,6 +273,9 @@ func (x *Exchange) prepare() {
 		ClientModel:   x.showName,
 		Family:        x.end.Family,
 		InputEstimate: x.end.InputEstimate,
+	}
+	if x.key.Policy != nil {
+		x.screens()
 	}
 	if x.via != x.lane {
 		return // write sets the answer up with the request
@@ -505,6 +512,14 @@ func (x *Exchange) readAnswer(a *usage.Attempt) (verdict, *apiError) {
 	x.choice.Good((upstream.Now() - x.begun) / 1000)
 	x.close(a, usage.OutcomeOK)
 	x.rec.FirstTokenMicros = a.EndMicros
+	if x.key.Policy != nil {
+		if err := x.screenAnswer(); err != nil {
+			x.bytesOut = 0
+			x.finish(usage.Failed, 400, err.Code)
+			return stop, err
+		}
+		out = x.out
+	}
 	x.bytesOut = int64(len(out))
 	x.finish(usage.Success, 200, "")
 	return answered, nil
@@ -518,12 +533,15 @@ func (x *Exchange) open(a *usage.Attempt) (verdict, *apiError) {
 	for {
 		kinds, err := x.receive()
 		switch {
-		case err == errCommit, kinds.has(protocol.ErrorEvent):
+		case err == errCommit, kinds.has(protocol.ErrorEvent), kinds.has(blocked):
 		case err == io.EOF && (kinds&begins != 0 || x.answer.Terminated()):
 		case err == io.EOF:
 			return x.failed(a, errNoOutput)
 		case err != nil && kinds&begins == 0:
 			return x.failed(a, err)
+		}
+		if kinds.has(blocked) {
+			return x.stopped(a)
 		}
 		if kinds.has(protocol.ErrorEvent) {
 			class := x.answer.ErrorClass()

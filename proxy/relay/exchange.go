@@ -10,6 +10,7 @@ import (
 	"tokenrelay/proxy/auth"
 	"tokenrelay/proxy/catalog"
 	"tokenrelay/proxy/claim"
+	"tokenrelay/proxy/guard"
 	"tokenrelay/proxy/journal"
 	"tokenrelay/proxy/meter"
 	"tokenrelay/proxy/protocol"
@@ -64,6 +65,7 @@ type Exchange struct {
 	ev        []byte // decoded answer bytes; ev[evDone:] are not yet events
 	out       []byte // answer bytes for the customer, not yet written
 	final     []byte // the whole response of a stream that is to be kept
+	seen      []byte // answer bytes on their way through a policy
 
 	state
 }
@@ -152,6 +154,10 @@ type state struct {
 
 	thread thread // stored.go
 
+	// A client's policy (guarded.go).
+	found  guard.Report
+	screen *guard.Screen // nil: nobody looks at the answer's events
+
 	// Idempotency-Key (claim.go).
 	claim  *claim.Answer // this request leads it, nil = it has no key
 	follow *claim.Answer // this request follows it
@@ -207,7 +213,7 @@ func (r *Relay) release(x *Exchange) {
 	if x.trans != nil {
 		x.trans.release()
 	}
-	x.req, x.ev, x.out, x.final = bound(x.req), bound(x.ev), bound(x.out), bound(x.final)
+	x.req, x.ev, x.out, x.final, x.seen = bound(x.req), bound(x.ev), bound(x.out), bound(x.final), bound(x.seen)
 	x.state = state{}
 	r.pool.Put(x)
 }

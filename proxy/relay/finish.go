@@ -29,6 +29,9 @@ func (x *Exchange) fillRecord() {
 	if x.ticket.Clamped {
 		r.Flags |= usage.FlagClamped
 	}
+	if x.found.Any() {
+		r.Flags |= x.foundFlags()
+	}
 	r.Hold = x.ticket.Hold()
 	r.PriceID = x.rule.Version.ID
 	r.ModelPPM, r.GroupPPM, r.ClientPPM = x.rule.ModelPPM, x.rule.GroupPPM, x.rule.ClientPPM
@@ -74,6 +77,9 @@ func (x *Exchange) finish(status usage.Status, http int16, code apierr.Code) {
 	r := &x.rec
 	r.Units, r.Source = units, source
 	r.Flags |= flags
+	if x.key.Policy != nil {
+		r.Flags |= x.foundFlags()
+	}
 	bill := settle.Price(x.rule, x.supplierRule(), &units, x.ticket.Hold())
 	r.Charge, r.Cost, r.Overrun = bill.Charge, bill.Cost, bill.Overrun
 	failpoint.Hit(failpoint.K5)

@@ -26,6 +26,7 @@ import (
 	"tokenrelay/shared/apikey"
 	"tokenrelay/shared/failpoint"
 	"tokenrelay/shared/peek"
+	"tokenrelay/shared/price"
 	"tokenrelay/shared/reqid"
 	"tokenrelay/shared/usage"
 )
@@ -272,6 +273,27 @@ func (x *Exchange) admit() *apiError {
 		ClientCap: x.peek.OutputCap() > 0 || x.lane.inputOnly, NoClamp: x.pinned != nil,
 		Free: x.lane.free, BodyBytes: len(x.body), Now: lease.Now(), Milli: x.startedMilli,
 	}
+	if err := x.bound(); err != nil {
+		return err
+	}
+	if x.key.Policy != nil || x.key.Unruled {
+		if err := x.admitGuarded(); err != nil {
+			return err
+		}
+	} else if err := x.r.o.Gate.Admit(&x.input, &x.ticket); err != nil {
+		return err
+	}
+	failpoint.Hit(failpoint.K1)
+	x.admitted = true
+	x.fillRecord()
+	x.flight.Begin(&x.rec)
+	failpoint.Hit(failpoint.K2)
+	return nil
+}
+
+// bound finds the most that the request can consume.
+func (x *Exchange) bound() *apiError {
+	x.input.Bound = price.Bound{}
 	switch {
 	case x.lane.free:
 		x.input.ClientCap = true // nothing to hold money for
@@ -289,14 +311,6 @@ func (x *Exchange) admit() *apiError {
 		x.input.Bound.OutputTokens = x.model.MaxOutput
 	}
 	x.boundThread()
-	if err := x.r.o.Gate.Admit(&x.input, &x.ticket); err != nil {
-		return err
-	}
-	failpoint.Hit(failpoint.K1)
-	x.admitted = true
-	x.fillRecord()
-	x.flight.Begin(&x.rec)
-	failpoint.Hit(failpoint.K2)
 	return nil
 }
 

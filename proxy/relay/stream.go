@@ -76,6 +76,9 @@ func (x *Exchange) digest(last bool) (k kinds) {
 		case n > 0:
 		case last:
 			n = len(rest) // a last event without its blank line
+		case len(rest) > x.maxEvent && x.screen != nil:
+			x.screen.Report.Blocked = true
+			return k | 1<<blocked
 		case len(rest) > x.maxEvent:
 			x.scan.Oversize(rest)
 			x.out, kind = x.answer.Partial(x.out, rest, true, false)
@@ -90,6 +93,9 @@ func (x *Exchange) digest(last bool) (k kinds) {
 		x.out, kind = x.answer.Event(x.out, rest[:n])
 		x.evDone += n
 		k |= 1 << kind
+		if x.screen != nil && kind != protocol.ErrorEvent && x.screened(at, false) {
+			return k | 1<<blocked
+		}
 		switch kind {
 		case protocol.ErrorEvent:
 			if x.answer.Began() && x.passes() {
@@ -174,6 +180,9 @@ func (x *Exchange) pump() error {
 	}
 	for {
 		switch {
+		case k.has(blocked):
+			x.close(a, usage.OutcomeCancelled)
+			return x.breakOff(usage.Failed, contentBlocked("answer", x.screen.Report))
 		case x.done:
 			x.close(a, usage.OutcomeOK)
 			return x.complete()
@@ -240,7 +249,9 @@ func (x *Exchange) flush() error {
 // bytes. The upstream's response is read on to its end, or its connection is lost
 // to the pool.
 func (x *Exchange) complete() error {
-	x.endAnswer()
+	if x.endAnswer() {
+		return x.breakOff(usage.Failed, contentBlocked("answer", x.screen.Report))
+	}
 	if x.failedInStream {
 		x.finish(usage.Failed, 200, apierr.InvalidRequest)
 	} else {
@@ -321,10 +332,13 @@ func (x *Exchange) readOn() {
 		case err == io.EOF && x.answer.Terminated():
 			x.done = true
 		case x.done:
-		case err != nil, k.has(protocol.ErrorEvent):
+		case err != nil, k.has(protocol.ErrorEvent), k.has(blocked):
 			e := apierr.ErrUpstreamError
 			if err == errKeyCut {
 				e = apierr.ErrKeyDisabled
+			}
+			if k.has(blocked) {
+				e = contentBlocked("answer", x.screen.Report)
 			}
 			x.claim.Write(x.appendStreamError(nil, e, x.said))
 			return
@@ -338,7 +352,13 @@ func (x *Exchange) readOn() {
 // finishUnseen settles a stream that reached its end without its customer, and gives
 // the end to those who follow.
 func (x *Exchange) finishUnseen(a *usage.Attempt) {
-	x.endAnswer()
+	if x.endAnswer() {
+		x.close(a, usage.OutcomeCancelled)
+		x.abandon(usage.Failed, apierr.ContentBlocked)
+		x.claim.Write(x.appendStreamError(nil, contentBlocked("answer", x.screen.Report), x.said))
+		x.claim.Fail()
+		return
+	}
 	if x.claim.Followed() { // somebody has it
 		x.close(a, usage.OutcomeOK)
 		x.finish(usage.Success, 200, "")

@@ -59,13 +59,20 @@ func (x *Exchange) translate(dst []byte) ([]byte, *apiError) {
 
 // endAnswer appends the end of a stream that its upstream has not ended: of a
 // translated one whose upstream has no terminator, of an array made of events.
-func (x *Exchange) endAnswer() {
+// It reports whether the client's policy does not let the end of the answer through.
+func (x *Exchange) endAnswer() (stopped bool) {
+	at := len(x.out)
 	switch {
 	case x.translated:
-		at := len(x.out)
 		x.out = x.trans.stream.End(x.out)
-		x.last(x.out[at:])
 	case x.array:
 		x.out = append(x.out, gemini.ArrayEnd...)
 	}
+	if x.screen != nil {
+		stopped = x.screened(at, true)
+	}
+	if x.translated {
+		x.last(x.out[at:])
+	}
+	return stopped
 }

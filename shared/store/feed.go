@@ -61,7 +61,7 @@ func (d *DB) LoadKey(ctx context.Context, digest [32]byte) (*KeyRow, error) {
 		},
 		ClientID: r.ClientID, ClientName: r.ClientName, ClientActive: r.ClientActive, ClientPPM: r.ClientPpm,
 		WalletID: r.WalletID, GroupID: r.GroupID,
-		ClientModels: r.ClientModels, Region: r.Region, MaxAttempts: int(r.MaxAttempts),
+		ClientModels: r.ClientModels, Region: r.Region, MaxAttempts: int(r.MaxAttempts), Rules: r.Rules,
 	}, nil
 }
 

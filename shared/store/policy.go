@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"tokenrelay/shared/money"
+	"tokenrelay/shared/policy"
 	"tokenrelay/shared/store/db"
 )
 
@@ -21,6 +22,7 @@ type Policy struct {
 	ResponseDays int           // for which stored responses are kept, 0 = not at all
 	LowBalance   money.Amount  // alert below it, None = none
 	QuotaPercent int           // alert from this part of a key's cap on, 0 = none
+	Rules        policy.Rules  // what is done about content
 }
 
 // PolicyPatch changes what is not nil.
@@ -32,15 +34,19 @@ type PolicyPatch struct {
 	ResponseDays *int
 	LowBalance   *money.Amount
 	QuotaPercent *int
+	Rules        func(*policy.Rules) `json:"-"` // changes them in place
 }
 
-const policyColumns = "models, region, max_attempts, retention_hours, response_days, low_balance, quota_percent"
+const policyColumns = "models, region, max_attempts, retention_hours, response_days, low_balance, quota_percent, rules"
 
 func scanPolicy(row pgx.Row) (p Policy, err error) {
 	var hours int
 	var low *int64
 	var percent *int
-	err = row.Scan(&p.Models, &p.Region, &p.MaxAttempts, &hours, &p.ResponseDays, &low, &percent)
+	var rules []byte
+	if err = row.Scan(&p.Models, &p.Region, &p.MaxAttempts, &hours, &p.ResponseDays, &low, &percent, &rules); err != nil {
+		return p, err
+	}
 	p.Retention, p.LowBalance = time.Duration(hours)*time.Hour, None
 	if low != nil {
 		p.LowBalance = money.Amount(*low)
@@ -48,7 +54,13 @@ func scanPolicy(row pgx.Row) (p Policy, err error) {
 	if percent != nil {
 		p.QuotaPercent = *percent
 	}
-	return p, err
+	switch r, err := policy.Parse(rules); {
+	case err != nil:
+		return p, err
+	case r != nil:
+		p.Rules = *r
+	}
+	return p, nil
 }
 
 // Policy reads that of a client.
@@ -79,6 +91,13 @@ func (d *DB) PatchPolicy(ctx context.Context, actor Actor, clientID int64, patch
 		if p.Retention%time.Hour != 0 || p.Retention < 0 || p.Retention > ClaimTTL {
 			return fmt.Errorf("%w: retention", ErrInvalid)
 		}
+		if patch.Rules != nil {
+			patch.Rules(&p.Rules)
+		}
+		rules, err := p.Rules.Text()
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrInvalid, err)
+		}
 		if p.Models == nil {
 			p.Models = []string{}
 		}
@@ -87,8 +106,8 @@ func (d *DB) PatchPolicy(ctx context.Context, actor Actor, clientID int64, patch
 			low = (*int64)(&p.LowBalance)
 		}
 		out, err = scanPolicy(tx.QueryRow(ctx, `UPDATE client SET models = $2, region = $3, max_attempts = $4, retention_hours = $5, response_days = $6,
-			low_balance = $7, quota_percent = nullif($8, 0) WHERE id = $1 RETURNING `+policyColumns,
-			clientID, p.Models, p.Region, p.MaxAttempts, int(p.Retention/time.Hour), p.ResponseDays, low, p.QuotaPercent))
+			low_balance = $7, quota_percent = nullif($8, 0), rules = $9 WHERE id = $1 RETURNING `+policyColumns,
+			clientID, p.Models, p.Region, p.MaxAttempts, int(p.Retention/time.Hour), p.ResponseDays, low, p.QuotaPercent, rules))
 		if err != nil {
 			return meaning(err)
 		}
@@ -101,12 +120,23 @@ func (d *DB) PatchPolicy(ctx context.Context, actor Actor, clientID int64, patch
 		if err != nil {
 			return err
 		}
-		return audit(ctx, q, actor, "policy", "client", strconv.FormatInt(clientID, 10), patch, rev)
+		return audit(ctx, q, actor, "policy", "client", strconv.FormatInt(clientID, 10), struct {
+			PolicyPatch
+			Rules *policy.Rules `json:",omitempty"`
+		}{patch, audited(patch.Rules, &p.Rules)}, rev)
 	})
 	if err != nil {
 		return out, fmt.Errorf("cannot change the policy of client %d: %w", clientID, err)
 	}
 	return out, nil
+}
+
+// audited are the rules that the audit log gets: those that a patch has changed.
+func audited(change func(*policy.Rules), r *policy.Rules) *policy.Rules {
+	if change == nil {
+		return nil
+	}
+	return r
 }
 
 func replace[T any](to, from *T) {

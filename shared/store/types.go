@@ -111,6 +111,7 @@ type KeyRow struct {
 	ClientModels []string // what the client lets its keys call; empty: automatic
 	Region       string   // only routes of it, "" = any
 	MaxAttempts  int      // 0 = as the proxy is set
+	Rules        []byte   // policy.Rules as stored; nil or {}: none
 }
 
 // RevokedKey is a member of the set that is never evicted.

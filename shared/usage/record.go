@@ -29,6 +29,16 @@ const (
 	FlagOverrun                        // the provider reported more than the hold covers; Overrun is the house's
 	FlagPinned                         // provider-pinned path
 	FlagKeyCut                         // cut because the key was disabled or revoked
+
+	// What the client's policy found in the texts, and what was done.
+	FlagEmail // in the order of proxy/guard/pii
+	FlagPhone
+	FlagCard
+	FlagID
+	FlagCredential
+	FlagWord
+	FlagMasked  // something was replaced
+	FlagBlocked // the answer was not shown, or broke off
 )
 
 // MaxAttempts is the most upstream attempts a record can list.

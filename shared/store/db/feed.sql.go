@@ -248,7 +248,7 @@ const loadKey = `-- name: LoadKey :one
 SELECT k.id, k.public_id, k.name, k.last4, k.digest, k.status, k.models, k.ip_allow, k.rpm, k.tpm, k.max_concurrency,
        k.monthly_cap, k.total_quota, k.daily_usd, k.drain_tokens, k.expires_at,
        c.id AS client_id, c.name AS client_name, c.active AS client_active, c.ppm AS client_ppm, c.wallet_id, c.group_id,
-       c.models AS client_models, c.region, c.max_attempts,
+       c.models AS client_models, c.region, c.max_attempts, c.rules,
        (SELECT rev FROM config_rev) AS rev
 FROM api_key k JOIN client c ON c.id = k.client_id
 WHERE k.digest = $1
@@ -280,6 +280,7 @@ type LoadKeyRow struct {
 	ClientModels   []string
 	Region         string
 	MaxAttempts    int16
+	Rules          []byte
 	Rev            int64
 }
 
@@ -313,6 +314,7 @@ func (q *Queries) LoadKey(ctx context.Context, digest []byte) (LoadKeyRow, error
 		&i.ClientModels,
 		&i.Region,
 		&i.MaxAttempts,
+		&i.Rules,
 		&i.Rev,
 	)
 	return i, err

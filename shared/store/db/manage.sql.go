@@ -59,7 +59,7 @@ func (q *Queries) AuditLog(ctx context.Context, before int64, maxRows int32) ([]
 }
 
 const clientByID = `-- name: ClientByID :one
-SELECT c.id, c.name, c.group_id, c.wallet_id, c.ppm, c.active, c.profile, c.created_at, c.retention_hours, c.response_days, c.models, c.region, c.max_attempts, c.low_balance, c.quota_percent, g.name AS group_name FROM client c JOIN client_group g ON g.id = c.group_id WHERE c.id = $1
+SELECT c.id, c.name, c.group_id, c.wallet_id, c.ppm, c.active, c.profile, c.created_at, c.retention_hours, c.response_days, c.models, c.region, c.max_attempts, c.low_balance, c.quota_percent, c.rules, g.name AS group_name FROM client c JOIN client_group g ON g.id = c.group_id WHERE c.id = $1
 `
 
 type ClientByIDRow struct {
@@ -78,6 +78,7 @@ type ClientByIDRow struct {
 	MaxAttempts    int16
 	LowBalance     *int64
 	QuotaPercent   *int16
+	Rules          []byte
 	GroupName      string
 }
 
@@ -100,13 +101,14 @@ func (q *Queries) ClientByID(ctx context.Context, rowID int64) (ClientByIDRow, e
 		&i.MaxAttempts,
 		&i.LowBalance,
 		&i.QuotaPercent,
+		&i.Rules,
 		&i.GroupName,
 	)
 	return i, err
 }
 
 const clientByName = `-- name: ClientByName :one
-SELECT c.id, c.name, c.group_id, c.wallet_id, c.ppm, c.active, c.profile, c.created_at, c.retention_hours, c.response_days, c.models, c.region, c.max_attempts, c.low_balance, c.quota_percent, g.name AS group_name FROM client c JOIN client_group g ON g.id = c.group_id WHERE c.name = $1
+SELECT c.id, c.name, c.group_id, c.wallet_id, c.ppm, c.active, c.profile, c.created_at, c.retention_hours, c.response_days, c.models, c.region, c.max_attempts, c.low_balance, c.quota_percent, c.rules, g.name AS group_name FROM client c JOIN client_group g ON g.id = c.group_id WHERE c.name = $1
 `
 
 type ClientByNameRow struct {
@@ -125,6 +127,7 @@ type ClientByNameRow struct {
 	MaxAttempts    int16
 	LowBalance     *int64
 	QuotaPercent   *int16
+	Rules          []byte
 	GroupName      string
 }
 
@@ -147,6 +150,7 @@ func (q *Queries) ClientByName(ctx context.Context, name string) (ClientByNameRo
 		&i.MaxAttempts,
 		&i.LowBalance,
 		&i.QuotaPercent,
+		&i.Rules,
 		&i.GroupName,
 	)
 	return i, err
@@ -665,7 +669,7 @@ func (q *Queries) ListClientKeys(ctx context.Context, clientID int64, after int6
 }
 
 const listClients = `-- name: ListClients :many
-SELECT c.id, c.name, c.group_id, c.wallet_id, c.ppm, c.active, c.profile, c.created_at, c.retention_hours, c.response_days, c.models, c.region, c.max_attempts, c.low_balance, c.quota_percent, g.name AS group_name FROM client c JOIN client_group g ON g.id = c.group_id
+SELECT c.id, c.name, c.group_id, c.wallet_id, c.ppm, c.active, c.profile, c.created_at, c.retention_hours, c.response_days, c.models, c.region, c.max_attempts, c.low_balance, c.quota_percent, c.rules, g.name AS group_name FROM client c JOIN client_group g ON g.id = c.group_id
 WHERE c.id > $1 ORDER BY c.id LIMIT $2
 `
 
@@ -685,6 +689,7 @@ type ListClientsRow struct {
 	MaxAttempts    int16
 	LowBalance     *int64
 	QuotaPercent   *int16
+	Rules          []byte
 	GroupName      string
 }
 
@@ -713,6 +718,7 @@ func (q *Queries) ListClients(ctx context.Context, after int64, maxRows int32) (
 			&i.MaxAttempts,
 			&i.LowBalance,
 			&i.QuotaPercent,
+			&i.Rules,
 			&i.GroupName,
 		); err != nil {
 			return nil, err
@@ -761,7 +767,7 @@ func (q *Queries) ListEntries(ctx context.Context, walletID int64, before int64,
 }
 
 const lockClient = `-- name: LockClient :one
-SELECT c.id, c.name, c.group_id, c.wallet_id, c.ppm, c.active, c.profile, c.created_at, c.retention_hours, c.response_days, c.models, c.region, c.max_attempts, c.low_balance, c.quota_percent, g.name AS group_name FROM client c JOIN client_group g ON g.id = c.group_id WHERE c.id = $1 FOR NO KEY UPDATE OF c
+SELECT c.id, c.name, c.group_id, c.wallet_id, c.ppm, c.active, c.profile, c.created_at, c.retention_hours, c.response_days, c.models, c.region, c.max_attempts, c.low_balance, c.quota_percent, c.rules, g.name AS group_name FROM client c JOIN client_group g ON g.id = c.group_id WHERE c.id = $1 FOR NO KEY UPDATE OF c
 `
 
 type LockClientRow struct {
@@ -780,6 +786,7 @@ type LockClientRow struct {
 	MaxAttempts    int16
 	LowBalance     *int64
 	QuotaPercent   *int16
+	Rules          []byte
 	GroupName      string
 }
 
@@ -802,6 +809,7 @@ func (q *Queries) LockClient(ctx context.Context, rowID int64) (LockClientRow, e
 		&i.MaxAttempts,
 		&i.LowBalance,
 		&i.QuotaPercent,
+		&i.Rules,
 		&i.GroupName,
 	)
 	return i, err

@@ -109,6 +109,7 @@ type Client struct {
 	MaxAttempts    int16
 	LowBalance     *int64
 	QuotaPercent   *int16
+	Rules          []byte
 }
 
 type ClientGroup struct {

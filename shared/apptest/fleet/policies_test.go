@@ -1,0 +1,55 @@
+package fleet
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"tokenrelay/shared/apptest"
+)
+
+// policy changes a client's policy with one of its own keys and returns when that was
+// answered.
+func policy(t *testing.T, s *apptest.Stack, k apptest.Key, path, body string) time.Time {
+	t.Helper()
+	r := s.Proxies[0].Do(apptest.Request{Method: "PATCH", Path: path, Body: body, Header: http.Header{"Authorization": {"Bearer " + k.Token}, "Content-Type": {"application/json"}}})
+	if r.Status != 200 {
+		t.Fatalf("PATCH %s %s: %d %s", path, body, r.Status, r.Body)
+	}
+	return time.Now()
+}
+
+// S1-14, S1-16, S1-18: what a customer sets for the content of its calls holds on every
+// proxy within a second, and ends within one.
+func TestPoliciesHoldEverywhereWithinASecond(t *testing.T) {
+	s := apptest.Start(t, apptest.Options{Proxies: 2})
+	s.CreateClient("acme", "10")
+	s.CreateClient("other", "10")
+	k, other := s.CreateKey("acme"), s.CreateKey("other")
+	warm(t, s, k, other)
+	blocked := func(x sample) bool { return x.status == 400 && x.code == "content_blocked" }
+	for _, c := range []struct {
+		what, path, on, off string
+		request             func(apptest.Key) apptest.Request
+		wanted              func(sample) bool
+	}{
+		{"a card that blocks", "/openapi/v1/security/policy", `{"masking":{"card":"block"}}`, `{"masking":{"card":"off"}}`, saying("pay 4111 1111 1111 1111"), blocked},
+		{"a word that blocks", "/openapi/v1/security/policy", `{"content_safety":{"words":{"list":["zebra"],"action":"block"}}}`, `{"content_safety":{"words":{"action":"off"}}}`, saying("a Zebra"), blocked},
+	} {
+		untilAll(t, s, time.Now(), c.what+", before", c.request(k), accepted)
+		on := untilAll(t, s, policy(t, s, k, c.path, c.on), c.what, c.request(k), c.wanted)
+		untilAll(t, s, time.Now(), c.what+", another client", c.request(other), accepted)
+		off := untilAll(t, s, policy(t, s, k, c.path, c.off), c.what+", off", c.request(k), accepted)
+		spread(t, c.what, append(on, off...))
+	}
+	s.Audit()
+}
+
+// saying makes requests that say a text.
+func saying(text string) func(apptest.Key) apptest.Request {
+	return func(k apptest.Key) apptest.Request {
+		r := short(k)
+		r.Body = `{"model":"mock-chat","max_tokens":10,"messages":[{"role":"user","content":"` + text + ` mock:out=2"}]}`
+		return r
+	}
+}

@@ -1,0 +1,125 @@
+// Package policy is what a customer sets for the content of all of its calls: the form
+// in which it is stored, read by the management API that changes it and by the proxies
+// that obey it.
+package policy
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+)
+
+// Action is what follows when something is found.
+type Action string
+
+// The actions. Each does what the one before it does, too: what is masked is flagged.
+const (
+	Off   Action = ""
+	Flag  Action = "flag"  // the call's trace says so
+	Mask  Action = "mask"  // the finding is replaced by its name
+	Block Action = "block" // the call is refused, or its answer is not shown
+)
+
+// Where says which texts are looked at.
+type Where string
+
+// The places.
+const (
+	Both      Where = ""
+	Requests  Where = "requests"
+	Responses Where = "responses"
+)
+
+// Rules are all of it. The zero value asks for nothing.
+type Rules struct {
+	Masking Masking `json:"masking,omitzero"`
+	Words   Words   `json:"words,omitzero"`
+}
+
+// Masking is what is done about personal data and secrets, by kind.
+type Masking struct {
+	Email      Action `json:"email,omitempty"`
+	Phone      Action `json:"phone,omitempty"`
+	Card       Action `json:"card,omitempty"`
+	ID         Action `json:"id,omitempty"`
+	Credential Action `json:"credential,omitempty"`
+	ApplyTo    Where  `json:"apply_to,omitempty"`
+}
+
+// Words is what is done about words of the customer's own.
+type Words struct {
+	List    []string `json:"list,omitempty"`
+	Action  Action   `json:"action,omitempty"` // Off while there are no words
+	ApplyTo Where    `json:"apply_to,omitempty"`
+}
+
+// The limits of a list of words.
+const (
+	MaxWords     = 500
+	MaxWordBytes = 64
+)
+
+// ErrInvalid is wrapped by what Validate and Parse say.
+var ErrInvalid = errors.New("the policy is not valid")
+
+func invalid(format string, args ...any) error {
+	return fmt.Errorf("%w: %s", ErrInvalid, fmt.Sprintf(format, args...))
+}
+
+// Validate says whether the rules can be obeyed.
+func (r *Rules) Validate() error {
+	m := &r.Masking
+	for _, a := range [...]Action{m.Email, m.Phone, m.Card, m.ID, m.Credential, r.Words.Action} {
+		switch a {
+		case Off, Flag, Mask, Block:
+		default:
+			return invalid("unknown action %.20q", string(a))
+		}
+	}
+	for _, w := range [...]Where{m.ApplyTo, r.Words.ApplyTo} {
+		switch w {
+		case Both, Requests, Responses:
+		default:
+			return invalid("unknown place %.20q", string(w))
+		}
+	}
+	if len(r.Words.List) > MaxWords {
+		return invalid("more than %d words", MaxWords)
+	}
+	for _, w := range r.Words.List {
+		if w == "" || len(w) > MaxWordBytes {
+			return invalid("a word must have 1 to %d bytes", MaxWordBytes)
+		}
+	}
+	return nil
+}
+
+// Parse reads stored rules; nil for the rules that ask for nothing. Rules with members
+// that this build does not know are an error: they cannot be obeyed.
+func Parse(text []byte) (*Rules, error) {
+	if len(text) == 0 || string(text) == "{}" {
+		return nil, nil //nolint:nilnil // no rules is a value
+	}
+	d := json.NewDecoder(bytes.NewReader(text))
+	d.DisallowUnknownFields()
+	r := new(Rules)
+	if err := d.Decode(r); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	if err := r.Validate(); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// Text is what is stored. An empty list is none.
+func (r *Rules) Text() ([]byte, error) {
+	if len(r.Words.List) == 0 {
+		r.Words.List = nil
+	}
+	if err := r.Validate(); err != nil {
+		return nil, err
+	}
+	return json.Marshal(r)
+}
