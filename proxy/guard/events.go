@@ -128,7 +128,31 @@ func count(v []byte) int64 {
 	return n
 }
 
+// readTranscript reads what is said in a recording.
+func (s *Screen) readTranscript(at int, kind []byte) {
+	if string(kind) != "transcript.text.delta" {
+		s.ends, s.spells = all, true
+		return
+	}
+	it := walk.Object(s.data, at)
+	for it.Next() {
+		switch string(it.Key) {
+		case "delta":
+			if it.Byte() == '"' {
+				s.found(&it, id{kind: 'x'})
+			}
+		case "logprobs":
+			s.blank(&it)
+		}
+	}
+	s.broken = s.broken || it.Bad
+}
+
 func (s *Screen) readChat(at int) {
+	if kind := walk.TextOf(s.data[at:], "type"); bytes.HasPrefix(kind, []byte("transcript.")) {
+		s.readTranscript(at, kind)
+		return
+	}
 	it := walk.Object(s.data, at)
 	for it.Next() {
 		if string(it.Key) != "choices" || it.Byte() != '[' {

@@ -19,7 +19,8 @@ type Screen struct {
 
 	look  *looking
 	form  chat.Protocol
-	array bool // the client of a Gemini stream gets one JSON array
+	array bool    // the client of a Gemini stream gets one JSON array
+	text  *filter // the whole answer is one text, without any form
 
 	channels []*channel
 	reading
@@ -69,10 +70,26 @@ func (p *Policy) NewScreen(form chat.Protocol, array bool) *Screen {
 	return &Screen{look: p.responses, form: form, array: array}
 }
 
+// NewTextScreen makes a screen for an answer that is plain text, nil if nothing is looked
+// for.
+func (p *Policy) NewTextScreen() *Screen {
+	if p.responses == nil {
+		return nil
+	}
+	s := &Screen{look: p.responses, text: new(filter)}
+	s.text.begin(p.responses)
+	return s
+}
+
 // Append appends what the client gets for out, which holds whole events or elements of
 // an array. With last nothing follows: what is kept back comes too. Once Report.Blocked
 // is set nothing more may be shown.
 func (s *Screen) Append(dst, out []byte, last bool) []byte {
+	if s.text != nil {
+		dst = s.text.append(dst, out, last)
+		s.Report.Add(s.text.report())
+		return dst
+	}
 	for len(out) > 0 && !s.Report.Blocked {
 		if s.array {
 			dst, out = s.element(dst, out)

@@ -71,6 +71,10 @@ var wires = []wire{
 	{name: "chat, parts", piece: data(`{"choices":[{"delta":{"content":[{"type":"text","text":%s}]}}]}`), end: []string{data(`{"choices":[{"delta":{"tool_calls":[{"index":0,"id":"4111111111111111"}]}}]}`), data(`[DONE]`)}, read: at("choices", 0, "delta", "content", 0, "text")},
 	{name: "completions", piece: data(`{"choices":[{"index":0,"text":%s,"logprobs":{"tokens":["a"]}}]}`), end: []string{data(`[DONE]`)}, read: at("choices", 0, "text")},
 	{
+		name: "transcript", piece: data(`{"type":"transcript.text.delta","delta":%s}`), end: []string{data(`{"type":"transcript.text.done","text":"x"}`)},
+		read: at("delta"),
+	},
+	{
 		name: "messages", form: chat.Messages, begin: []string{"event: content_block_start\n" + data(`{"type":"content_block_start","index":1,"content_block":{"type":"text","text":""}}`)},
 		piece: "event: content_block_delta\n" + data(`{"type":"content_block_delta","index":1,"delta":{"type":"text_delta","text":%s}}`), thinks: data(`{"type":"content_block_delta","index":0,"delta":{"type":"thinking_delta","thinking":%s}}`),
 		end:  []string{"event: ping\n" + data(`{"type":"ping"}`), data(`{"type":"content_block_stop","index":1}`), data(`{"type":"message_stop"}`)},
@@ -240,6 +244,21 @@ func TestBlockedStream(t *testing.T) {
 		if !s.Report.Blocked || strings.Contains(string(out), "1111 1111") {
 			t.Errorf("%s: %+v %s", w.name, s.Report, out)
 		}
+	}
+}
+
+// An answer that is nothing but text is looked at as one.
+func TestPlainText(t *testing.T) {
+	p := masks(policy.Both)
+	for i := range secrets {
+		s := p.NewTextScreen()
+		out := s.Append(s.Append(nil, []byte(secrets[:i]), false), []byte(secrets[i:]), true)
+		if string(out) != shown || !s.Report.Masked {
+			t.Fatalf("cut at %d: %q", i, out)
+		}
+	}
+	if masks(policy.Requests).NewTextScreen() != nil {
+		t.Error("answers are not looked at")
 	}
 }
 

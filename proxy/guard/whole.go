@@ -15,7 +15,7 @@ const maxDepth = 64
 var (
 	requestTop = set("messages", "system", "instructions", "input", "prompt", "contents", "systemInstruction", "system_instruction", "query", "documents", "suffix", "prediction")
 	inRequest  = set("content", "text", "parts", "output", "refusal", "context", "messages", "prompt", "documents")
-	inAnswer   = set("choices", "message", "content", "text", "parts", "candidates", "output", "refusal", "reasoning_content", "reasoning", "thinking", "content_block", "item", "part", "response", "summary", "transcript")
+	inAnswer   = set("choices", "message", "content", "text", "parts", "candidates", "output", "refusal", "reasoning_content", "reasoning", "thinking", "content_block", "item", "part", "response", "summary", "transcript", "segments", "words", "word", "data", "revised_prompt", "results", "document")
 )
 
 func set(names ...string) map[string]bool {

@@ -4,7 +4,6 @@ import (
 	"tokenrelay/proxy/guard"
 	"tokenrelay/proxy/guard/pii"
 	"tokenrelay/proxy/protocol"
-	"tokenrelay/proxy/protocol/chat"
 	"tokenrelay/shared/apierr"
 	"tokenrelay/shared/usage"
 )
@@ -89,19 +88,15 @@ func contentBlocked(where string, r guard.Report) *apiError {
 	return apierr.New(apierr.ContentBlocked, text+").")
 }
 
-// form is the wire format of what the client gets.
-func (l *lane) answerForm() chat.Protocol {
-	if l == &completionsLane {
-		return chat.OpenAI
-	}
-	return l.form
-}
-
 // screens sets up what looks at the texts of a stream's answer.
 func (x *Exchange) screens() {
 	x.screen = nil
-	if x.stream {
-		x.screen = x.key.Policy.NewScreen(x.lane.answerForm(), x.array)
+	switch {
+	case !x.stream, x.lane == &speechLane, x.lane == &picturesLane: // sound and pictures are no texts
+	case x.plain:
+		x.screen = x.key.Policy.NewTextScreen()
+	default: // of what is no conversation the form is OpenAI's
+		x.screen = x.key.Policy.NewScreen(x.lane.form, x.array)
 	}
 }
 
