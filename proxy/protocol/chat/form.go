@@ -314,7 +314,8 @@ func (r *Request) Unmapped(path string, key []byte) {
 			return
 		}
 	}
-	if len(r.Rest) < maxDropped {
+	// A member that the table knows may have to be refused: it is never left out.
+	if len(r.Rest) < maxDropped || Find(r.From, r.From, path) != nil {
 		r.Rest = append(r.Rest, path)
 	}
 }

@@ -218,9 +218,12 @@ func (d *decoder) config(key, v []byte) *apierr.Error {
 			r.TopLogprobs = v
 		}
 	case is(key, "responseModalities"):
-		if bytes.Contains(bytes.ToUpper(v), []byte("AUDIO")) || bytes.Contains(bytes.ToUpper(v), []byte("IMAGE")) {
-			d.unmapped(path, key)
-		}
+		return each(v, path+"responseModalities", func(v []byte) *apierr.Error {
+			if s, _ := walk.Text(v); !bytes.EqualFold(s, []byte("TEXT")) {
+				d.unmapped(path, key)
+			}
+			return nil
+		})
 	case is(key, "responseMimeType"):
 		switch s, _ := walk.Text(v); string(s) {
 		case "text/plain", "":

@@ -96,7 +96,11 @@ var formats = [chat.NumProtocols]format{
 
 // Request decodes a request body, peek having accepted it, into the common form.
 func Request(from chat.Protocol, body []byte, r *chat.Request) *apierr.Error {
-	return formats[from].decode(body, r)
+	err := formats[from].decode(body, r)
+	if err == nil {
+		r.Strangers(body)
+	}
+	return err
 }
 
 // AppendRequest appends the request that an upstream gets. dialect is of use for
