@@ -15,6 +15,7 @@ import (
 	"tokenrelay/admin/api"
 	"tokenrelay/admin/jobs"
 	"tokenrelay/admin/manage"
+	"tokenrelay/admin/probe"
 	"tokenrelay/admin/report"
 	"tokenrelay/admin/session"
 	"tokenrelay/admin/web"
@@ -105,7 +106,7 @@ func newServer(ctx context.Context, c *config.Admin, log *slog.Logger) (s *serve
 	}
 	now := time.Now
 	s.app = api.New(api.Deps{
-		People: session.NewPeople(s.db), Pages: web.New().Mount, Contact: c.Contact,
+		Probe: probe.New(), People: session.NewPeople(s.db), Pages: web.New().Mount, Contact: c.Contact,
 		DB: s.db, Manage: manage.New(s.db, box, c.KeyPrefix, now), Report: report.New(s.db, now),
 		Operator: session.NewOperator(c.OperatorToken), Stored: responses, Log: log, Metrics: s.metrics, TrustedProxies: c.TrustedProxies,
 		Brand: c.Brand, PublicURL: c.PublicURL, CreditsPerUSD: c.CreditsPerUSD, Now: now, Ready: s.started.Load,

@@ -192,7 +192,7 @@ func TestTokenIsNotStored(t *testing.T) {
 	acme := w.tenant("Acme", "", 0)
 	var made createdKey
 	w.expect(w.call(acme, "POST", "/openapi/v1/api-keys", `{"name":"app"}`), 201, &made)
-	log, err := w.db.AuditLog(t.Context(), 0, 100)
+	log, err := w.db.AuditLog(t.Context(), store.AuditFilter{Limit: 100})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"tokenrelay/admin/manage"
+	"tokenrelay/admin/probe"
 	"tokenrelay/admin/report"
 	"tokenrelay/admin/session"
 	"tokenrelay/shared/apierr"
@@ -34,6 +35,7 @@ type Deps struct {
 	Report         *report.Service
 	Operator       *session.Operator
 	People         *session.People  // nil: no sessions, only tokens
+	Probe          *probe.Prober    // tests provider keys
 	Pages          func(*fiber.App) // mounts the console's pages, nil: none
 	Stored         *stored.Book     // responses that the data plane has kept
 	Log            *slog.Logger
@@ -98,8 +100,11 @@ func Routes() []Route { return new(api).routes() }
 func (a *api) routes() []Route {
 	var all []Route
 	for _, list := range [][]Route{
-		a.clientRoutes(), a.modelRoutes(), a.keyRoutes(), a.balanceRoutes(), a.transactionRoutes(), a.redeemRoutes(), a.billingRoutes(), a.statementRoutes(), a.spendRoutes(), a.observationRoutes(), a.traceRoutes(), a.conversationRoutes(), a.policyRoutes(),
-		a.operatorRoutes(), a.metaRoutes(), a.consoleRoutes(),
+		allow(a.clientRoutes(), store.RoleBilling), a.modelRoutes(), allow(a.keyRoutes(), store.RoleMember), a.balanceRoutes(), a.transactionRoutes(),
+		a.redeemRoutes(), a.billingRoutes(), a.statementRoutes(), a.spendRoutes(), a.observationRoutes(), a.traceRoutes(),
+		allow(a.conversationRoutes(), store.RoleMember), allow(a.policyRoutes(), store.RoleMember),
+		a.operatorRoutes(), a.clientAdminRoutes(), a.catalogueRoutes(), a.providerRoutes(), a.groupRoutes(), a.priceRoutes(), a.logRoutes(), a.trafficRoutes(),
+		a.metaRoutes(), a.consoleRoutes(),
 	} {
 		all = append(all, list...)
 	}
@@ -192,6 +197,10 @@ func (a *api) handler(r *Route) fiber.Handler {
 				return err
 			}
 		}
+		if r.audience != public && !r.mayCall(call.Role) {
+			return apierr.New(apierr.RoleNotAllowed, "")
+		}
+		call.Context = store.WithOrigin(call.Context, store.Origin{IP: call.IP.String(), RequestID: call.RequestID})
 		if err := call.cleanPath(r.Path); err != nil {
 			return err
 		}

@@ -77,7 +77,7 @@ func (a *api) authenticate(call *Call) (err error) {
 		}
 		return err
 	}
-	call.Caller = key
+	call.Caller, call.Role = key, store.RoleOwner
 	return usable(key, call.IP, a.Now())
 }
 
@@ -113,6 +113,7 @@ func (a *api) authenticateOperator(call *Call) error {
 	if !a.Operator.Check(token) {
 		return errOperator
 	}
+	call.Role = store.RoleAdmin
 	return nil
 }
 

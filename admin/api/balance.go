@@ -5,6 +5,7 @@ import (
 
 	"tokenrelay/admin/report"
 	"tokenrelay/shared/money"
+	"tokenrelay/shared/store"
 )
 
 // chargeToCheck is the body of POST /openapi/v1/balance/check.
@@ -19,6 +20,6 @@ func (a *api) balanceRoutes() []Route {
 		}),
 		write(fiber.MethodPost, "/openapi/v1/balance/check", "S1-29", "Whether an amount could be paid now", func(c *Call, in *chargeToCheck) (*report.BalanceCheck, error) {
 			return a.Report.CheckBalance(c.Context, c.Caller, in.Amount)
-		}),
+		}).only(store.RoleMember, store.RoleBilling, store.RoleReadOnly),
 	}
 }

@@ -46,6 +46,7 @@ type site struct {
 type person struct {
 	Email      string `json:"email"`
 	Operator   bool   `json:"operator"`
+	Role       string `json:"role"`
 	ClientID   string `json:"client_id,omitempty"`
 	ClientName string `json:"client_name,omitempty"`
 }
@@ -85,7 +86,7 @@ func (a *api) visitor(c *Call) (*visitor, error) {
 }
 
 func (a *api) introduce(c *Call, v *visitor, user *store.User, token string) error {
-	v.User, v.Guard = &person{Email: user.Email, Operator: user.Operator}, session.Guard(token)
+	v.User, v.Guard = &person{Email: user.Email, Operator: user.Operator, Role: string(user.Role)}, session.Guard(token)
 	if user.ClientID == 0 {
 		return nil
 	}
@@ -236,6 +237,10 @@ func (a *api) customerOf(c *Call) (Caller, error) {
 	if user.ClientID == 0 {
 		return nil, apierr.New(apierr.KeyDisabled, "This account belongs to no customer.")
 	}
+	c.Role = user.Role
+	if user.Operator { // who also belongs to a client
+		c.Role = store.RoleOwner
+	}
 	client, err := a.DB.ClientByID(c.Context, user.ClientID)
 	if err != nil {
 		return nil, err
@@ -261,5 +266,6 @@ func (a *api) operatorSession(c *Call) error {
 	if !user.Operator {
 		return errOperator
 	}
+	c.Role = user.Role
 	return a.guarded(c, token)
 }

@@ -10,6 +10,7 @@ import (
 	"tokenrelay/admin/manage"
 	"tokenrelay/admin/report"
 	"tokenrelay/shared/money"
+	"tokenrelay/shared/store"
 	"tokenrelay/shared/usage"
 )
 
@@ -81,7 +82,7 @@ func TestSessionIsTheCustomer(t *testing.T) {
 	if len(list.Items) != 2 || list.Items[1].ID != made.ID {
 		t.Errorf("the customer's keys are %+v", list.Items)
 	}
-	rows, err := w.db.AuditLog(t.Context(), 0, 1)
+	rows, err := w.db.AuditLog(t.Context(), store.AuditFilter{Limit: 1})
 	if err != nil || len(rows) != 1 || rows[0].Actor != "user:ann@example.com" {
 		t.Errorf("the audit log says %+v, %v", rows, err)
 	}

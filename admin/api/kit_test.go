@@ -9,6 +9,7 @@ import (
 	"github.com/gofiber/fiber/v2"
 
 	"tokenrelay/admin/manage"
+	"tokenrelay/admin/probe"
 	"tokenrelay/admin/report"
 	"tokenrelay/admin/session"
 	"tokenrelay/shared/apikey"
@@ -103,7 +104,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	w.app = New(Deps{
-		People: session.NewPeople(w.db),
+		Probe: probe.New(), People: session.NewPeople(w.db),
 		Stored: w.stored,
 		DB:     w.db, Manage: w.manage, Report: w.report, Operator: session.NewOperator(operatorToken), Log: obs.Discard(),
 		Metrics: obs.NewMetrics(false), Brand: "Token Relay", PublicURL: "http://relay.example", Now: w.now, Ready: func() bool { return true },

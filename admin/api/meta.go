@@ -144,7 +144,7 @@ func (s *schemas) parameters(r *Route) (list []object) {
 		}
 		schema := tagged(s.of(f.Type, true), f, true)
 		if f.Type.Name() == "Time" { // a date will do
-			schema = object{"description": schema["description"], "anyOf": []any{object{"type": "string", "format": "date-time"}, object{"type": "string", "format": "date"}}}
+			schema = object{"anyOf": []any{object{"type": "string", "format": "date-time"}, object{"type": "string", "format": "date"}}}
 		}
 		p := object{"name": name, "in": "query", "required": f.Tag.Get("required") != "", "schema": schema}
 		if text := f.Tag.Get("doc"); text != "" {
@@ -163,6 +163,7 @@ func (s *schemas) parameters(r *Route) (list []object) {
 var pathExamples = map[string]string{
 	"api_key_id": "6TnXbG3mZq0d", "request_id": exampleID, "model": "gpt-5-mini", "transaction_id": exampleID + "-c",
 	"conversation_id": "conv_01JDN3V9TQ4Z8X2M6K0RFW7YBC", "resource_id": "model:gpt-5-mini", "client_id": "client_1", "provider": "openai", "voucher_id": "1",
+	"group": "default", "key_name": "main", "route_id": "1", "proxy": "proxy-1", "audit_id": "1",
 }
 
 // responses describes what a route can answer: success, and each status at which it
@@ -219,7 +220,7 @@ func (s *schemas) responses(r *Route, shared object) object {
 
 // codes is every refusal that a route can answer.
 func (r *Route) codes() []apierr.Code {
-	codes := []apierr.Code{apierr.InvalidAPIKey, apierr.InvalidRequest, apierr.HeadersTooLarge, apierr.Overloaded, apierr.ProxyError, apierr.RequestTimeout}
+	codes := []apierr.Code{apierr.InvalidAPIKey, apierr.RoleNotAllowed, apierr.InvalidRequest, apierr.HeadersTooLarge, apierr.Overloaded, apierr.ProxyError, apierr.RequestTimeout}
 	if r.audience == customer {
 		codes = append(codes, apierr.KeyDisabled, apierr.KeyExpired, apierr.IPNotAllowed)
 	}

@@ -101,17 +101,13 @@ func (a *api) operatorRoutes() []Route {
 		read(fiber.MethodGet, "/admin/v1/proxies", "D7", "The proxies and the revision each has applied", func(c *Call) (*report.Proxies, error) {
 			return a.Report.Proxies(c.Context)
 		}).by(operator),
-		write(fiber.MethodPost, "/admin/v1/clients", "D2", "Make a customer with its wallet", a.createClient).by(operator).status(fiber.StatusCreated),
+		write(fiber.MethodPost, "/admin/v1/clients", "D2", "Make a customer with its wallet", a.createClient).by(operator).only(store.RoleSupport).status(fiber.StatusCreated),
 		find("/admin/v1/overview", "S3-2", "What was charged and what it cost", func(c *Call, q *overviewQuery) (*report.Whole, error) {
 			return a.Report.Whole(c.Context, q.Days)
 		}).by(operator),
 		find("/admin/v1/clients", "D2", "The customers with their wallets", a.listClients).by(operator),
 		find("/admin/v1/clients/:client_id/entries", "D2", "What was booked on a customer's wallet, newest first; calls are not among it", a.listEntries).by(operator),
 		find("/admin/v1/clients/:client_id/api-keys", "S1-33", "A customer's keys, without their tokens", a.listClientKeys).by(operator),
-		read(fiber.MethodGet, "/admin/v1/models", "S2-6", "Every model with its price and what its routes cost", func(c *Call) (*pricedModels, error) {
-			items, err := a.Report.PricedModels(c.Context)
-			return &pricedModels{Items: items}, err
-		}).by(operator),
 		read(fiber.MethodGet, "/admin/v1/clients/:client_id", "D2", "One customer", func(c *Call) (*operatorClient, error) {
 			client, err := a.client(c)
 			if err != nil {
@@ -119,15 +115,15 @@ func (a *api) operatorRoutes() []Route {
 			}
 			return a.viewClient(c, client)
 		}).by(operator),
-		write(fiber.MethodPost, "/admin/v1/clients/:client_id/credit", "D2", "Book money on a customer's wallet", a.credit).by(operator).status(fiber.StatusCreated).refuses(apierr.InsufficientBalance),
-		write(fiber.MethodPost, "/admin/v1/clients/:client_id/api-keys", "S0-5", "Make a key for a customer; its token is shown this once", a.createKeyFor).by(operator).status(fiber.StatusCreated),
-		read(fiber.MethodPost, "/admin/v1/api-keys/:api_key_id/disable", "S0-8", "Disable a key", a.keyStatus(store.KeyDisabled)).by(operator),
-		read(fiber.MethodPost, "/admin/v1/api-keys/:api_key_id/enable", "S0-8", "Enable a disabled key", a.keyStatus(store.KeyActive)).by(operator),
-		read(fiber.MethodDelete, "/admin/v1/api-keys/:api_key_id", "S4-23", "Revoke a key for good", a.keyStatus(store.KeyRevoked)).by(operator),
-		read(fiber.MethodPost, "/admin/v1/providers/:provider/pause", "S4-17", "Take a provider out of service", a.pause(true)).by(operator),
-		read(fiber.MethodPost, "/admin/v1/providers/:provider/reactivate", "S4-18", "Bring a provider back", a.pause(false)).by(operator),
+		write(fiber.MethodPost, "/admin/v1/clients/:client_id/credit", "D2", "Book money on a customer's wallet", a.credit).by(operator).only(store.RoleFinance).status(fiber.StatusCreated).refuses(apierr.InsufficientBalance),
+		write(fiber.MethodPost, "/admin/v1/clients/:client_id/api-keys", "S0-5", "Make a key for a customer; its token is shown this once", a.createKeyFor).by(operator).only(store.RoleSupport).status(fiber.StatusCreated),
+		read(fiber.MethodPost, "/admin/v1/api-keys/:api_key_id/disable", "S0-8", "Disable a key", a.keyStatus(store.KeyDisabled)).by(operator).only(store.RoleSupport),
+		read(fiber.MethodPost, "/admin/v1/api-keys/:api_key_id/enable", "S0-8", "Enable a disabled key", a.keyStatus(store.KeyActive)).by(operator).only(store.RoleSupport),
+		read(fiber.MethodDelete, "/admin/v1/api-keys/:api_key_id", "S4-23", "Revoke a key for good", a.keyStatus(store.KeyRevoked)).by(operator).only(store.RoleSupport),
+		read(fiber.MethodPost, "/admin/v1/providers/:provider/pause", "S4-17", "Take a provider out of service", a.pause(true)).by(operator).only(store.RoleSupport),
+		read(fiber.MethodPost, "/admin/v1/providers/:provider/reactivate", "S4-18", "Bring a provider back", a.pause(false)).by(operator).only(store.RoleSupport),
 		read(fiber.MethodGet, "/admin/v1/models/:model/price", "S2-6", "The price row that is in force", a.currentPrice).by(operator),
-		write(fiber.MethodPost, "/admin/v1/models/:model/price", "S2-6", "Give a model a new price, now or later", a.setPrice).by(operator).status(fiber.StatusCreated).refuses(apierr.PriceChanged),
+		write(fiber.MethodPost, "/admin/v1/models/:model/price", "S2-6", "Give a model a new price, now or later", a.setPrice).by(operator).only(store.RoleFinance).status(fiber.StatusCreated).refuses(apierr.PriceChanged),
 		upload("/admin/v1/catalog", "S4-19", "Apply a catalogue file (YAML or JSON)", a.apply).by(operator),
 		read(fiber.MethodGet, "/admin/v1/catalog", "S4-19", "The catalogue as it stands, secrets left out", a.export).by(operator),
 	}
@@ -156,10 +152,6 @@ type operatorEntry struct {
 type operatorEntries struct {
 	Items      []operatorEntry `json:"items"`
 	NextCursor *string         `json:"next_cursor"`
-}
-
-type pricedModels struct {
-	Items []report.PricedModel `json:"items"`
 }
 
 func (a *api) listClients(c *Call, q *page) (*operatorClients, error) {
@@ -280,18 +272,6 @@ func viewWallet(client *store.Client, b *store.Balance) *operatorClient {
 	}
 }
 
-func (a *api) credit(c *Call, in *creditRequest) (*creditResult, error) {
-	client, err := a.client(c)
-	if err != nil {
-		return nil, err
-	}
-	e, err := a.Manage.Credit(c.Context, c.actor(), client, manage.Credit{Amount: in.Amount, Note: in.Note, Ref: in.Ref, Kind: in.Kind})
-	if err != nil {
-		return nil, err
-	}
-	return &creditResult{EntryID: e.ID, Kind: string(e.Kind), Amount: e.Amount, Balance: e.Balance}, nil
-}
-
 func (a *api) createKeyFor(c *Call, in *operatorKeyCreate) (*createdKey, error) {
 	client, err := a.client(c)
 	if err != nil {
@@ -359,45 +339,4 @@ func (a *api) export(c *Call) (json.RawMessage, error) {
 	}
 	body, err := json.Marshal(file)
 	return body, err
-}
-
-func (a *api) currentPrice(c *Call) (*priceState, error) {
-	m, err := a.pricedModel(c)
-	if err != nil {
-		return nil, err
-	}
-	state := &priceState{Model: m.PublicID}
-	if v := price.Pick(m.Prices, a.Now().UnixMilli()); v != nil {
-		state.PriceID = v.ID
-	}
-	return state, nil
-}
-
-func (a *api) pricedModel(c *Call) (*report.Model, error) {
-	catalogue, err := a.Report.Catalogue(c.Context)
-	if err != nil {
-		return nil, err
-	}
-	m := catalogue.Find(c.Param("model"))
-	if m == nil {
-		return nil, apierr.ErrNotFound
-	}
-	return m, nil
-}
-
-func (a *api) setPrice(c *Call, in *priceSet) (*priceState, error) {
-	m, err := a.pricedModel(c)
-	if err != nil {
-		return nil, err
-	}
-	n := manage.NewPrice{Model: m.PublicID, Seen: in.Seen, Price: in.Price, Free: in.Free}
-	for _, t := range in.Tiers {
-		n.Tiers = append(n.Tiers, manage.NewTier{AboveInput: t.AboveInputTokens, Price: t.Price})
-	}
-	n.EffectiveAt = in.EffectiveAt.V
-	id, err := a.Manage.SetPrice(c.Context, c.actor(), n)
-	if err != nil {
-		return nil, err
-	}
-	return &priceState{Model: m.PublicID, PriceID: id}, nil
 }

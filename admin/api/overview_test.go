@@ -82,9 +82,9 @@ func TestOperatorListsClients(t *testing.T) {
 
 func TestOperatorListsPricesAndCosts(t *testing.T) {
 	w := newWorld(t)
-	var list pricedModels
+	var list operatorModels
 	w.expect(w.operate("GET", "/admin/v1/models", ""), 200, &list)
-	at := map[string]report.PricedModel{}
+	at := map[string]report.OperatorModel{}
 	for _, m := range list.Items {
 		at[m.ID] = m
 	}

@@ -135,7 +135,7 @@ func (a *api) policyRoutes() []Route {
 				return nil, err
 			}
 			return a.Report.Alerts(c.Context, c.Caller, p)
-		}),
+		}).only(store.RoleBilling),
 	}
 }
 

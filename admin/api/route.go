@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"net/url"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -56,6 +57,7 @@ type Route struct {
 	Codes []apierr.Code // refusals of its own, besides those of every route
 
 	audience audience
+	roles    []store.Role // of people who may call it, nil: all of the audience
 	run      func(*Call) (any, error)
 }
 
@@ -66,6 +68,7 @@ type Call struct {
 	IP        netip.Addr
 	Caller    Caller      // of customer routes
 	User      *store.User // who made the call from the console, nil: a token did
+	Role      store.Role  // what the caller may do: tokens and keys are mighty
 
 	c *fiber.Ctx
 }
@@ -175,3 +178,29 @@ func (r Route) status(s int) Route { r.Status = s; return r }
 
 // refuses names refusals that only some routes have, for the description.
 func (r Route) refuses(codes ...apierr.Code) Route { r.Codes = append(r.Codes, codes...); return r }
+
+// only names the roles of people who may call the route. A route that does not say so is
+// open to all roles when it only reads, else to the mightiest one alone.
+func (r Route) only(roles ...store.Role) Route { r.roles = roles; return r }
+
+// allow opens the changes of a list to a role besides the mightiest, but for routes that
+// name their roles themselves.
+func allow(list []Route, roles ...store.Role) []Route {
+	for i := range list {
+		if list[i].roles == nil && list[i].Method != fiber.MethodGet {
+			list[i].roles = roles
+		}
+	}
+	return list
+}
+
+// mayCall tells whether a role may call the route.
+func (r *Route) mayCall(role store.Role) bool {
+	if role == store.RoleOwner || role == store.RoleAdmin {
+		return true
+	}
+	if r.roles == nil {
+		return r.Method == fiber.MethodGet
+	}
+	return slices.Contains(r.roles, role)
+}

@@ -47,7 +47,8 @@ type voucherView struct {
 }
 
 type voucherList struct {
-	Items []voucherView `json:"items"`
+	Items      []voucherView `json:"items"`
+	NextCursor *string       `json:"next_cursor"`
 }
 
 func (a *api) redeemRoutes() []Route {
@@ -58,14 +59,23 @@ func (a *api) redeemRoutes() []Route {
 				return nil, err
 			}
 			return &redeemed{TransactionID: "entry_" + strconv.FormatInt(e.ID, 10), Amount: e.Amount, Balance: e.Balance, Currency: "USD", Repeated: repeated}, nil
-		}).refuses(apierr.NotFound),
-		write(fiber.MethodPost, "/admin/v1/vouchers", "F10", "Make codes that customers redeem; they are shown this once", a.createVouchers).by(operator).status(fiber.StatusCreated),
-		read(fiber.MethodGet, "/admin/v1/vouchers", "F10", "The newest vouchers, without their codes", func(c *Call) (*voucherList, error) {
-			rows, err := a.DB.ListVouchers(c.Context, 0, 200)
+		}).only(store.RoleBilling).refuses(apierr.NotFound),
+		write(fiber.MethodPost, "/admin/v1/vouchers", "F10", "Make codes that customers redeem; they are shown this once", a.createVouchers).by(operator).only(store.RoleFinance).status(fiber.StatusCreated),
+		find("/admin/v1/vouchers", "F10", "Vouchers, newest first, without their codes", func(c *Call, q *page) (*voucherList, error) {
+			before, err := q.row()
 			if err != nil {
 				return nil, err
 			}
-			list := &voucherList{Items: make([]voucherView, len(rows))}
+			rows, err := a.DB.ListVouchers(c.Context, before, q.Limit+1)
+			if err != nil {
+				return nil, err
+			}
+			var next int64
+			if len(rows) > q.Limit {
+				rows = rows[:q.Limit]
+				next = rows[q.Limit-1].ID
+			}
+			list := &voucherList{Items: make([]voucherView, len(rows)), NextCursor: rowCursor(next)}
 			for i := range rows {
 				list.Items[i] = a.viewVoucher(&rows[i])
 			}
@@ -82,7 +92,7 @@ func (a *api) redeemRoutes() []Route {
 			}
 			view := a.viewVoucher(&v)
 			return &view, nil
-		}).by(operator),
+		}).by(operator).only(store.RoleFinance),
 	}
 }
 

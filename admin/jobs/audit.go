@@ -2,11 +2,13 @@ package jobs
 
 import (
 	"context"
+	"encoding/json"
 	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"tokenrelay/admin/report"
 	"tokenrelay/shared/money"
 	"tokenrelay/shared/store"
 )
@@ -54,6 +56,9 @@ func (r *Runner) audit() func(context.Context) error {
 		if err != nil {
 			return err
 		}
+		if err := r.keepAudit(ctx, slice, report); err != nil {
+			return err
+		}
 		wallets.AddInt64(report.Wallets)
 		last.Store(time.Now().Unix())
 		took.Store(int64(time.Since(start)))
@@ -77,6 +82,19 @@ func (r *Runner) audit() func(context.Context) error {
 		}
 		return nil
 	}
+}
+
+// keepAudit stores what was found for /admin/v1/self-audit.
+func (r *Runner) keepAudit(ctx context.Context, slice int, found *store.AuditReport) error {
+	text, err := json.Marshal(report.ViewAudit(found))
+	if err != nil {
+		return err
+	}
+	a := store.SelfAudit{Slice: slice, Slices: auditSlices, At: found.At, Report: text}
+	for _, l := range found.Lines {
+		a.Broken += l.Broken
+	}
+	return r.db.NoteSelfAudit(ctx, a)
 }
 
 // chain closes the days that are over and adds them to the wallets' chains (M13).

@@ -8,6 +8,7 @@ import (
 	"tokenrelay/shared/apierr"
 	"tokenrelay/shared/ledger"
 	"tokenrelay/shared/money"
+	"tokenrelay/shared/reqid"
 	"tokenrelay/shared/store"
 )
 
@@ -27,6 +28,54 @@ func (s *Service) CreateClient(ctx context.Context, actor store.Actor, c store.N
 		return made, apierr.Invalid("group", fmt.Sprintf("there is no group %q", clip(c.Group))).WithCause(err)
 	}
 	return made, refused(err, "client", c.Name)
+}
+
+// PatchClient changes a customer's name, group, multiplier, state or credit line.
+func (s *Service) PatchClient(ctx context.Context, actor store.Actor, c *store.Client, p store.ClientPatch) (store.Client, error) {
+	if p.Name != nil {
+		if err := checkText("name", *p.Name, 1, maxName); err != nil {
+			return store.Client{}, err
+		}
+	}
+	if p.Floor != nil && *p.Floor > 0 {
+		return store.Client{}, apierr.Invalid("credit_line", "credit_line must not be negative")
+	}
+	changed, err := s.db.UpdateClient(ctx, actor, c.ID, p)
+	switch {
+	case errors.Is(err, store.ErrNotFound) && p.Group != nil:
+		return changed, apierr.Invalid("group", fmt.Sprintf("there is no group %q", clip(*p.Group))).WithCause(err)
+	case errors.Is(err, store.ErrExists) && p.Name != nil:
+		return changed, apierr.Invalid("name", fmt.Sprintf("client %q exists already", clip(*p.Name))).WithCause(err)
+	case errors.Is(err, store.ErrInsufficient):
+		return changed, apierr.Invalid("credit_line", "the customer has used more of its credit line than that").WithCause(err)
+	}
+	return changed, refused(err, "client", c.Name)
+}
+
+// RefundCall gives back what a call was charged, whole or in part: once per call.
+func (s *Service) RefundCall(ctx context.Context, actor store.Actor, c *store.Client, id reqid.ID, amount money.Amount, note string) (store.Entry, error) {
+	if err := checkText("note", note, 0, 500); err != nil {
+		return store.Entry{}, err
+	}
+	rows, err := s.db.Usage(ctx, store.UsageFilter{WalletID: c.WalletID, RequestID: id, Limit: 1})
+	if err != nil {
+		return store.Entry{}, err
+	}
+	if len(rows) == 0 {
+		return store.Entry{}, refused(store.ErrNotFound, "call of this customer", id.String())
+	}
+	charge := rows[0].Charge
+	if amount == 0 {
+		amount = charge
+	}
+	if amount <= 0 || amount > charge {
+		return store.Entry{}, apierr.Invalid("amount", fmt.Sprintf("amount must be above 0 and at most what was charged, %s USD", charge))
+	}
+	e, err := s.db.AddEntry(ctx, actor, store.NewEntry{WalletID: c.WalletID, Kind: ledger.Refund, Amount: amount, Ref: "refund:" + id.String(), Note: note})
+	if errors.Is(err, store.ErrExists) {
+		return e, apierr.Invalid("request_id", "the call was refunded before, with another amount").WithCause(err)
+	}
+	return e, refused(err, "client", c.Name)
 }
 
 // Credit is money that an operator books on a wallet.

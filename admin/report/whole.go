@@ -192,7 +192,9 @@ type PricedModel struct {
 
 // RouteCost is a way to serve a model and what the supplier takes for it.
 type RouteCost struct {
+	ID            int64             `json:"route_id"`
 	Provider      string            `json:"provider"`
+	Region        string            `json:"region"`
 	UpstreamModel string            `json:"upstream_model"`
 	Priority      int32             `json:"priority"`
 	Weight        int32             `json:"weight"`
@@ -233,7 +235,7 @@ func (s *Service) PricedModels(ctx context.Context) ([]PricedModel, error) {
 		if m == nil {
 			continue
 		}
-		c := RouteCost{Provider: providers[r.ProviderID], UpstreamModel: r.UpstreamModel, Priority: r.Priority, Weight: r.Weight, Prices: m.Prices}
+		c := RouteCost{ID: r.ID, Region: r.Region, Provider: providers[r.ProviderID], UpstreamModel: r.UpstreamModel, Priority: r.Priority, Weight: r.Weight, Prices: m.Prices}
 		if v := price.Pick(ofRoute[r.ID], now); v != nil {
 			c.Own = true
 			c.Prices, _ = listed(&v.Base)

@@ -18,7 +18,7 @@ func TestCatalogueIsTheInterface(t *testing.T) {
 	want := map[int]string{
 		401: "invalid_api_key key_disabled key_expired",
 		402: "insufficient_balance max_charge_exceeded",
-		403: "monthly_cap_reached model_not_allowed group_not_allowed ip_not_allowed key_quota_reached",
+		403: "monthly_cap_reached model_not_allowed group_not_allowed ip_not_allowed key_quota_reached role_not_allowed",
 		400: "content_blocked unknown_model_pricing invalid_request",
 		413: "body_too_large",
 		429: "rate_limited_ip rate_limited_rpm rate_limited_tpm rate_limited_group rate_limited_concurrency rate_limited_daily provider_paused",

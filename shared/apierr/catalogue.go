@@ -20,6 +20,7 @@ const (
 	ModelNotAllowed     Code = "model_not_allowed"
 	GroupNotAllowed     Code = "group_not_allowed"
 	IPNotAllowed        Code = "ip_not_allowed"
+	RoleNotAllowed      Code = "role_not_allowed"
 	ContentBlocked      Code = "content_blocked"
 	UnknownModelPricing Code = "unknown_model_pricing"
 	InvalidRequest      Code = "invalid_request"
@@ -70,6 +71,7 @@ var catalogue = []Entry{
 	{Code: ModelNotAllowed, Status: 403, Text: "This API key is not allowed to use this model.", When: "The key's model scope leaves the model out."},
 	{Code: GroupNotAllowed, Status: 403, Text: "The current group has no access to this model.", When: "The client's group leaves the model out."},
 	{Code: IPNotAllowed, Status: 403, Text: "This API key may not be used from this IP address.", When: "The key lists allowed addresses and the caller's is not one of them."},
+	{Code: RoleNotAllowed, Status: 403, Text: "The role of this account does not allow this.", When: "A person of the console whose role does not allow the call; the management API only."},
 	{Code: ContentBlocked, Status: 400, Text: "The content was blocked by the safety policy of this account.", When: "The client's safety policy refused the content."},
 	{Code: UnknownModelPricing, Status: 400, Text: "Unknown model pricing: the model does not exist or has no price.", When: "The model is unknown or has no price; an unpriced model is never served."},
 	{Code: InvalidRequest, Status: 400, Text: "The request is invalid.", When: "The request is unreadable or impossible; the message names the field."},

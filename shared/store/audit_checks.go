@@ -157,7 +157,7 @@ const chainLinks = `
 	UNION ALL
 	SELECT 'table ' || t.name || ' is not append-only', (NOT EXISTS (SELECT FROM pg_trigger g JOIN pg_proc f ON f.oid = g.tgfoid
 		WHERE g.tgrelid = t.name::regclass AND f.proname = 'append_only' AND g.tgenabled IN ('O', 'A') AND g.tgtype & 27 = 27))::integer
-	FROM (SELECT unnest(ARRAY['usage', 'entry', 'audit_log', 'wallet_day', 'usage_after', 'price', 'price_tier']) AS name
+	FROM (SELECT unnest(ARRAY['usage', 'entry', 'audit_log', 'audit_value', 'wallet_day', 'usage_after', 'price', 'price_tier']) AS name
 	      UNION ALL SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'usage'::regclass) t WHERE {last}
 	UNION ALL
 	SELECT 'table usage does not note late rows', (NOT EXISTS (SELECT FROM pg_trigger g

@@ -108,7 +108,7 @@ func calls(d *store.DB) map[string]func(context.Context) error {
 		},
 		"Policy":      func(c context.Context) error { _, err := d.Policy(c, 1); return err },
 		"PatchPolicy": func(c context.Context) error { _, err := d.PatchPolicy(c, "t", 1, store.PolicyPatch{}); return err },
-		"AuditLog":    func(c context.Context) error { _, err := d.AuditLog(c, 0, 1); return err },
+		"AuditLog":    func(c context.Context) error { _, err := d.AuditLog(c, store.AuditFilter{Limit: 1}); return err },
 		"Setting":     func(c context.Context) error { _, err := d.Setting(c, "x"); return err },
 		"SetSetting":  func(c context.Context) error { return d.SetSetting(c, "t", "x", []byte("1")) },
 		"Locked": func(c context.Context) error {

@@ -93,77 +93,79 @@ func (d *DB) LoadCatalog(ctx context.Context) (*CatalogRows, error) {
 	ctx, cancel := d.limit(ctx)
 	defer cancel()
 	var c CatalogRows
-	err := d.snapshot(ctx, func(_ pgx.Tx, q *db.Queries) (err error) {
-		if c.Revision, err = q.Revision(ctx); err != nil {
-			return err
-		}
-		if c.Now, err = q.Now(ctx); err != nil {
-			return err
-		}
-		groups, err := q.Groups(ctx)
-		if err != nil {
-			return err
-		}
-		for i := range groups {
-			c.Groups = append(c.Groups, groupRow(&groups[i]))
-		}
-		providers, err := q.Providers(ctx)
-		if err != nil {
-			return err
-		}
-		for i := range providers {
-			row, err := providerRow(&providers[i])
-			if err != nil {
-				return err
-			}
-			c.Providers = append(c.Providers, row)
-		}
-		keys, err := q.ProviderKeys(ctx)
-		if err != nil {
-			return err
-		}
-		for _, k := range keys {
-			c.ProviderKeys = append(c.ProviderKeys, ProviderKeyRow{ID: k.ID, ProviderID: k.ProviderID, Name: k.Name, Sealed: k.Sealed, Version: k.Version})
-		}
-		models, err := q.Models(ctx)
-		if err != nil {
-			return err
-		}
-		aliases, err := q.Aliases(ctx)
-		if err != nil {
-			return err
-		}
-		of := map[int64][]string{}
-		for _, a := range aliases {
-			of[a.ModelID] = append(of[a.ModelID], a.Alias)
-		}
-		for _, m := range models {
-			c.Models = append(c.Models, ModelRow{
-				ID: m.ID, PublicID: m.PublicID, Aliases: of[m.ID], Tags: m.Tags, ContextTokens: m.ContextTokens, MaxOutput: m.MaxOutput,
-				PPM: m.Ppm, AutoStrategy: m.AutoStrategy, AutoModels: m.AutoModels, CreatedAt: m.CreatedAt,
-			})
-		}
-		routes, err := q.Routes(ctx)
-		if err != nil {
-			return err
-		}
-		for _, r := range routes {
-			c.Routes = append(c.Routes, RouteRow{
-				ID: r.ID, ModelID: r.ModelID, ProviderID: r.ProviderID, UpstreamModel: r.UpstreamModel,
-				Priority: r.Priority, Weight: r.Weight, Region: r.Region,
-			})
-		}
-		prices, err := q.Prices(ctx)
-		if err != nil {
-			return err
-		}
-		c.Prices, err = priceRows(ctx, q, prices)
-		return err
-	})
-	if err != nil {
+	if err := d.snapshot(ctx, func(_ pgx.Tx, q *db.Queries) error { return c.load(ctx, q) }); err != nil {
 		return nil, fmt.Errorf("cannot load the catalogue: %w", err)
 	}
 	return &c, nil
+}
+
+// load reads the rows in the transaction of q.
+func (c *CatalogRows) load(ctx context.Context, q *db.Queries) (err error) {
+	if c.Revision, err = q.Revision(ctx); err != nil {
+		return err
+	}
+	if c.Now, err = q.Now(ctx); err != nil {
+		return err
+	}
+	groups, err := q.Groups(ctx)
+	if err != nil {
+		return err
+	}
+	for i := range groups {
+		c.Groups = append(c.Groups, groupRow(&groups[i]))
+	}
+	providers, err := q.Providers(ctx)
+	if err != nil {
+		return err
+	}
+	for i := range providers {
+		row, err := providerRow(&providers[i])
+		if err != nil {
+			return err
+		}
+		c.Providers = append(c.Providers, row)
+	}
+	keys, err := q.ProviderKeys(ctx)
+	if err != nil {
+		return err
+	}
+	for _, k := range keys {
+		c.ProviderKeys = append(c.ProviderKeys, ProviderKeyRow{ID: k.ID, ProviderID: k.ProviderID, Name: k.Name, Sealed: k.Sealed, Version: k.Version})
+	}
+	models, err := q.Models(ctx)
+	if err != nil {
+		return err
+	}
+	aliases, err := q.Aliases(ctx)
+	if err != nil {
+		return err
+	}
+	of := map[int64][]string{}
+	for _, a := range aliases {
+		of[a.ModelID] = append(of[a.ModelID], a.Alias)
+	}
+	for _, m := range models {
+		c.Models = append(c.Models, ModelRow{
+			ID: m.ID, PublicID: m.PublicID, Aliases: of[m.ID], Tags: m.Tags, ContextTokens: m.ContextTokens, MaxOutput: m.MaxOutput,
+			PPM: m.Ppm, AutoStrategy: m.AutoStrategy, AutoModels: m.AutoModels, CreatedAt: m.CreatedAt,
+		})
+	}
+	routes, err := q.Routes(ctx)
+	if err != nil {
+		return err
+	}
+	for _, r := range routes {
+		c.Routes = append(c.Routes, RouteRow{
+			ID: r.ID, ModelID: r.ModelID, ProviderID: r.ProviderID, UpstreamModel: r.UpstreamModel,
+			Priority: r.Priority, Weight: r.Weight, Region: r.Region,
+		})
+	}
+	prices, err := q.Prices(ctx)
+	if err != nil {
+		return err
+	}
+	c.Prices, err = priceRows(ctx, q, prices)
+	return err
 }
 
 // priceRows joins price rows with their tiers. Withdrawn ones are left out, as they

@@ -254,3 +254,70 @@ func (d *DB) RotateKey(ctx context.Context, actor Actor, clientID int64, publicI
 	}
 	return out, nil
 }
+
+// KeyFilter selects keys of all clients. Zero values select everything.
+type KeyFilter struct {
+	ClientID int64
+	Status   KeyStatus
+	Search   string // a part of the name, or the public id
+	AfterID  int64  // page
+	Limit    int    // default 100
+}
+
+// FoundKey is a key with its client's name.
+type FoundKey struct {
+	Key
+	ClientName string
+}
+
+// FindKeys pages through keys by id.
+func (d *DB) FindKeys(ctx context.Context, f KeyFilter) ([]FoundKey, error) {
+	ctx, cancel := d.limit(ctx)
+	defer cancel()
+	w := &where{}
+	if f.ClientID != 0 {
+		w.and("client_id = ?", f.ClientID)
+	}
+	if f.Status != 0 {
+		w.and("status = ?", int16(f.Status))
+	}
+	if f.Search != "" {
+		w.and("(strpos(lower(name), lower(?)) > 0 OR public_id = ?)", f.Search, f.Search)
+	}
+	if f.AfterID != 0 {
+		w.and("id > ?", f.AfterID)
+	}
+	if f.Limit <= 0 {
+		f.Limit = 100
+	}
+	rows, err := d.pool.Query(ctx, `SELECT k.id, k.public_id, k.client_id, k.name, k.last4, k.status, k.models, k.ip_allow, k.rpm, k.tpm, k.max_concurrency,
+			k.monthly_cap, k.total_quota, k.daily_usd, k.drain_tokens, k.expires_at, k.created_at, k.changed_at, coalesce(m.posted, 0), coalesce(t.posted, 0), c.name
+		FROM (SELECT * FROM api_key`+w.String()+fmt.Sprintf(` ORDER BY id LIMIT %d) k`, min(f.Limit, 1000))+`
+		JOIN client c ON c.id = k.client_id
+		LEFT JOIN budget m ON m.key_id = k.id AND m.period = to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYYMM')::integer
+		LEFT JOIN budget t ON t.key_id = k.id AND t.period = 0 ORDER BY k.id`, w.args...)
+	if err != nil {
+		return nil, fmt.Errorf("cannot find keys: %w", err)
+	}
+	list, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (k FoundKey, err error) {
+		var status int16
+		var monthly, total, daily *int64
+		var expires *time.Time
+		err = row.Scan(&k.ID, &k.PublicID, &k.ClientID, &k.Name, &k.Last4, &status, &k.Models, &k.IPAllow, &k.RPM, &k.TPM, &k.MaxConcurrency,
+			&monthly, &total, &daily, &k.DrainTokens, &expires, &k.CreatedAt, &k.ChangedAt, (*int64)(&k.SpentMonth), (*int64)(&k.SpentTotal), &k.ClientName)
+		k.Status, k.ExpiresAt = KeyStatus(status), timeOr(expires)
+		for _, a := range []struct {
+			to   *money.Amount
+			from *int64
+		}{{&k.MonthlyCap, monthly}, {&k.TotalQuota, total}, {&k.DailyUSD, daily}} {
+			if *a.to = None; a.from != nil {
+				*a.to = money.Amount(*a.from)
+			}
+		}
+		return k, err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cannot find keys: %w", err)
+	}
+	return list, nil
+}

@@ -371,7 +371,7 @@ func TestProviderStop(t *testing.T) {
 	if err != nil || len(events) != 1 || events[0].Spent != 170 || events[0].Limit != 150 {
 		t.Fatalf("%+v %v", events, err)
 	}
-	rows, err := b.AuditLog(t.Context(), 0, 10)
+	rows, err := b.AuditLog(t.Context(), store.AuditFilter{Limit: 10})
 	if err != nil {
 		t.Fatal(err)
 	}

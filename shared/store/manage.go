@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -36,18 +34,6 @@ func change(ctx context.Context, q *db.Queries, c Change) (int64, error) {
 		return 0, err
 	}
 	return rev, q.NotifyConfig(ctx, strconv.FormatInt(rev, 10))
-}
-
-// audit writes the audit row of a change. detail must hold no secret.
-func audit(ctx context.Context, q *db.Queries, actor Actor, action, object, id string, detail any, rev int64) error {
-	text := []byte("{}")
-	if detail != nil {
-		var err error
-		if text, err = json.Marshal(detail); err != nil {
-			return fmt.Errorf("cannot write the audit row: %w", err)
-		}
-	}
-	return meaning(q.InsertAudit(ctx, db.InsertAuditParams{Actor: string(actor), Action: action, Object: object, ObjectID: id, Detail: text, Rev: rev}))
 }
 
 // ---- clients and money ------------------------------------------------------------
@@ -282,7 +268,7 @@ func (d *DB) AddEntry(ctx context.Context, actor Actor, e NewEntry) (Entry, erro
 		if err != nil {
 			return err
 		}
-		detail := map[string]any{"amount": out.Amount, "ref": out.Ref, "note": out.Note}
+		detail := map[string]any{"amount": out.Amount, "ref": out.Ref, "note": out.Note, "balance_before": out.Balance - out.Amount, "balance_after": out.Balance}
 		return audit(ctx, q, actor, string(e.Kind), "wallet", strconv.FormatInt(e.WalletID, 10), detail, rev)
 	})
 	if err != nil {
@@ -338,104 +324,7 @@ func (d *DB) WalletBalances(ctx context.Context, walletIDs []int64) (map[int64]B
 	return all, nil
 }
 
-// ---- users and settings -------------------------------------------------------------
-
-// CreateUser stores a user; the e-mail address is lower-cased.
-func (d *DB) CreateUser(ctx context.Context, actor Actor, u User) (User, error) {
-	u.Email = strings.ToLower(strings.TrimSpace(u.Email))
-	err := d.tx(ctx, func(ctx context.Context, tx pgx.Tx, q *db.Queries) error {
-		row, err := q.InsertUser(ctx, db.InsertUserParams{Email: u.Email, PasswordHash: u.PasswordHash, ClientID: null(u.ClientID), Operator: u.Operator})
-		if err != nil {
-			return meaning(err)
-		}
-		u.ID, u.CreatedAt, u.Active = row.ID, row.CreatedAt, true
-		rev, err := change(ctx, q, Change{Kind: KindUser, ID: u.ID, Detail: "create"})
-		if err != nil {
-			return err
-		}
-		detail := map[string]any{"email": u.Email, "client_id": u.ClientID, "operator": u.Operator}
-		return audit(ctx, q, actor, "create", "user", strconv.FormatInt(u.ID, 10), detail, rev)
-	})
-	if err != nil {
-		return User{}, fmt.Errorf("cannot create the user %q: %w", u.Email, err)
-	}
-	return u, nil
-}
-
-func user(r db.AppUser) User {
-	u := User{ID: r.ID, Email: r.Email, PasswordHash: r.PasswordHash, Operator: r.Operator, Active: r.Active, CreatedAt: r.CreatedAt}
-	if r.ClientID != nil {
-		u.ClientID = *r.ClientID
-	}
-	return u
-}
-
-// UserByEmail reads a user.
-func (d *DB) UserByEmail(ctx context.Context, email string) (User, error) {
-	ctx, cancel := d.limit(ctx)
-	defer cancel()
-	row, err := d.q.UserByEmail(ctx, strings.ToLower(strings.TrimSpace(email)))
-	if err != nil {
-		return User{}, fmt.Errorf("cannot read a user: %w", meaning(err))
-	}
-	return user(row), nil
-}
-
-// SetPassword replaces the hash and ends the user's sessions.
-func (d *DB) SetPassword(ctx context.Context, actor Actor, userID int64, hash string) error {
-	err := d.tx(ctx, func(ctx context.Context, tx pgx.Tx, q *db.Queries) error {
-		n, err := q.SetPassword(ctx, hash, userID)
-		if err == nil && n == 0 {
-			return ErrNotFound
-		}
-		if err != nil {
-			return meaning(err)
-		}
-		if err := q.EndSessions(ctx, userID); err != nil {
-			return err
-		}
-		rev, err := change(ctx, q, Change{Kind: KindUser, ID: userID, Detail: "password"})
-		if err != nil {
-			return err
-		}
-		return audit(ctx, q, actor, "password", "user", strconv.FormatInt(userID, 10), nil, rev)
-	})
-	if err != nil {
-		return fmt.Errorf("cannot set the password of user %d: %w", userID, err)
-	}
-	return nil
-}
-
-// CreateSession stores a session by the digest of its token.
-func (d *DB) CreateSession(ctx context.Context, digest [32]byte, userID int64, ttl time.Duration) error {
-	ctx, cancel := d.limit(ctx)
-	defer cancel()
-	if err := d.q.InsertSession(ctx, digest[:], userID, ttl); err != nil {
-		return fmt.Errorf("cannot store a session: %w", meaning(err))
-	}
-	return nil
-}
-
-// SessionUser reads the active user of a session that has not ended.
-func (d *DB) SessionUser(ctx context.Context, digest [32]byte) (User, error) {
-	ctx, cancel := d.limit(ctx)
-	defer cancel()
-	row, err := d.q.SessionUser(ctx, digest[:])
-	if err != nil {
-		return User{}, fmt.Errorf("cannot read a session: %w", meaning(err))
-	}
-	return user(row), nil
-}
-
-// EndSession deletes a session.
-func (d *DB) EndSession(ctx context.Context, digest [32]byte) error {
-	ctx, cancel := d.limit(ctx)
-	defer cancel()
-	if err := d.q.EndSession(ctx, digest[:]); err != nil {
-		return fmt.Errorf("cannot end a session: %w", err)
-	}
-	return nil
-}
+// ---- settings -------------------------------------------------------------------------
 
 // Setting reads a setting (JSON), ErrNotFound if it was never set.
 func (d *DB) Setting(ctx context.Context, name string) ([]byte, error) {
@@ -464,21 +353,6 @@ func (d *DB) SetSetting(ctx context.Context, actor Actor, name string, value []b
 		return fmt.Errorf("cannot store the setting %q: %w", name, err)
 	}
 	return nil
-}
-
-// AuditLog pages through the audit log, newest first; beforeID 0 = from the newest.
-func (d *DB) AuditLog(ctx context.Context, beforeID int64, limit int) ([]AuditRow, error) {
-	ctx, cancel := d.limit(ctx)
-	defer cancel()
-	rows, err := d.q.AuditLog(ctx, beforeID, int32(limit))
-	if err != nil {
-		return nil, fmt.Errorf("cannot read the audit log: %w", err)
-	}
-	out := make([]AuditRow, len(rows))
-	for i, r := range rows {
-		out[i] = AuditRow{ID: r.ID, At: r.At, Actor: r.Actor, Action: r.Action, Object: r.Object, ObjectID: r.ObjectID, Detail: r.Detail, Rev: r.Rev}
-	}
-	return out, nil
 }
 
 // PauseProvider pauses or resumes a provider.

@@ -214,11 +214,11 @@ func TestClients(t *testing.T) {
 	if list, err := b.ListClients(t.Context(), 0, 10); err != nil || len(list) != 1 {
 		t.Errorf("%+v, %v", list, err)
 	}
-	log, err := b.AuditLog(t.Context(), 0, 2)
+	log, err := b.AuditLog(t.Context(), store.AuditFilter{Limit: 2})
 	if err != nil || len(log) != 2 || log[0].Action != "update" || log[0].Actor != "test" {
 		t.Errorf("%+v, %v", log, err)
 	}
-	if older, err := b.AuditLog(t.Context(), log[1].ID, 100); err != nil || len(older) == 0 || older[0].ID >= log[1].ID {
+	if older, err := b.AuditLog(t.Context(), store.AuditFilter{BeforeID: log[1].ID, Limit: 100}); err != nil || len(older) == 0 || older[0].ID >= log[1].ID {
 		t.Errorf("older %+v, %v", older, err)
 	}
 	b.clean()
@@ -527,7 +527,7 @@ func TestUsersAndSettings(t *testing.T) {
 	if got, err := b.Setting(t.Context(), "x"); err != nil || string(got) != `{"a": 1}` {
 		t.Errorf("%s, %v", got, err)
 	}
-	log, err := b.AuditLog(t.Context(), 0, 100)
+	log, err := b.AuditLog(t.Context(), store.AuditFilter{Limit: 100})
 	if err != nil {
 		t.Fatal(err)
 	}

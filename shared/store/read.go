@@ -147,17 +147,13 @@ func (d *DB) usageRows(ctx context.Context, f UsageFilter) ([]UsageRow, error) {
 	if !f.RequestID.IsZero() {
 		w.and("u.month = ?", f.RequestID.Month())
 	}
-	if !f.From.IsZero() {
-		w.and("u.month >= ?", reqid.MonthOf(f.From.UnixMilli()))
-	}
-	if !f.To.IsZero() {
-		w.and("u.month <= ?", reqid.MonthOf(f.To.UnixMilli()))
-	}
-	if !f.Before.IsZero() {
-		w.and("u.month <= ?", f.Before.Month())
+	w.between(f.From, f.To, f.Before)
+	order := byID
+	if f.WalletID == 0 && f.KeyID == 0 {
+		order = byMonth
 	}
 	sql := "SELECT " + usageColumns + ", coalesce(k.public_id, ''), coalesce(k.name, ''), coalesce(p.name, '') FROM usage u" + joinNames +
-		w.String() + fmt.Sprintf(" ORDER BY u.request_id DESC LIMIT %d", f.Limit)
+		w.String() + fmt.Sprintf(" ORDER BY %s LIMIT %d", order, f.Limit)
 	rows, err := d.pool.Query(ctx, sql, w.args...)
 	if err != nil {
 		return nil, err

@@ -462,34 +462,11 @@ type KeyPatch struct {
 	ExpiresAt      *time.Time // zero clears
 }
 
-// User is an account of the console.
-type User struct {
-	ID           int64
-	Email        string // lower case
-	PasswordHash string
-	ClientID     int64 // 0 = none
-	Operator     bool
-	Active       bool
-	CreatedAt    time.Time
-}
-
 // Applied is what ApplyCatalog did or, in a dry run, would do.
 type Applied struct {
 	Changes  []string // one line each; empty: nothing to do
 	Revision int64    // newest revision afterwards
 	DryRun   bool
-}
-
-// AuditRow is one line of the audit log.
-type AuditRow struct {
-	ID       int64
-	At       time.Time
-	Actor    string
-	Action   string
-	Object   string
-	ObjectID string
-	Detail   []byte // JSON
-	Rev      int64
 }
 
 // ---- reads ------------------------------------------------------------------------

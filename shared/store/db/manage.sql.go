@@ -24,40 +24,6 @@ func (q *Queries) AddBalance(ctx context.Context, amount money.Amount, rowID int
 	return balance, err
 }
 
-const auditLog = `-- name: AuditLog :many
-SELECT id, at, actor, action, object, object_id, detail, rev FROM audit_log
-WHERE $1::bigint = 0 OR id < $1::bigint ORDER BY id DESC LIMIT $2
-`
-
-func (q *Queries) AuditLog(ctx context.Context, before int64, maxRows int32) ([]AuditLog, error) {
-	rows, err := q.db.Query(ctx, auditLog, before, maxRows)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []AuditLog
-	for rows.Next() {
-		var i AuditLog
-		if err := rows.Scan(
-			&i.ID,
-			&i.At,
-			&i.Actor,
-			&i.Action,
-			&i.Object,
-			&i.ObjectID,
-			&i.Detail,
-			&i.Rev,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
 const clientByID = `-- name: ClientByID :one
 SELECT c.id, c.name, c.group_id, c.wallet_id, c.ppm, c.active, c.profile, c.created_at, c.retention_hours, c.response_days, c.models, c.region, c.max_attempts, c.low_balance, c.quota_percent, c.rules, g.name AS group_name FROM client c JOIN client_group g ON g.id = c.group_id WHERE c.id = $1
 `
@@ -207,17 +173,19 @@ func (q *Queries) GroupByName(ctx context.Context, name string) (int64, error) {
 }
 
 const insertAudit = `-- name: InsertAudit :exec
-INSERT INTO audit_log (actor, action, object, object_id, detail, rev)
-VALUES ($1, $2, $3, $4, $5, $6)
+INSERT INTO audit_log (actor, action, object, object_id, detail, rev, ip, request_id)
+VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 `
 
 type InsertAuditParams struct {
-	Actor    string
-	Action   string
-	Object   string
-	ObjectID string
-	Detail   []byte
-	Rev      int64
+	Actor     string
+	Action    string
+	Object    string
+	ObjectID  string
+	Detail    []byte
+	Rev       int64
+	Ip        string
+	RequestID string
 }
 
 func (q *Queries) InsertAudit(ctx context.Context, arg InsertAuditParams) error {
@@ -228,6 +196,8 @@ func (q *Queries) InsertAudit(ctx context.Context, arg InsertAuditParams) error 
 		arg.ObjectID,
 		arg.Detail,
 		arg.Rev,
+		arg.Ip,
+		arg.RequestID,
 	)
 	return err
 }
@@ -347,7 +317,7 @@ func (q *Queries) InsertSession(ctx context.Context, digest []byte, userID int64
 }
 
 const insertUser = `-- name: InsertUser :one
-INSERT INTO app_user (email, password_hash, client_id, operator) VALUES ($1, $2, $3, $4)
+INSERT INTO app_user (email, password_hash, client_id, operator, role) VALUES ($1, $2, $3, $4, $5)
 RETURNING id, created_at
 `
 
@@ -356,6 +326,7 @@ type InsertUserParams struct {
 	PasswordHash string
 	ClientID     *int64
 	Operator     bool
+	Role         string
 }
 
 type InsertUserRow struct {
@@ -369,6 +340,7 @@ func (q *Queries) InsertUser(ctx context.Context, arg InsertUserParams) (InsertU
 		arg.PasswordHash,
 		arg.ClientID,
 		arg.Operator,
+		arg.Role,
 	)
 	var i InsertUserRow
 	err := row.Scan(&i.ID, &i.CreatedAt)
@@ -856,7 +828,7 @@ func (q *Queries) ProviderID(ctx context.Context, slug string) (int64, error) {
 }
 
 const sessionUser = `-- name: SessionUser :one
-SELECT u.id, u.email, u.password_hash, u.client_id, u.operator, u.active, u.created_at FROM app_session s JOIN app_user u ON u.id = s.user_id
+SELECT u.id, u.email, u.password_hash, u.client_id, u.operator, u.active, u.created_at, u.role FROM app_session s JOIN app_user u ON u.id = s.user_id
 WHERE s.digest = $1 AND s.expires_at > clock_timestamp() AND u.active
 `
 
@@ -871,6 +843,7 @@ func (q *Queries) SessionUser(ctx context.Context, digest []byte) (AppUser, erro
 		&i.Operator,
 		&i.Active,
 		&i.CreatedAt,
+		&i.Role,
 	)
 	return i, err
 }
@@ -992,7 +965,7 @@ func (q *Queries) UpdateKey(ctx context.Context, arg UpdateKeyParams) error {
 }
 
 const userByEmail = `-- name: UserByEmail :one
-SELECT id, email, password_hash, client_id, operator, active, created_at FROM app_user WHERE email = $1
+SELECT id, email, password_hash, client_id, operator, active, created_at, role FROM app_user WHERE email = $1
 `
 
 func (q *Queries) UserByEmail(ctx context.Context, email string) (AppUser, error) {
@@ -1006,6 +979,7 @@ func (q *Queries) UserByEmail(ctx context.Context, email string) (AppUser, error
 		&i.Operator,
 		&i.Active,
 		&i.CreatedAt,
+		&i.Role,
 	)
 	return i, err
 }

@@ -35,6 +35,21 @@ type ApiKey struct {
 	ChangedAt      time.Time
 }
 
+type AppLink struct {
+	ID        int64
+	Digest    []byte
+	Kind      string
+	Email     string
+	ClientID  *int64
+	Role      string
+	UserID    *int64
+	Actor     string
+	CreatedAt time.Time
+	ExpiresAt time.Time
+	UsedAt    *time.Time
+	RevokedAt *time.Time
+}
+
 type AppSession struct {
 	Digest    []byte
 	UserID    int64
@@ -49,17 +64,59 @@ type AppUser struct {
 	Operator     bool
 	Active       bool
 	CreatedAt    time.Time
+	Role         string
+}
+
+type Attempt struct {
+	Month         int32
+	RequestID     reqid.ID
+	Slot          int16
+	ClientID      int64
+	KeyID         int64
+	Model         string
+	N             int32
+	RouteID       interface{}
+	ProviderKeyID interface{}
+	HttpStatus    interface{}
+	Outcome       interface{}
+	StartUs       interface{}
+	EndUs         interface{}
+	Cost          int32
+}
+
+type AttemptHourly struct {
+	Hour          int32
+	Slot          int16
+	RouteID       int64
+	ProviderKeyID int64
+	Outcome       int16
+	HttpStatus    int16
+	N             int64
+	Micros        int64
+	Cost          int64
 }
 
 type AuditLog struct {
+	ID        int64
+	At        time.Time
+	Actor     string
+	Action    string
+	Object    string
+	ObjectID  string
+	Detail    []byte
+	Rev       int64
+	Ip        string
+	RequestID string
+	ChangeID  *reqid.ID
+}
+
+type AuditValue struct {
 	ID       int64
-	At       time.Time
-	Actor    string
-	Action   string
+	ChangeID reqid.ID
 	Object   string
 	ObjectID string
-	Detail   []byte
-	Rev      int64
+	Before   []byte
+	After    []byte
 }
 
 type BadDebt struct {
@@ -347,6 +404,14 @@ type Route struct {
 	Priority      int32
 	Weight        int32
 	Enabled       bool
+}
+
+type SelfAudit struct {
+	Slice  int32
+	Slices int32
+	At     time.Time
+	Broken int64
+	Report []byte
 }
 
 type Setting struct {

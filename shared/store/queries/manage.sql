@@ -1,10 +1,6 @@
 -- name: InsertAudit :exec
-INSERT INTO audit_log (actor, action, object, object_id, detail, rev)
-VALUES (@actor, @action, @object, @object_id, @detail, @rev);
-
--- name: AuditLog :many
-SELECT id, at, actor, action, object, object_id, detail, rev FROM audit_log
-WHERE sqlc.arg(before)::bigint = 0 OR id < sqlc.arg(before)::bigint ORDER BY id DESC LIMIT @max_rows;
+INSERT INTO audit_log (actor, action, object, object_id, detail, rev, ip, request_id)
+VALUES (@actor, @action, @object, @object_id, @detail, @rev, @ip, @request_id);
 
 -- name: InsertWallet :one
 INSERT INTO wallet DEFAULT VALUES RETURNING id;
@@ -113,7 +109,7 @@ UPDATE api_key SET name = @name, models = @models, ip_allow = @ip_allow, rpm = @
 WHERE id = sqlc.arg(row_id);
 
 -- name: InsertUser :one
-INSERT INTO app_user (email, password_hash, client_id, operator) VALUES (@email, @password_hash, @client_id, @operator)
+INSERT INTO app_user (email, password_hash, client_id, operator, role) VALUES (@email, @password_hash, @client_id, @operator, @role)
 RETURNING id, created_at;
 
 -- name: UserByEmail :one
