@@ -29,19 +29,19 @@ type tally struct {
 
 	charged  money.Amount
 	produced money.Amount // at the price list, by the meter
-	cut      money.Amount // produced and not charged: on the wire when the proxy died
-	early    money.Amount // of that, before any output had come through
-	chunks   float64      // of streams that were cut amid their output, not charged
+	cut      money.Amount // produced and not charged because a proxy died: all of it, and of that
+	dead     money.Amount // what the provider wrote when the proxy was dead already
+	early    money.Amount // answers of which no output had come through: unread, or read and not yet in the slot
+	guessed  money.Amount // input of cut Chat streams, which is estimated and tends to be low
+	chunks   float64      // of streams that were cut amid their output: on the wire when the proxy died
 	worst    float64      // of one of them
 }
 
 func (c *tally) String() string {
-	share := 0.0
-	if c.produced > 0 {
-		share = 100 * float64(c.cut) / float64(c.produced)
-	}
-	return fmt.Sprintf("%d requests, %d reached the provider, %d answered whole, %d interrupted, %d settled unseen, %d cut before any output, %d refused; lost %d, doubled %d, wrong %d; charged %s of %s USD produced, cut on the wire %s USD (%.3f %%: %s before any output had come through, the rest %.2f chunks of each cut stream, at most %.1f)",
-		c.requests, c.upstream, c.whole, c.interrupted, c.settled, c.unbilled, c.refused, c.lost, c.doubled, c.wrong, c.charged, c.produced, c.cut, share, c.early, c.chunks/float64(max(1, c.interrupted)), c.worst)
+	share := func(part money.Amount) float64 { return 100 * float64(part) / float64(max(1, c.produced)) }
+	return fmt.Sprintf("%d requests, %d reached the provider, %d answered whole, %d interrupted, %d settled unseen, %d cut before any output, %d refused; lost %d, doubled %d, wrong %d; charged %s of %s USD produced, not billed because a proxy died %s USD (%.3f %%): on the wire when it died %.3f %% (%.3f %% of answers without any output yet, the rest %.2f chunks of each cut stream, at most %.1f), written when it was dead already %.3f %%, input estimated too low %.3f %%",
+		c.requests, c.upstream, c.whole, c.interrupted, c.settled, c.unbilled, c.refused, c.lost, c.doubled, c.wrong, c.charged, c.produced, c.cut, share(c.cut),
+		share(c.cut-c.dead-c.guessed), share(c.early), c.chunks/float64(max(1, c.interrupted)), c.worst, share(c.dead), share(c.guessed))
 }
 
 // faults is how many differences are printed.
@@ -167,8 +167,10 @@ func (l *load) judge(c *tally, a *answer, recs []mockllm.Record, rows []store.Us
 			return
 		}
 		c.unbilled++
+		dead := cost(&rec.Unheard)
 		c.cut += produced
-		c.early += produced
+		c.dead += dead
+		c.early += produced - dead
 		return
 	}
 	row := &rows[0]
@@ -193,9 +195,18 @@ func (l *load) judge(c *tally, a *answer, recs []mockllm.Record, rows []store.Us
 		}
 	case row.Status == usage.Interrupted && !a.whole:
 		c.interrupted++
+		input := rec.Produced
+		input.Output, input.Reasoning = 0, 0
+		u := &row.Units
+		guessed := cost(&input) - cost(&mockllm.Units{
+			Input: u[usage.Input], CacheRead: u[usage.CacheRead], CacheWrite: u[usage.CacheWrite], CacheWrite1h: u[usage.CacheWrite1h],
+		})
+		dead := cost(&mockllm.Units{Output: rec.Unheard.Output, Reasoning: rec.Unheard.Reasoning})
 		c.cut += produced - row.Charge
+		c.dead += dead
+		c.guessed += guessed
 		if a.stream {
-			n := float64(rec.Produced.Output-row.Units[usage.Output]-row.Units[usage.Reasoning]) * float64(a.chunks) / float64(a.out)
+			n := float64(rec.Produced.Output-rec.Unheard.Output-row.Units[usage.Output]-row.Units[usage.Reasoning]) * float64(a.chunks) / float64(a.out)
 			c.chunks, c.worst = c.chunks+n, max(c.worst, n)
 		}
 		got := mockllm.Units{Output: int64(a.text) / 4}

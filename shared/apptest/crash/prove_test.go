@@ -28,7 +28,7 @@ var (
 	proveKills   = flag.Int("prove.kills", 6, "kill -9 of proxies under load")
 	provePGKills = flag.Int("prove.pgkills", 1, "kill -9 of Postgres under load")
 	proveOutage  = flag.Duration("prove.outage", 3*time.Second, "Postgres is away for so long, under load")
-	proveRate    = flag.Int("prove.rate", 0, "at least so many requests a second amid the outage, 0 = as it comes")
+	proveRate    = flag.Int("prove.rate", 0, "so many requests a second more amid the kills and, at least, amid the outage; 0 = as it comes")
 	proveProxies = flag.Int("prove.proxies", 3, "proxies")
 	proveSeed    = flag.Uint64("prove.seed", 1, "of the order of kills and of the requests")
 	proveOut     = flag.String("prove.out", "", "write the proof to this file")
@@ -144,6 +144,13 @@ func (p *proofRun) killProxies() {
 	var coming sync.WaitGroup
 	busy := make([]atomic.Bool, len(p.w.Proxies))
 	slowest := atomic.Int64{}
+	if *proveRate > 0 { // calls that come and go, beside the streams (G-3)
+		quick := &load{w: p.w, name: "quick", pick: p.b.pick, buffered: 64, poor: 1 << 30, poorest: 3, chunks: 4, gap: 200 * time.Microsecond}
+		quick.pace(*proveRate)
+		p.loads = append(p.loads, quick)
+		quick.begin()
+		defer quick.end()
+	}
 	for i := range *proveKills {
 		apptest.Eventually(t, 30*time.Second, "streams are open", func() bool { return p.main.open.Load() > 40 })
 		time.Sleep(time.Duration(p.rnd.IntN(350)) * time.Millisecond)

@@ -17,6 +17,7 @@ import (
 type conn struct {
 	s       *Server
 	nc      net.Conn
+	out     *lookout
 	br      *bufio.Reader
 	num     int64
 	reqs    int64

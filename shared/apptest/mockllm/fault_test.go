@@ -360,6 +360,38 @@ func TestClientGoneIsNoticed(t *testing.T) {
 	}
 }
 
+// What is written after the client has closed is told apart: the first write still
+// succeeds.
+func TestUnheardIsTold(t *testing.T) {
+	s, addr := start(t, Options{})
+	nc, err := net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(nc, post(chatPath, chatBody("m", "mock:id=unheard;out=20000;chunks=20000", streamed))); err != nil {
+		t.Fatal(err)
+	}
+	_ = nc.(*net.TCPConn).CloseWrite() // to the mock the same as a close, but what it writes can be read
+	_, _ = io.Copy(io.Discard, nc)
+	r := lastRecord(t, s, "unheard")
+	if r.Unheard.Output == 0 || r.Unheard.Output > r.Produced.Output {
+		t.Errorf("%+v", r)
+	}
+	_ = nc.Close()
+	nc, err = net.Dial("tcp", addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	if _, err := io.WriteString(nc, post(chatPath, chatBody("m", "mock:id=heard;out=20;chunks=2", streamed))); err != nil {
+		t.Fatal(err)
+	}
+	listen(nc, 50*time.Millisecond)
+	if r := lastRecord(t, s, "heard"); r.Unheard != (Units{}) || r.Produced.Output != 20 {
+		t.Errorf("%+v", r)
+	}
+}
+
 // Error bodies have each provider's own shape (protocols 9).
 func TestErrorShapes(t *testing.T) {
 	_, addr := start(t, Options{})

@@ -55,6 +55,7 @@ type Record struct {
 	Usage      *Units  `json:"usage"`             // as stated honestly on the wire; nil if none was sent, or if it was a lie
 	Lie        string  `json:"lie,omitempty"`     // the kind of lie sent instead
 	Produced   Units   `json:"produced"`          // what was really written: the input once any of the answer was, the output so far
+	Unheard    Units   `json:"unheard"`           // of Produced, what was written when the client had closed the connection already
 	End        string  `json:"end"`               //
 	Conn       int64   `json:"conn"`              // number of the connection
 	ConnReq    int64   `json:"conn_req"`          // 1 for the first request on it

@@ -471,6 +471,7 @@ func (o *out) flush() error {
 		return nil
 	}
 	at := time.Now().UnixNano()
+	unheard := (o.tokens > 0 || o.think > 0) && o.c.out.left()
 	_, err := o.c.nc.Write(o.wire)
 	o.wire = o.wire[:0]
 	if err != nil {
@@ -487,6 +488,14 @@ func (o *out) flush() error {
 		r.BytesOut += o.body - o.sent
 		r.Events += o.pending
 		if o.tokens > 0 || o.think > 0 {
+			if unheard {
+				if r.Produced == (Units{}) {
+					r.Unheard = o.input
+					r.Unheard.Output, r.Unheard.Reasoning = 0, 0
+				}
+				r.Unheard.Output += o.tokens + o.think
+				r.Unheard.Reasoning += o.think
+			}
 			r.Produced.Input, r.Produced.CacheRead = o.input.Input, o.input.CacheRead
 			r.Produced.CacheWrite, r.Produced.CacheWrite1h = o.input.CacheWrite, o.input.CacheWrite1h
 			r.Produced.Output += o.tokens + o.think

@@ -125,7 +125,7 @@ func (s *Server) Serve(ln net.Listener) error {
 			<-timer.C
 			continue
 		}
-		c := &conn{s: s, nc: nc, br: bufio.NewReaderSize(nc, 4096), num: s.meter.conns.Add(1)}
+		c := &conn{s: s, nc: nc, br: bufio.NewReaderSize(nc, 4096), num: s.meter.conns.Add(1), out: newLookout(nc)}
 		s.mu.Lock()
 		if s.closed {
 			s.mu.Unlock()
