@@ -134,7 +134,9 @@ func (s *server) run(ctx context.Context, doMigrate bool) error {
 		s.schema.Met()
 		s.started.Store(true)
 		s.log.Info("admin is ready")
-		jobs.New(s.db, s.log, s.metrics).Run(ctx)
+		jobs.New(s.db, s.log, s.metrics, store.Keep{
+			Changes: s.config.KeepChanges, Refusals: s.config.KeepRefusals, Leases: s.config.KeepLeases,
+		}).Run(ctx)
 	})
 
 	var err error

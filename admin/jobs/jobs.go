@@ -1,5 +1,5 @@
 // Package jobs is what the control plane does by itself: partitions made ahead,
-// expired leases taken back, days chained, books audited. Each job holds an advisory lock while
+// expired leases taken back, old rows deleted, days chained, books audited. Each job holds an advisory lock while
 // it runs, so any number of admin processes may run.
 package jobs
 
@@ -38,8 +38,8 @@ type Runner struct {
 // when the process starts, would wait for each other.
 const atOnce = 3
 
-// New returns a runner of the standing jobs.
-func New(db *store.DB, log *slog.Logger, metrics *obs.Metrics) *Runner {
+// New returns a runner of the standing jobs. keep says how long old rows stay.
+func New(db *store.DB, log *slog.Logger, metrics *obs.Metrics, keep store.Keep) *Runner {
 	r := &Runner{db: db, log: log, metrics: metrics, turns: make(chan struct{}, atOnce)}
 	r.jobs = []Job{
 		{Name: "partitions", Every: time.Hour, Run: r.partitions()},
@@ -48,6 +48,7 @@ func New(db *store.DB, log *slog.Logger, metrics *obs.Metrics) *Runner {
 		{Name: "claims", Every: time.Minute, Run: r.claims()},
 		{Name: "sign-ins", Every: 10 * time.Minute, Run: r.signIns()},
 		{Name: "responses", Every: 10 * time.Minute, Run: r.responses()},
+		{Name: "prune", Every: time.Hour, Run: r.prune(keep)},
 		{Name: "chain", Every: 5 * time.Minute, Run: r.chain()},
 		{Name: "audit", Every: auditEvery, Run: r.audit()},
 	}

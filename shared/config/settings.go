@@ -58,6 +58,9 @@ type Admin struct {
 	Contact        string
 	CreditsPerUSD  int64 // credits shown for one USD, 0 = show USD
 	SMTPURL        string
+	KeepChanges    time.Duration // rows of the change log stay so long
+	KeepRefusals   time.Duration // samples of refused requests
+	KeepLeases     time.Duration // closed leases
 }
 
 var keyPrefix = regexp.MustCompile(`^[A-Za-z0-9_-]{1,16}$`)
@@ -114,6 +117,9 @@ func adminSet(a *Admin) *Set {
 	s.String(&a.Contact, "RELAY_CONTACT", "", "where customers ask for help: a mail address or a URL")
 	s.Int(&a.CreditsPerUSD, "RELAY_CREDITS_PER_USD", "0", "show amounts as credits, so many for one USD; 0 shows USD", 0, 1e9)
 	s.String(&a.SMTPURL, "RELAY_SMTP_URL", "", "mail server for alerts: smtp://user:password@host:587").Secret()
+	s.Duration(&a.KeepChanges, "RELAY_KEEP_CHANGES", "720h", "how long changes of the configuration stay listed for proxies that were away; beyond, they read everything again", time.Hour, 10*365*24*time.Hour)
+	s.Duration(&a.KeepRefusals, "RELAY_KEEP_REFUSALS", "2160h", "how long samples of refused requests stay; they are counted for ever", time.Hour, 10*365*24*time.Hour)
+	s.Duration(&a.KeepLeases, "RELAY_KEEP_LEASES", "2160h", "how long closed leases stay, and never less than the usage of their month", 24*time.Hour, 10*365*24*time.Hour)
 	return s
 }
 

@@ -46,6 +46,7 @@ func calls(d *store.DB) map[string]func(context.Context) error {
 		"OpenLeases":     func(c context.Context) error { _, err := d.OpenLeases(c, 1); return err },
 		"CloseOldLeases": func(c context.Context) error { _, err := d.CloseOldLeases(c, 1, 1); return err },
 		"ReclaimExpired": func(c context.Context) error { _, err := d.ReclaimExpired(c); return err },
+		"Prune":          func(c context.Context) error { _, err := d.Prune(c, store.Keep{}); return err },
 		"SettleBatch":    func(c context.Context) error { _, err := d.SettleBatch(c, 1, []usage.Record{rec}); return err },
 		"CountRefusals": func(c context.Context) error {
 			return d.CountRefusals(c, 1, []store.RefusalCount{{N: 1, Code: "x", At: time.Now()}})
