@@ -188,6 +188,9 @@ const (
 	aroundRequest = 60
 	aroundMessage = 16
 
+	// A request that is only counted has neither caps nor a stream.
+	aroundCount = 26
+
 	// In Gemini's form the model stands in the path, and messages in more brackets.
 	aroundGemini        = 14
 	aroundGeminiMessage = 34
@@ -199,6 +202,9 @@ func EstimateInput(f Family, r *peek.Request) int64 {
 	text := r.TextBytes - aroundRequest - int64(len(r.Model)) - aroundMessage*int64(r.Messages)
 	if r.Shape == peek.GeminiGenerate || r.Shape == peek.GeminiCount {
 		text = r.TextBytes - aroundGemini - aroundGeminiMessage*int64(r.Messages)
+	}
+	if r.Shape == peek.AnthropicCount || r.Shape == peek.ResponsesCount {
+		text += aroundRequest - aroundCount
 	}
 	return f.TokensOfBytes(max(text, 1)) + int64(r.Images)*perImage + r.AudioBytes/audioBytesPerToken
 }

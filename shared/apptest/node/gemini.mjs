@@ -147,6 +147,16 @@ scenario('gemini count tokens', async () => {
   }
 });
 
+scenario('gemini embeddings', async () => {
+  const ask = (model) => google().models.embedContent({ model, contents: ['the sea', 'the land', 'the sea'], config: { outputDimensionality: 8 } });
+  for (const model of ['gemini-embedding-001', 'text-embedding-3-small']) {
+    const { embeddings } = await ask(model);
+    equal(embeddings.map((e) => e.values.length), [8, 8, 8], model);
+    equal(embeddings[0].values, embeddings[2].values, model);
+    check(embeddings[0].values[0] !== embeddings[1].values[0], 'one vector for two texts');
+  }
+});
+
 scenario('gemini models', async () => {
   const names = (await all(google().models.list({ config: { pageSize: 5 } }))).map((m) => m.name);
   for (const id of [models.gemini, models.chat, models.claude_id]) check(names.includes(`models/${id}`), `${id} is not among ${names.length} models`);

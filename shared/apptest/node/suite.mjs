@@ -255,6 +255,99 @@ scenario('openai does not retry 402 and 403', async () => {
   }
 });
 
+// Beside the conversations
+
+const wav = Buffer.alloc(44 + 96_000); // three seconds
+wav.write('RIFF');
+wav.writeUInt32LE(36 + 96_000, 4);
+wav.write('WAVEfmt ', 8);
+wav.writeUInt32LE(16, 16);
+wav.writeUInt16LE(1, 20);
+wav.writeUInt16LE(1, 22);
+wav.writeUInt32LE(16_000, 24);
+wav.writeUInt32LE(32_000, 28);
+wav.writeUInt16LE(2, 32);
+wav.writeUInt16LE(16, 34);
+wav.write('data', 36);
+wav.writeUInt32LE(96_000, 40);
+const sound = () => new File([wav], 'a.wav', { type: 'audio/wav' });
+const picture = (name) => new File(['png'], name, { type: 'image/png' });
+
+scenario('openai speech', async () => {
+  const r = await oai().audio.speech.create({ model: 'tts-1', voice: 'alloy', input: 'Hello, how are you today?' });
+  equal(r.headers.get('content-type'), 'audio/mpeg');
+  equal((await r.arrayBuffer()).byteLength, 6000, 'bytes');
+});
+
+scenario('openai speech events', async () => {
+  const r = await oai().audio.speech.create({ model: 'gpt-4o-mini-tts', voice: 'alloy', input: 'Hello, how are you today?', stream_format: 'sse' });
+  const events = (await r.text()).split('\n').filter((l) => l.startsWith('data:')).map((l) => JSON.parse(l.slice(5)));
+  equal(events.map((e) => e.type), ['speech.audio.delta', 'speech.audio.delta', 'speech.audio.done']);
+  equal(events[2].usage.output_tokens, 40);
+});
+
+scenario('openai transcription', async () => {
+  let r = await oai().audio.transcriptions.create({ model: 'whisper-1', file: sound() });
+  check(r.text, 'no text');
+  equal([r.usage.type, r.usage.seconds], ['duration', 3]);
+  r = await oai().audio.transcriptions.create({ model: 'whisper-1', file: sound(), response_format: 'verbose_json', timestamp_granularities: ['word', 'segment'] });
+  equal(Number(r.duration), 3);
+});
+
+scenario('openai transcription text', async () => {
+  const r = await oai().audio.transcriptions.create({ model: 'whisper-1', file: sound(), response_format: 'srt' });
+  check(String(r).includes('-->'), `got ${JSON.stringify(r)}`);
+});
+
+scenario('openai transcription stream', async () => {
+  const events = await all(oai().audio.transcriptions.create({ model: 'gpt-4o-transcribe', file: sound(), stream: true, prompt: 'mock:out=5' }));
+  const last = events.pop();
+  equal(events.map((e) => e.type), Array(5).fill('transcript.text.delta'));
+  equal(events.map((e) => e.delta).join(''), last.text);
+  equal(last.usage.output_tokens, 5);
+});
+
+scenario('openai translation', async () => {
+  check((await oai().audio.translations.create({ model: 'whisper-1', file: sound() })).text, 'no text');
+});
+
+scenario('openai images', async () => {
+  const r = await oai().images.generate({ model: 'gpt-image-1', prompt: 'a cat', n: 2, size: '1024x1024', quality: 'low' });
+  equal(r.data.length, 2);
+  check(r.data.every((d) => d.b64_json), 'no pictures');
+  equal(r.usage.output_tokens, 200);
+});
+
+scenario('openai images edit', async () => {
+  const r = await oai().images.edit({ model: 'gpt-image-1', image: [picture('a.png'), picture('b.png')], prompt: 'more cats' });
+  equal(r.data.length, 1);
+  equal(r.usage.input_tokens_details.image_tokens, 100);
+});
+
+scenario('openai images stream', async () => {
+  const events = await all(oai().images.generate({ model: 'gpt-image-1', prompt: 'a cat', stream: true, partial_images: 2 }));
+  equal(events.map((e) => e.type), ['image_generation.partial_image', 'image_generation.partial_image', 'image_generation.completed']);
+  equal(events[2].usage.output_tokens, 100);
+});
+
+scenario('openai moderations', async () => {
+  const r = await oai('broke').moderations.create({ input: 'hello' }); // it costs nothing
+  equal(r.model, 'omni-moderation-latest');
+  equal(r.results[0].flagged, false);
+});
+
+scenario('responses input tokens', async () => {
+  const r = await oai().responses.inputTokens.count({ model: models.chat, input: 'hello there' });
+  check(r.input_tokens > 0, 'nothing was counted');
+});
+
+scenario('anthropic count tokens', async () => {
+  for (const model of [models.claude, models.chat]) {
+    const r = await ant('broke').messages.countTokens({ model, messages: [{ role: 'user', content: 'Hello there, how are you?' }] });
+    check(r.input_tokens >= 3 && r.input_tokens <= 30, `${model}: ${r.input_tokens} tokens`);
+  }
+});
+
 // Anthropic
 
 const bases = ['/anthropic', ''];

@@ -159,6 +159,108 @@ def _():
     check(r.choices[0].message.content, "no content")
 
 
+# Beside the conversations
+
+WAV = (
+    b"RIFF" + (36 + 96_000).to_bytes(4, "little") + b"WAVEfmt " + (16).to_bytes(4, "little") + b"\x01\x00\x01\x00"
+    + (16_000).to_bytes(4, "little") + (32_000).to_bytes(4, "little") + b"\x02\x00\x10\x00data" + (96_000).to_bytes(4, "little") + bytes(96_000)
+)  # three seconds
+
+
+def sound():
+    return ("a.wav", WAV, "audio/wav")
+
+
+@scenario("openai speech")
+def _():
+    with oai().audio.speech.with_streaming_response.create(model="tts-1", voice="alloy", input="Hello, how are you today?") as r:
+        equal(r.headers["content-type"], "audio/mpeg")
+        equal(len(b"".join(r.iter_bytes())), 6000, "bytes")
+
+
+@scenario("openai speech events")
+def _():
+    with oai().audio.speech.with_streaming_response.create(
+        model="gpt-4o-mini-tts", voice="alloy", input="Hello, how are you today?", stream_format="sse"
+    ) as r:
+        events = [json.loads(line[5:]) for line in r.iter_lines() if line.startswith("data:")]
+    equal([e["type"] for e in events], ["speech.audio.delta", "speech.audio.delta", "speech.audio.done"])
+    equal(events[-1]["usage"]["output_tokens"], 40)
+
+
+@scenario("openai transcription")
+def _():
+    r = oai().audio.transcriptions.create(model="whisper-1", file=sound())
+    check(r.text, "no text")
+    equal((r.usage.type, r.usage.seconds), ("duration", 3))
+    r = oai().audio.transcriptions.create(model="whisper-1", file=sound(), response_format="verbose_json", timestamp_granularities=["word", "segment"])
+    equal(float(r.duration), 3.0)
+
+
+@scenario("openai transcription text")
+def _():
+    r = oai().audio.transcriptions.create(model="whisper-1", file=sound(), response_format="srt")
+    check(isinstance(r, str) and "-->" in r, f"got {r!r}")
+
+
+@scenario("openai transcription stream")
+def _():
+    events = list(oai().audio.transcriptions.create(model="gpt-4o-transcribe", file=sound(), stream=True, prompt="mock:out=5"))
+    equal([e.type for e in events], ["transcript.text.delta"] * 5 + ["transcript.text.done"])
+    equal("".join(e.delta for e in events[:-1]), events[-1].text)
+    equal(events[-1].usage.output_tokens, 5)
+
+
+@scenario("openai translation")
+def _():
+    check(oai().audio.translations.create(model="whisper-1", file=sound()).text, "no text")
+
+
+@scenario("openai images")
+def _():
+    r = oai().images.generate(model="gpt-image-1", prompt="a cat", n=2, size="1024x1024", quality="low")
+    equal(len(r.data), 2)
+    check(all(d.b64_json for d in r.data), "no pictures")
+    equal(r.usage.output_tokens, 200)
+
+
+@scenario("openai images edit")
+def _():
+    r = oai().images.edit(model="gpt-image-1", image=[("a.png", b"png", "image/png"), ("b.png", b"png", "image/png")], prompt="more cats")
+    equal(len(r.data), 1)
+    equal(r.usage.input_tokens_details.image_tokens, 100)
+
+
+@scenario("openai images stream")
+def _():
+    events = list(oai().images.generate(model="gpt-image-1", prompt="a cat", stream=True, partial_images=2))
+    equal([e.type for e in events], ["image_generation.partial_image"] * 2 + ["image_generation.completed"])
+    equal(events[-1].usage.output_tokens, 100)
+
+
+@scenario("openai moderations")
+def _():
+    r = oai("broke").moderations.create(input="hello")  # it costs nothing
+    equal(r.model, "omni-moderation-latest")
+    equal(r.results[0].flagged, False)
+
+
+@scenario("responses input tokens")
+def _():
+    check(oai().responses.input_tokens.count(model=CHAT, input="hello there").input_tokens > 0, "nothing was counted")
+
+
+@scenario("anthropic count tokens")
+def _():
+    asked = [{"role": "user", "content": "Hello there, how are you?"}]
+    for model in (CLAUDE, CHAT):
+        n = ant("broke").messages.count_tokens(model=model, messages=asked).input_tokens
+        check(3 <= n <= 30, f"{model}: {n} tokens")
+
+
+# OpenAI's errors
+
+
 def refused(error, status, kind, code):
     equal(error.status_code, status, "status")
     equal(error.response.headers.get("x-relay-error"), code, "x-relay-error")

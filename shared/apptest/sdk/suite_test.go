@@ -100,11 +100,15 @@ var (
 	responsesScenarios = []string{
 		"responses plain", "responses stream", "responses tools", "responses structured", "responses stored", "responses typed errors",
 	}
+	besideScenarios = []string{
+		"openai speech", "openai speech events", "openai transcription", "openai transcription text", "openai transcription stream", "openai translation",
+		"openai images", "openai images edit", "openai images stream", "openai moderations", "responses input tokens", "anthropic count tokens",
+	}
 	pythonScenarios = []string{"langchain invoke", "langchain stream", "langchain tools", "langchain typed error", "requests"}
 	nodeScenarios   = []string{"fetch stream"}
 	geminiScenarios = []string{
 		"gemini plain", "gemini stream", "gemini thoughts", "gemini tools", "gemini tools stream", "gemini chat", "gemini structured output",
-		"gemini picture", "gemini output cap", "gemini count tokens", "gemini models", "gemini 401", "gemini 402", "gemini 403", "gemini 400",
+		"gemini picture", "gemini output cap", "gemini count tokens", "gemini embeddings", "gemini models", "gemini 401", "gemini 402", "gemini 403", "gemini 400",
 		"gemini 429", "gemini 501", "gemini 502", "gemini 503",
 	}
 	dashScopeScenarios = []string{
@@ -123,7 +127,7 @@ func list(parts ...[]string) []string {
 }
 
 func testPython(t *testing.T, w *world, x *tools) {
-	suite(t, w, "python", list(openAIScenarios, anthropicScenarios, responsesScenarios, pythonScenarios), t.TempDir(), x.Python(t, "python", "requirements.txt"), "-B", filepath.Join(x.folder("python"), "suite.py"))
+	suite(t, w, "python", list(openAIScenarios, anthropicScenarios, responsesScenarios, besideScenarios, pythonScenarios), t.TempDir(), x.Python(t, "python", "requirements.txt"), "-B", filepath.Join(x.folder("python"), "suite.py"))
 }
 
 // testDashScope is DashScope's SDK against every kind of upstream. It wants many
@@ -143,7 +147,7 @@ func node(t *testing.T, w *world, x *tools, name, openai string) {
 	for _, f := range []string{"harness.mjs", "suite.mjs"} {
 		copyFile(t, filepath.Join(dir, f), filepath.Join(x.folder("node"), f))
 	}
-	suite(t, w, name, list(openAIScenarios, anthropicScenarios, responsesScenarios, nodeScenarios), dir, "node", "suite.mjs", openai)
+	suite(t, w, name, list(openAIScenarios, anthropicScenarios, responsesScenarios, besideScenarios, nodeScenarios), dir, "node", "suite.mjs", openai)
 }
 
 // testGemini is Google's SDK against every kind of upstream.

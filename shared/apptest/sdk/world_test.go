@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -54,6 +55,13 @@ func catalogue(mock string) string {
 		p := &f.Providers[i]
 		p.BaseURL = mock + "/" + p.Name + "/v1"
 		p.Keys = []catalogfile.ProviderKey{{Name: "main", Secret: "sk-mock-" + p.Name}}
+	}
+	// Models of other units are shipped without a price.
+	for id, p := range map[string]catalogfile.Prices{
+		"tts-1": {"characters": "15"}, "gpt-4o-mini-tts": {"input": "0.6", "audio_out": "12"}, "whisper-1": {"seconds": "0.0001"},
+		"gpt-4o-transcribe": {"input": "2.5", "audio_in": "6", "output": "10"}, "gpt-image-1": {"input": "5", "image_in": "10", "image_out": "40"},
+	} {
+		f.Models[slices.IndexFunc(f.Models, func(m catalogfile.Model) bool { return m.ID == id })].Price = p
 	}
 	provider := func(name, protocol, url string) {
 		f.Providers = append(f.Providers, catalogfile.Provider{Name: name, Protocol: protocol, Dialect: protocol, BaseURL: url, Keys: []catalogfile.ProviderKey{{Name: "main", Secret: "sk-mock-" + name}}})
