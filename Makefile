@@ -8,7 +8,10 @@ CACHE   := .cache/bin
 LINT    := $(CACHE)/golangci-lint
 # The version is part of the stamp's name, so that a new one is built.
 LINT_VERSION := v2.15.0
-TIME    ?= 10s
+# What each target of make fuzz gets: executions (1000000x) or a time (10s). AGREE is how
+# many documents all parsers have to read alike there.
+TIME    ?= 1000000x
+AGREE   ?= 10000000
 
 .PHONY: help
 help: ## list the targets
@@ -77,9 +80,10 @@ test: check ## everything that must hold: shape, unit tests, race on the concurr
 	  $(MAKE) --no-print-directory load-test; else echo "loadtest/k6 has not changed: make load-test tests it"; fi
 
 .PHONY: unit
-unit: ## the tests that start no program of ours, then those of concurrent packages under the race detector
+unit: ## the tests that start no program of ours, those of concurrent packages under the race detector, a little fuzzing
 	$(GO) test -timeout 10m $$($(GO) list ./... | grep -vxF "$$($(GO) list $(REAL) $(WAIT))")
 	$(GO) test -race -short -skip 'Kill|Flip|Torn|Crash|Disk' -timeout 10m $(RACE)
+	$(MAKE) --no-print-directory fuzz-short
 
 .PHONY: load-test
 load-test: $(K6) ## the k6 module's own tests, and one short run of it
@@ -158,11 +162,23 @@ load: $(K6) ## k6 scripts (SCRIPTS="smoke streams") against BASE_URL with KEY, o
 	$(GO) run ./loadtest/run -k6 $(K6) $(SCRIPTS)
 
 .PHONY: fuzz
-fuzz: ## every fuzz target for TIME (10s) each
+fuzz: ## every fuzz target for TIME (1000000x) each, then AGREE documents that all parsers must read alike
 	@$(GO) list ./... | while read -r pkg; do \
 	  for f in $$($(GO) test -list '^Fuzz' "$$pkg" | grep '^Fuzz' || true); do \
-	    echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(TIME) -fuzzminimizetime 1s "$$pkg"; \
+	    echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(TIME) -fuzzminimizetime 1s -timeout 0 "$$pkg"; \
 	  done; \
+	done
+	AGREE=$(AGREE) $(GO) test -count=1 -run '^TestParserAgreement$$' -timeout 0 -v ./proxy/protocol
+
+# What reads the bytes of strangers first: make test fuzzes these for two seconds each;
+# the others run their seeds there.
+EXPOSED := ./shared/peek:FuzzModelAgreement ./proxy/protocol/walk:FuzzWalk ./proxy/sse:FuzzSplit ./proxy/upstream:FuzzParseHead \
+           ./proxy/protocol/translate:FuzzRequest ./proxy/protocol/translate:FuzzStream
+
+.PHONY: fuzz-short
+fuzz-short: ## the most exposed fuzz targets for two seconds each
+	@for f in $(EXPOSED); do \
+	  $(GO) test -run '^$$' -fuzz "^$${f##*:}\$$" -fuzztime 2s -fuzzminimizetime 1s "$${f%%:*}" || exit 1; \
 	done
 
 .PHONY: clean

@@ -74,6 +74,36 @@ func FuzzModelAgreement(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte) { agree(t, body) })
 }
 
+// FuzzShapes: the same for every kind of body that is JSON: what is admitted is JSON for
+// encoding/json, and the model that it finds is the one that is priced.
+func FuzzShapes(f *testing.F) {
+	shapes := []Shape{OpenAIChat, AnthropicMessages, OpenAIEmbeddings, OpenAICompletions, OpenAIResponses, GeminiGenerate, GeminiCount, DashScopeText, AnthropicCount}
+	for i := range shapes {
+		for _, s := range append(seeds, `{"model":"a","max_tokens":5,"messages":[],"system":"s"}`, `{"model":"a","prompt":["x","y"],"n":2}`, `{"model":"a","input":"x"}`, `{"contents":[{"parts":[{"text":"a"}]}]}`, `{"model":"a","input":{"prompt":"x"},"parameters":{"n":2}}`) {
+			f.Add([]byte(s), uint8(i))
+		}
+	}
+	f.Fuzz(func(t *testing.T, body []byte, n uint8) {
+		shape := shapes[int(n)%len(shapes)]
+		var r Request
+		if Scan(body, shape, &r) != nil {
+			return
+		}
+		var got struct {
+			Model *string `json:"model"`
+		}
+		if err := json.Unmarshal(body, &got); err != nil && shape != GeminiGenerate && shape != GeminiCount {
+			t.Fatalf("shape %d admitted %q: %v", shape, body, err)
+		}
+		if !json.Valid(body) {
+			t.Fatalf("shape %d admitted %q", shape, body)
+		}
+		if shape != GeminiGenerate && shape != GeminiCount && (got.Model == nil || *got.Model != string(r.Model)) {
+			t.Fatalf("shape %d reads the model %q of %q", shape, r.Model, body)
+		}
+	})
+}
+
 var seeds = []string{
 	`{"model":"gpt-5","messages":[]}`,
 	`{"model":"cheap","model":"gpt-5","messages":[]}`,

@@ -1,12 +1,14 @@
 package translate
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"testing"
 
 	"tokenrelay/proxy/protocol"
 	"tokenrelay/proxy/protocol/chat"
+	"tokenrelay/proxy/protocol/prototest"
 	"tokenrelay/proxy/sse"
 )
 
@@ -147,4 +149,59 @@ func TestSeveralAnswers(t *testing.T) {
 			}
 		}
 	}
+}
+
+// FuzzSeveral: the same as FuzzStream of two choices and the probabilities of tokens.
+func FuzzSeveral(f *testing.F) {
+	f.Add([]byte(twoStream), uint8(0), uint8(0))
+	f.Add(passSeveralSeed(f, chat.Gemini), uint8(1), uint8(1))
+	f.Add(passSeveralSeed(f, chat.DashScope), uint8(2), uint8(0))
+	formatsOf := []chat.Protocol{chat.OpenAI, chat.Gemini, chat.DashScope}
+	f.Fuzz(func(t *testing.T, body []byte, source, target uint8) {
+		from, to := formatsOf[int(source)%3], formatsOf[int(target)%3]
+		if from == to {
+			return
+		}
+		var outs [2]string
+		for i, size := range []int{0, 7} {
+			s := new(Stream)
+			s.Begin(from, to, &protocol.StreamConfig{ClientModel: "shown", UpstreamModel: "up"}, &chat.Config{ID: []byte("01TEST"), Model: "shown", Choices: 2})
+			out, _ := prototest.Feed(s, body, size)
+			if s.Terminated() {
+				out = s.End(out)
+			}
+			outs[i] = string(out)
+		}
+		if outs[0] != outs[1] {
+			t.Fatalf("%q\nor\n%q", outs[0], outs[1])
+		}
+	})
+}
+
+func passSeveralSeed(f *testing.F, to chat.Protocol) (out []byte) {
+	f.Helper()
+	s := new(Stream)
+	s.Begin(chat.OpenAI, to, &protocol.StreamConfig{ClientModel: "shown", UpstreamModel: "up"}, &chat.Config{ID: []byte("01TEST"), Model: "shown", Choices: 2})
+	out, _ = prototest.Feed(s, []byte(twoStream), 0)
+	return s.End(out)
+}
+
+// FuzzPassedError: an upstream's error of whatever bytes becomes JSON of the client's
+// format, without the upstream's name of the model.
+func FuzzPassedError(f *testing.F) {
+	for _, s := range []string{`{"error":{"message":"no","type":"t","code":"c"}}`, `{"type":"error","error":{"type":"x","message":"the-upstream-model"}}`, `{"code":"InvalidParameter","message":"\u0022"}`, `<html>`, ``, `[{"error":{"message":"a","code":400}}]`, `{"detail":[{"msg":"m"}]}`} {
+		f.Add([]byte(s), uint16(400))
+	}
+	f.Fuzz(func(t *testing.T, body []byte, status uint16) {
+		cfg := protocol.StreamConfig{ClientModel: "shown", UpstreamModel: "the-upstream-model"}
+		for to := range chat.NumProtocols {
+			if formats[to].passError == nil {
+				continue
+			}
+			out := AppendPassedError(nil, to, body, int(status), &cfg, []byte("req_1"))
+			if !json.Valid(out) || bytes.Contains(out, []byte("the-upstream-model")) {
+				t.Fatalf("%q for %v became %q", body, to, out)
+			}
+		}
+	})
 }
