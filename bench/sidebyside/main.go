@@ -34,6 +34,10 @@ var (
 	held       = flag.Int("hold", 1000, "streams held open when memory is measured")
 	strangers  = flag.Float64("strangers", 12, "a measurement in which other processes took more than this % of the machine was disturbed")
 	again      = flag.Int("again", 2, "how often a disturbed measurement is made again")
+	onlyLoads  = flag.String("loads", "", "only these loads, by name with commas between; \"held\" is one")
+	onlyNames  = flag.String("targets", "", "only these targets, by name with commas between; bare and direct are always there")
+	oldProxy   = flag.String("old", "", "a proxy of another build, measured beside this one as \"old\"")
+	profiles   = flag.String("profile", "", "write a CPU profile of the relay under each load into this folder")
 	jsonFile   = flag.String("json", "", "also write every measurement to this file")
 	fetchFirst = flag.Bool("fetch", false, "download Debian's nginx and haproxy into .cache/sidebyside and end")
 	role       = flag.String("role", "", "internal: provider or bare")
@@ -116,7 +120,7 @@ func set(h *apptest.Host, fetched string) (*bench, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot find this program: %w", err)
 	}
-	own := func(role string, listen, more []string) (*program, error) {
+	child := func(role string, listen, more []string) (*program, error) {
 		p := &program{
 			path: self, args: []string{"-role", role, "-addrs", strings.Join(append(slices.Clone(listen), more...), ",")},
 			dir: dir, log: filepath.Join(dir, role+".log"), end: syscall.SIGKILL, wait: listen,
@@ -131,7 +135,7 @@ func set(h *apptest.Host, fetched string) (*bench, error) {
 		}
 	}
 	b := &bench{provider: free[0]}
-	up, err := own("provider", free[:1], nil)
+	up, err := child("provider", free[:1], nil)
 	if err != nil {
 		return nil, err
 	}
@@ -139,7 +143,7 @@ func set(h *apptest.Host, fetched string) (*bench, error) {
 	direct := door{Addr: b.provider, Path: chatPath("direct")}
 	b.targets = append(b.targets, &target{name: "direct", version: "no process in between", plain: direct, stream: direct})
 
-	floor, err := own("bare", free[1:3], free[:1])
+	floor, err := child("bare", free[1:3], free[:1])
 	if err != nil {
 		return nil, err
 	}
@@ -157,9 +161,11 @@ func set(h *apptest.Host, fetched string) (*bench, error) {
 		}
 		b.targets = append(b.targets, t)
 	}
-	r, t := startRelay(h, b.provider)
-	t.version = "keys, prices, usage, journal; Postgres with fsync"
-	b.relay, b.targets = r, append(b.targets, t)
+	r, own := startRelay(h, b.provider, *oldProxy)
+	for _, t := range own {
+		t.version = "keys, prices, usage, journal; Postgres with fsync"
+	}
+	b.relay, b.targets = r, append(b.targets, own...)
 	for _, pid := range r.processes() {
 		b.watched = append(b.watched, func() int { return pid })
 	}
@@ -213,16 +219,21 @@ func (b *bench) measure() error {
 	if n < 1 {
 		return errors.New("at least one round is needed")
 	}
-	here := slices.DeleteFunc(slices.Clone(b.targets), func(t *target) bool { return t.missing != "" })
+	here := slices.DeleteFunc(slices.Clone(b.targets), func(t *target) bool {
+		return t.missing != "" || t.name != "direct" && t.name != "bare" && !chosen(*onlyNames, t.name)
+	})
 	for round := range n {
 		// Each round begins with another target, so that none always comes after the
 		// same one.
 		order := append(slices.Clone(here[round%len(here):]), here[:round%len(here)]...)
 		for _, l := range loads {
+			if !chosen(*onlyLoads, l.name) {
+				continue
+			}
 			w := l.work
 			w.Span /= scale
 			for _, t := range order {
-				m, err := b.one(t, w)
+				m, err := b.profiled(t, l.name, round, func() (measurement, error) { return b.one(t, w) })
 				if err != nil {
 					return fmt.Errorf("%s, %s: %w", t.name, l.what, err)
 				}
@@ -230,6 +241,9 @@ func (b *bench) measure() error {
 				b.all = append(b.all, m)
 			}
 			fmt.Fprintf(os.Stderr, "round %d of %d: %s\n", round+1, n, l.what)
+		}
+		if !chosen(*onlyLoads, "held") {
+			continue
 		}
 		for _, t := range order {
 			m, err := b.memory(t)
@@ -242,6 +256,26 @@ func (b *bench) measure() error {
 		fmt.Fprintf(os.Stderr, "round %d of %d: %d streams held open\n", round+1, n, *held)
 	}
 	return nil
+}
+
+// chosen says whether a list with commas holds a name; an empty list holds all.
+func chosen(list, name string) bool {
+	return list == "" || slices.Contains(strings.Split(list, ","), name)
+}
+
+// profiled measures, and writes a CPU profile of the relay meanwhile if one was asked
+// for. A profile costs a few percent: its figures are not for a table.
+func (b *bench) profiled(t *target, load string, round int, measure func() (measurement, error)) (measurement, error) {
+	if *profiles == "" || t.name != "relay" {
+		return measure()
+	}
+	file := filepath.Join(*profiles, fmt.Sprintf("%s-%d.pprof", load, round))
+	end, err := b.relay.profile(file)
+	if err != nil {
+		return measurement{}, err
+	}
+	m, err := measure()
+	return m, errors.Join(err, end())
 }
 
 // ours is the processor time of every process of the run, this one included.
@@ -334,7 +368,7 @@ func (t *target) cpu() int64 {
 }
 
 func (b *bench) database(t *target) int64 {
-	if t.name != "relay" {
+	if t.name != "relay" && t.name != "old" {
 		return 0
 	}
 	return cpuNanos(b.relay.Postgres.PID())

@@ -3,6 +3,10 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
@@ -28,16 +32,34 @@ type relay struct {
 	h *apptest.Host
 }
 
-func startRelay(h *apptest.Host, provider string) (*relay, *target) {
+// startRelay starts it. With old, a proxy of another build serves beside the first one,
+// from the same books: what a change has brought shows in a paired measurement.
+func startRelay(h *apptest.Host, provider, old string) (*relay, []*target) {
 	s := apptest.Start(h, apptest.Options{OwnPostgres: true, DurablePostgres: true, Catalogue: strings.ReplaceAll(relayCatalogue, "PROVIDER", provider)})
 	r := &relay{s, h}
-	c := s.CreateClient("sidebyside", "1000000").Name
-	d := door{Addr: strings.TrimPrefix(s.Proxy(0).URL, "http://"), Path: "/v1/chat/completions", Key: s.CreateKey(c).Token}
-	return r, &target{name: "relay", plain: d, stream: d, pid: func() int { return s.Proxy(0).PID() }, restart: r.again, settle: r.settled}
+	key := s.CreateKey(s.CreateClient("sidebyside", "1000000").Name).Token
+	list := []*target{r.target(s.Proxy(0), "relay", key)}
+	if old != "" {
+		p := s.AddProxy()
+		p.WaitReady()
+		p.Terminate()
+		_ = p.Wait(time.Minute)
+		p.Use(old)
+		p.Restart()
+		list = append(list, r.target(p, "old", s.CreateKey(s.CreateClient("old", "1000000").Name).Token))
+	}
+	return r, list
 }
 
-func (r *relay) again() error {
-	p := r.Proxy(0)
+func (r *relay) target(p *apptest.Proxy, name, key string) *target {
+	d := door{Addr: strings.TrimPrefix(p.URL, "http://"), Path: "/v1/chat/completions", Key: key}
+	return &target{
+		name: name, plain: d, stream: d, pid: p.PID,
+		restart: func() error { return restarted(p) }, settle: func() error { return settled(p) },
+	}
+}
+
+func restarted(p *apptest.Proxy) error {
 	p.Terminate()
 	if code := p.Wait(time.Minute); code != 0 {
 		return fmt.Errorf("the relay ended with %d", code)
@@ -46,12 +68,45 @@ func (r *relay) again() error {
 	return nil
 }
 
+// profile begins a CPU profile of the proxy; end waits for its end and writes it to a
+// file. A profile has a length from its beginning: what is asked for covers the longest
+// load, and what the proxy does after the load's end is in it as well.
+func (r *relay) profile(file string) (end func() error, err error) {
+	const seconds = 10
+	done := make(chan error, 1)
+	began := make(chan struct{})
+	go func() {
+		close(began)
+		done <- func() error {
+			resp, err := http.Get(fmt.Sprintf("%s/debug/pprof/profile?seconds=%d", r.Proxy(0).InternalURL, seconds))
+			if err != nil {
+				return fmt.Errorf("cannot profile the relay: %w", err)
+			}
+			defer func() { _ = resp.Body.Close() }()
+			b, err := io.ReadAll(resp.Body)
+			if err == nil && resp.StatusCode != http.StatusOK {
+				err = fmt.Errorf("status %d: %s", resp.StatusCode, b)
+			}
+			if err != nil {
+				return fmt.Errorf("cannot profile the relay: %w", err)
+			}
+			if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+				return fmt.Errorf("cannot make a folder: %w", err)
+			}
+			return os.WriteFile(file, b, 0o644)
+		}()
+	}()
+	<-began
+	return func() error { return <-done }, nil
+}
+
 var errUnsettled = errors.New("the relay has not shipped its records in 2 minutes")
 
-// settled waits until no request runs and every record is in Postgres.
-func (r *relay) settled() error {
-	for limit := time.Now().Add(2 * time.Minute); time.Now().Before(limit); time.Sleep(20 * time.Millisecond) {
-		m := r.Proxy(0).Metrics()
+// settled waits until no request runs and every record is in Postgres. It asks seldom:
+// the page of metrics is work for the proxy that is being measured.
+func settled(p *apptest.Proxy) error {
+	for limit := time.Now().Add(2 * time.Minute); time.Now().Before(limit); time.Sleep(250 * time.Millisecond) {
+		m := p.Metrics()
 		if m["relay_requests_running"] == 0 && m["relay_journal_lag_records"] == 0 && m["relay_ship_direct_records"] == 0 {
 			return nil
 		}
