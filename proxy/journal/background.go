@@ -13,7 +13,7 @@ import (
 	"tokenrelay/shared/obs"
 )
 
-// syncer brings records to the disk: at once in ModeSync (those that arrive during
+// syncer brings records to the disk where it waits for that itself: at once in ModeSync (those that arrive during
 // one fdatasync share the next), SyncEvery after the first or after SyncBytes in
 // ModeGroup. It sleeps while nothing was written.
 func (j *Journal) syncer() {
@@ -44,30 +44,169 @@ func (j *Journal) syncer() {
 	}
 }
 
+// asker does fdatasync while nobody waits for it, one at a time; syncMu is held
+// around all but close.
+type asker interface {
+	// ask begins the fdatasync of a file. An error says that it was not begun.
+	ask(fd int) error
+	// answer tells whether it is done, and how it ended. With wait it is.
+	answer(wait bool) (done bool, err error)
+	close()
+}
+
+// unasked is how long an answer of the kernel may lie there before anyone looks, when
+// no record comes whose own time would be the occasion; retryAsk is the pause before
+// an fdatasync that is not done yet is looked at again.
+const (
+	unasked  = 20 * time.Millisecond
+	retryAsk = time.Millisecond
+)
+
+// grouper is the syncer of ModeGroup where the kernel does the fdatasync by itself.
+// The first record after a sync sets the alarm. When it rings the sync of all that
+// have come by then is begun, and what became of the one before is learned; under
+// load Append has mostly done both by then, on its own goroutine (hurry).
+func (j *Journal) grouper() {
+	defer j.done.Done()
+	for {
+		j.alarm.wait()
+		select {
+		case <-j.stop:
+			j.syncMu.Lock()
+			_, _ = j.learn(true)
+			j.syncMu.Unlock()
+			return
+		default:
+		}
+		j.syncMu.Lock()
+		done, err := j.turn()
+		j.syncMu.Unlock()
+		if err != nil || j.dead.Load() {
+			return // it has been told
+		}
+		j.mu.Lock()
+		switch {
+		case !done:
+			j.alarm.set(retryAsk)
+		case j.dirty: // a record has set the alarm
+		case j.asking.Load():
+			j.alarm.set(unasked)
+		}
+		j.mu.Unlock()
+	}
+}
+
+// hurry begins the sync that is about to be due, on a request's goroutine, unless
+// somebody is at it or it would have to be waited for.
+func (j *Journal) hurry() {
+	if !j.syncMu.TryLock() {
+		j.later()
+		return
+	}
+	defer j.syncMu.Unlock()
+	j.mu.Lock()
+	closed, slow := j.closed, len(j.pending) > 0 || j.newDir
+	j.mu.Unlock()
+	switch {
+	case closed:
+	case slow:
+		j.alarm.set(0)
+	default:
+		if done, _ := j.turn(); !done {
+			j.later()
+		}
+	}
+}
+
+// later puts off a sync that cannot begin because one is under way.
+func (j *Journal) later() {
+	j.mu.Lock()
+	j.dueAt = time.Now().UnixNano() + int64(retryAsk)
+	j.alarm.set(retryAsk)
+	j.mu.Unlock()
+}
+
+// turn ends the sync before, if it is done, and begins the next; syncMu is held.
+func (j *Journal) turn() (done bool, err error) {
+	if done, err = j.learn(false); !done || err != nil {
+		return done, err
+	}
+	if j.dead.Load() {
+		return true, ErrDead
+	}
+	return true, j.ask()
+}
+
+// covered is what one fdatasync brings to the disk.
+type covered struct {
+	from, to Position
+	began    time.Time
+}
+
+// take says what is to be synced, and that the syncer knows of it.
+func (j *Journal) take() (c covered, cur segment, olds []segment, newDir bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	c = covered{from: j.synced, to: Position{Segment: j.cur.number, Offset: j.off, Seq: j.seq}, began: time.Now()}
+	cur, olds, newDir = j.cur, j.pending, j.newDir
+	j.pending, j.newDir, j.dirty, j.since = nil, false, false, 0
+	select {
+	case <-j.kick: // its bytes are in this sync
+	default:
+	}
+	return c, cur, olds, newDir
+}
+
+// ask begins a sync; syncMu is held and none is under way. A segment that was left
+// meanwhile, and a question that the kernel does not take, are waited for.
+func (j *Journal) ask() error {
+	c, cur, olds, newDir := j.take()
+	if len(olds) > 0 || newDir {
+		return j.wait(c, cur, olds, newDir)
+	}
+	if c.to == c.from {
+		return nil
+	}
+	if err := j.asker.ask(cur.fd); err != nil {
+		return j.wait(c, cur, nil, false)
+	}
+	j.asked = c
+	j.asking.Store(true)
+	return nil
+}
+
+// learn takes the kernel's answer to the sync under way, if there is one; syncMu is
+// held. done is false while it has not answered.
+func (j *Journal) learn(wait bool) (done bool, err error) {
+	if !j.asking.Load() {
+		return true, nil
+	}
+	done, err = j.asker.answer(wait)
+	if !done {
+		return false, nil
+	}
+	j.asking.Store(false)
+	j.ended(j.asked, err)
+	return true, err
+}
+
 // sync brings everything that is written to the disk. After an error the journal
 // is dead and what may not be on the disk has gone to the fallback.
 func (j *Journal) sync() error {
 	j.syncMu.Lock()
 	defer j.syncMu.Unlock()
-	if j.dead.Load() {
+	if _, err := j.learn(true); err != nil || j.dead.Load() {
 		return ErrDead
 	}
-	j.mu.Lock()
-	olds := j.pending
-	j.pending = nil
-	cur, newDir := j.cur, j.newDir
-	to := Position{Segment: cur.number, Offset: j.off, Seq: j.seq}
-	from := j.synced
-	j.newDir, j.dirty, j.since = false, false, 0
-	select {
-	case <-j.kick: // its bytes are in this sync
-	default:
-	}
-	j.mu.Unlock()
-	if to == from && !newDir {
+	c, cur, olds, newDir := j.take()
+	if c.to == c.from && !newDir {
 		return nil
 	}
-	began := time.Now()
+	return j.wait(c, cur, olds, newDir)
+}
+
+// wait syncs and waits for it; syncMu is held.
+func (j *Journal) wait(c covered, cur segment, olds []segment, newDir bool) error {
 	var err error
 	for _, s := range olds {
 		if err == nil {
@@ -81,26 +220,31 @@ func (j *Journal) sync() error {
 	if err == nil && newDir {
 		err = syncDir(j.dir.file(""))
 	}
+	j.ended(c, err)
+	return err
+}
+
+// ended notes how a sync ended; syncMu is held.
+func (j *Journal) ended(c covered, err error) {
 	if err != nil {
 		j.die(fmt.Errorf("cannot sync journal: %w", err))
 	}
 	j.mu.Lock()
 	if err == nil {
-		j.synced = to
+		j.synced = c.to
 	}
 	if !j.dirty {
 		j.dirtyAt.Store(0)
 	} else {
-		j.dirtyAt.Store(began.UnixNano())
+		j.dirtyAt.Store(c.began.UnixNano())
 	}
 	j.syncing.Broadcast()
 	j.mu.Unlock()
-	j.m.sync.UpdateDuration(began)
+	j.m.sync.UpdateDuration(c.began)
 	failpoint.Hit(failpoint.K8)
 	if err != nil {
-		j.rescue(from)
+		j.rescue(c.from)
 	}
-	return err
 }
 
 // rescue hands to the fallback what was written after from and may not be on the

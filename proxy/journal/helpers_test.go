@@ -41,7 +41,11 @@ func crash(j *Journal) {
 	j.closed = true
 	j.mu.Unlock()
 	close(j.stop)
+	if j.asker != nil {
+		j.alarm.set(0)
+	}
 	j.done.Wait()
+	j.unask()
 	j.mu.Lock()
 	spare := j.spare
 	j.mu.Unlock()

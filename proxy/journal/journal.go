@@ -62,6 +62,8 @@ type Options struct {
 	Faults *Faults // nil = none; tests and simulations only
 
 	mapped bool // records are stored into mapped pages
+	waits  bool // the syncer waits for the disk itself
+	asker  func() asker
 }
 
 // Faults replaces system calls where a disk's faults are simulated; nil = the real one.
@@ -97,6 +99,10 @@ func (o *Options) fill() {
 		o.Log = slog.Default()
 	}
 	o.mapped = o.Faults == nil || o.Faults.Pwrite == nil
+	if o.asker == nil {
+		o.asker = newAsker
+	}
+	o.waits = o.waits || o.Faults != nil && o.Faults.Datasync != nil
 	f := Faults{Datasync: datasync, Pwrite: pwriteAll, Free: freeBytes}
 	if g := o.Faults; g != nil {
 		if g.Datasync != nil {
@@ -148,6 +154,7 @@ type Journal struct {
 	spare   *os.File
 	closed  bool
 	dirty   bool      // the syncer was told
+	dueAt   int64     // unix ns from when on Append begins the sync, with an asker
 	since   int64     // unsynced bytes
 	pending []segment // sealed segments that are not synced yet
 	newDir  bool      // the folder must be synced
@@ -156,6 +163,10 @@ type Journal struct {
 	segs    []sealed // sealed segments that are not retired, ascending
 
 	syncMu     sync.Mutex // one sync at a time
+	asker      asker      // does fdatasync without a thread that waits; nil = the syncer waits
+	asked      covered    // by the sync that the asker has under way
+	asking     atomic.Bool
+	alarm      *alarm
 	wake, kick chan struct{}
 	refill     chan struct{}
 	stop       chan struct{}
@@ -195,7 +206,11 @@ func (j *Journal) Append(rec *usage.Record) error {
 			err = ErrDead
 		}
 	}
+	due := j.asker != nil && j.dirty && time.Now().UnixNano() >= j.dueAt
 	j.mu.Unlock()
+	if due {
+		j.hurry()
+	}
 	if errors.Is(err, ErrClosed) {
 		// The fallback ends with the process. An error leaves the in-flight slot to
 		// the next start.
@@ -241,10 +256,20 @@ func (j *Journal) write() (seq uint64, err error) {
 	if j.o.Mode != ModeProcess {
 		if !j.dirty {
 			j.dirty = true
-			poke(j.wake)
+			if j.asker == nil {
+				poke(j.wake)
+			} else {
+				now := time.Now().UnixNano()
+				j.dirtyAt.CompareAndSwap(0, now)
+				j.dueAt = now + int64(j.o.SyncEvery)*4/5
+				j.alarm.set(j.o.SyncEvery)
+			}
 		}
 		if j.since >= j.o.SyncBytes {
 			poke(j.kick)
+			if j.since-n < j.o.SyncBytes {
+				j.dueAt = 0
+			}
 		}
 	}
 	j.m.appended.Inc()
@@ -440,8 +465,12 @@ func (j *Journal) Close() error {
 	j.healthy.Store(false)
 	j.mu.Unlock()
 	close(j.stop)
+	if j.asker != nil {
+		j.alarm.set(0)
+	}
 	j.done.Wait()
 	err := j.sync()
+	j.unask()
 	j.mu.Lock()
 	spare := j.spare
 	j.spare = nil

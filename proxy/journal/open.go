@@ -56,8 +56,12 @@ func Open(dir string, o Options) (*Journal, *Recovery, error) {
 		stop: make(chan struct{}),
 	}
 	j.syncing = sync.NewCond(&j.mu)
+	if o.Mode == ModeGroup && !o.waits {
+		j.canAsk()
+	}
 	rec, err := j.open()
 	if err != nil {
+		j.unask()
 		if o.Dir == nil {
 			_ = d.Close()
 		}
@@ -73,11 +77,41 @@ func Open(dir string, o Options) (*Journal, *Recovery, error) {
 	poke(j.refill)
 	j.done.Add(1)
 	go j.keeper()
-	if o.Mode != ModeProcess {
+	switch {
+	case o.Mode == ModeProcess:
+	case j.asker != nil:
+		j.done.Add(1)
+		go j.grouper()
+	default:
 		j.done.Add(1)
 		go j.syncer()
 	}
 	return j, rec, nil
+}
+
+// canAsk finds out whether the kernel syncs by itself; without that the syncer waits.
+func (j *Journal) canAsk() {
+	asker := j.o.asker()
+	if asker == nil {
+		return
+	}
+	alarm, err := newAlarm()
+	if err != nil {
+		asker.close()
+		return
+	}
+	j.asker, j.alarm = asker, alarm
+}
+
+// unask gives back what asking needs; no sync is under way.
+func (j *Journal) unask() {
+	if j.asker == nil {
+		return
+	}
+	j.syncMu.Lock()
+	defer j.syncMu.Unlock()
+	j.asker.close()
+	j.alarm.close()
 }
 
 func (j *Journal) open() (_ *Recovery, err error) {
