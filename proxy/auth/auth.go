@@ -81,13 +81,17 @@ func Authenticate(keys Keys, c *Credentials, family protocol.Family, ip netip.Ad
 	if token == nil {
 		return nil, apierr.ErrInvalidAPIKey
 	}
-	switch apikey.Check(token) {
-	case apikey.BadCRC, apikey.Malformed:
-		return nil, apierr.ErrInvalidAPIKey // no look-up for a typo
+	if len(token) > apikey.MaxLen {
+		return nil, apierr.ErrInvalidAPIKey
 	}
+	// A key that is in memory needs no judgement of its characters.
 	c.digest = apikey.Digest(token)
 	k, known, err := keys.Cached(&c.digest)
 	if !known {
+		switch apikey.Check(token) {
+		case apikey.BadCRC, apikey.Malformed:
+			return nil, apierr.ErrInvalidAPIKey // no look-up for a typo
+		}
 		k, err = lookUp(keys, &c.digest, coldWait)
 	}
 	if err != nil {

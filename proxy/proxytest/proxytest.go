@@ -74,6 +74,7 @@ type Options struct {
 	Now       func() time.Time    // clock of idempotency keys, default time.Now
 	Key       func(*store.KeyRow) // edits the one key
 	Quiet     bool
+	Catalog   catalog.Options // sizes and rates; the store is the kit's
 }
 
 // Kit is a running proxy.
@@ -123,7 +124,8 @@ func New(tb testing.TB, o Options) *Kit {
 	ctx, cancel := context.WithCancel(context.Background())
 	k.Leases = lease.New(k.Books, store.ProxySlot{ID: 1, Epoch: 1}, lease.Options{Log: obs.Discard()})
 	k.Live = live.NewRegistry(k.Leases)
-	k.Catalog, err = catalog.New(catalog.Options{Store: k.Books, Live: k.Live.Key})
+	o.Catalog.Store, o.Catalog.Live = k.Books, k.Live.Key
+	k.Catalog, err = catalog.New(o.Catalog)
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -155,7 +155,8 @@ func (x *Exchange) serve() *apiError {
 // authenticate finds the key. The address is judged first: guessing keys must not
 // cost look-ups.
 func (x *Exchange) authenticate() *apiError {
-	if err := x.r.o.Gate.AllowIP(x.ip, lease.Now()); err != nil {
+	x.input.Now = lease.Now()
+	if err := x.r.o.Gate.AllowIP(x.ip, x.input.Now); err != nil {
 		return err
 	}
 	x.creds = auth.Credentials{Authorization: x.head.Authorization, APIKey: x.head.APIKey, GoogKey: x.head.GoogKey}
@@ -268,10 +269,14 @@ func (x *Exchange) admit() *apiError {
 	if x.flight = x.r.o.Journal.Flights().Acquire(); x.flight == nil {
 		return apierr.ErrOverloaded
 	}
+	now := x.input.Now
+	if upstream.Now()-x.startedMono > int64(time.Millisecond) {
+		now = lease.Now() // a cold key or another's answer was waited for
+	}
 	x.input = admit.Input{
 		Key: x.key, Group: x.snap.Groups[x.key.GroupID], Model: x.model, Rule: x.rule,
 		ClientCap: x.peek.OutputCap() > 0 || x.lane.inputOnly, NoClamp: x.pinned != nil,
-		Free: x.lane.free, BodyBytes: len(x.body), Now: lease.Now(), Milli: x.startedMilli,
+		Free: x.lane.free, BodyBytes: len(x.body), Now: now, Milli: x.startedMilli,
 	}
 	if err := x.bound(); err != nil {
 		return err

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"os"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -65,6 +66,8 @@ type conn struct {
 	ip  netip.Addr
 
 	writeUntil int64 // the write deadline that is set, ns of s.start
+	readBy     int64 // when a read must have ended, ns of s.start, 0 = never
+	readSet    int64 // the read deadline that is set, 0 = none; it may be earlier than readBy
 	received   int64 // bytes of the current request
 	counted    int64 // of which in the budget
 	over       bool
@@ -80,9 +83,50 @@ type conn struct {
 	closed   atomic.Bool
 }
 
+// SetReadDeadline notes the deadline for the next Read. fasthttp sets one before and
+// one behind the first byte of every request; each would be a timer of the runtime's
+// that wakes a thread to look after it.
+func (c *conn) SetReadDeadline(t time.Time) error {
+	if t.IsZero() {
+		c.readBy = 0
+	} else {
+		c.readBy = max(1, int64(t.Sub(c.s.start)))
+	}
+	return nil
+}
+
+// SetDeadline is SetReadDeadline and SetWriteDeadline.
+func (c *conn) SetDeadline(t time.Time) error {
+	c.writeUntil = 0
+	return errors.Join(c.SetReadDeadline(t), c.TCPConn.SetWriteDeadline(t))
+}
+
+// receive reads. The deadline that is set may be an earlier one, of which nothing is
+// left but a wake-up too many; it is moved when it has passed, or is too late.
+func (c *conn) receive(p []byte) (int, error) {
+	for {
+		if c.readSet == 0 && c.readBy != 0 || c.readBy != 0 && c.readSet > c.readBy {
+			if err := c.TCPConn.SetReadDeadline(c.s.start.Add(time.Duration(c.readBy))); err != nil {
+				return 0, err
+			}
+			c.readSet = c.readBy
+		}
+		n, err := c.TCPConn.Read(p)
+		if n > 0 || err == nil || !errors.Is(err, os.ErrDeadlineExceeded) || c.readBy != 0 && int64(time.Since(c.s.start)) >= c.readBy {
+			return n, err
+		}
+		c.readSet = 0
+		if c.readBy == 0 {
+			if err := c.TCPConn.SetReadDeadline(time.Time{}); err != nil {
+				return 0, err
+			}
+		}
+	}
+}
+
 // Read counts the bytes of the request that is being received.
 func (c *conn) Read(p []byte) (int, error) {
-	n, err := c.TCPConn.Read(p)
+	n, err := c.receive(p)
 	if c.received == 0 {
 		c.firstN = copy(c.first[:], p[:n])
 	}
@@ -164,7 +208,7 @@ const tcpClose = 7
 
 func (c *conn) look(fd uintptr) {
 	var b [1]byte
-	n, _, errno := syscall.Syscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&b[0])), 1,
+	n, _, errno := syscall.RawSyscall6(syscall.SYS_RECVFROM, fd, uintptr(unsafe.Pointer(&b[0])), 1,
 		syscall.MSG_PEEK|syscall.MSG_DONTWAIT, 0, 0)
 	switch {
 	case errno == syscall.EAGAIN || errno == syscall.EINTR:
@@ -176,7 +220,7 @@ func (c *conn) look(fd uintptr) {
 		// the connection: a reset closes it.
 		c.presence = relay.HalfClosed
 		size := uint32(1)
-		_, _, errno := syscall.Syscall6(syscall.SYS_GETSOCKOPT, fd, syscall.IPPROTO_TCP, syscall.TCP_INFO,
+		_, _, errno := syscall.RawSyscall6(syscall.SYS_GETSOCKOPT, fd, syscall.IPPROTO_TCP, syscall.TCP_INFO,
 			uintptr(unsafe.Pointer(&b[0])), uintptr(unsafe.Pointer(&size)), 0)
 		if errno != 0 || b[0] == tcpClose {
 			c.presence = relay.Gone
