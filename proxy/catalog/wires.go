@@ -43,6 +43,10 @@ func WiresOf(p Protocol, dialect string) Wires {
 		return WireGemini | WireGeminiEmbed | WireEmbeddings // in OpenAI's form, below /openai
 	case ProtocolDashScope:
 		return WireDashScope | WireRanks
+	case ProtocolBedrock:
+		return WireConverse
+	case ProtocolCohere:
+		return WireCohere
 	}
 	return 0
 }

@@ -258,6 +258,7 @@ func (x *Exchange) prepare() {
 	x.call.Close()
 	x.ev, x.evDone, x.out, x.final = x.ev[:0], 0, x.out[:0], x.final[:0]
 	x.scan = sse.Scanner{}
+	x.frames.Reset()
 	x.oversize, x.done, x.kept, x.failedInStream, x.translated = false, false, 0, false, false
 	if x.maxEvent = x.lane.maxEvent; x.maxEvent == 0 {
 		x.maxEvent = protocol.MaxEvent
@@ -299,6 +300,8 @@ func (x *Exchange) write(h *upstream.Host) *apiError {
 	switch {
 	case x.plain:
 		b = upstream.AppendField(b, "Accept", "*/*")
+	case x.stream && x.via.accept != "":
+		b = upstream.AppendField(b, "Accept", x.via.accept)
 	case x.stream:
 		b = upstream.AppendField(b, "Accept", "text/event-stream")
 	default:
@@ -315,6 +318,9 @@ func (x *Exchange) write(h *upstream.Host) *apiError {
 		x.req = b
 		if err != nil {
 			return err
+		}
+		if x.via.sign != nil {
+			x.via.sign(x, h, bodyAt)
 		}
 		return x.foreignFiles(bodyAt)
 	}
@@ -403,6 +409,10 @@ const maxErrorBody = 64 << 10
 // errorStatus judges an answer with an error status by its body (protocols 9).
 func (x *Exchange) errorStatus(a *usage.Attempt) (verdict, *apiError) {
 	x.phase = waitBody
+	h := &x.call.Head
+	n := copy(x.headText[:], h.RetryAfter) // the body is read over them
+	m := copy(x.headText[n:], h.ErrorType)
+	h.RetryAfter, h.ErrorType = x.headText[:n], x.headText[n:n+m]
 	for len(x.ev) < maxErrorBody {
 		p, err := x.call.Next()
 		x.ev = append(x.ev, p...)
@@ -412,7 +422,6 @@ func (x *Exchange) errorStatus(a *usage.Attempt) (verdict, *apiError) {
 		x.lastRead = upstream.Now()
 	}
 	x.phase = idle
-	h := &x.call.Head
 	class := x.via.class(x, h.Status, h.RetryAfter, x.ev)
 	x.close(a, usage.OutcomeStatus)
 	return x.classified(a, &class, x.ev)

@@ -24,6 +24,7 @@ import (
 	"tokenrelay/proxy/sse"
 	"tokenrelay/proxy/upstream"
 	"tokenrelay/shared/apierr"
+	"tokenrelay/shared/aws"
 	"tokenrelay/shared/peek"
 	"tokenrelay/shared/price"
 	"tokenrelay/shared/reqid"
@@ -61,6 +62,8 @@ type Exchange struct {
 	remade    remade
 	peek      peek.Request
 	trans     *translation
+	signer    aws.Signer
+	frames    aws.Decoder
 	req       []byte // request bytes for the upstream
 	ev        []byte // decoded answer bytes; ev[evDone:] are not yet events
 	out       []byte // answer bytes for the customer, not yet written
@@ -163,7 +166,8 @@ type state struct {
 	follow *claim.Answer // this request follows it
 	away   bool          // the customer has left, and the request goes on without it
 
-	text [64]byte // for numbers in header fields
+	text     [64]byte  // for numbers in header fields
+	headText [160]byte // of an upstream's head, what its error is judged by
 
 	// Of a request beside the conversations (beside.go).
 	plan    meter.Plan

@@ -35,10 +35,12 @@ type lane struct {
 	form      chat.Protocol // where wire is one of conversations
 	shape     peek.Shape
 	heartbeat []byte
-	maxEvent  int  // bytes up to which an event is read as a whole, 0 = protocol.MaxEvent
-	inputOnly bool // nothing is generated, so there is no output to hold money for
-	free      bool // nothing is billed
-	passes    bool // the answer passes as it comes, though no stream was asked for
+	accept    string // media type of streams, "" = that of events
+	frames    bool   // streams come in Amazon's frames
+	maxEvent  int    // bytes up to which an event is read as a whole, 0 = protocol.MaxEvent
+	inputOnly bool   // nothing is generated, so there is no output to hold money for
+	free      bool   // nothing is billed
+	passes    bool   // the answer passes as it comes, though no stream was asked for
 
 	// Of endpoints beside the conversations: plan makes x.plan and x.input.Bound, passed
 	// betters the plan's guess by what has passed, count answers with the relay's own
@@ -50,8 +52,9 @@ type lane struct {
 	scan       func(x *Exchange) *apiError          // finds in the customer's body what x.peek tells
 	path       func(dst []byte, x *Exchange) []byte // below the provider's base URL
 	answer     func(x *Exchange) answerStream
-	request    func(dst []byte, x *Exchange) []byte // the customer's body with x.edit
-	fields     func(dst []byte, x *Exchange) []byte // header fields: credentials and the protocol's own
+	request    func(dst []byte, x *Exchange) []byte            // the customer's body with x.edit
+	fields     func(dst []byte, x *Exchange) []byte            // header fields: credentials and the protocol's own
+	sign       func(x *Exchange, h *upstream.Host, bodyAt int) // puts credentials in that cover the body, nil = none do
 	class      func(x *Exchange, status int, retryAfter, body []byte) protocol.Class
 	passError  func(dst []byte, x *Exchange, body []byte) []byte
 	capField   func(x *Exchange) string
@@ -138,7 +141,7 @@ func scanJSON(x *Exchange) *apiError { return peek.Scan(x.body, x.lane.shape, &x
 // conversations are the wires whose requests are translated, targets those that they
 // are translated for.
 const (
-	targets       = catalog.WireChat | catalog.WireMessages | catalog.WireGemini | catalog.WireDashScope
+	targets       = catalog.WireChat | catalog.WireMessages | catalog.WireGemini | catalog.WireDashScope | catalog.WireConverse | catalog.WireCohere
 	conversations = targets | catalog.WireResponses
 )
 
@@ -161,6 +164,10 @@ func upstreamLane(w catalog.Wires) *lane {
 		return &messagesLane
 	case w&catalog.WireGemini != 0:
 		return &geminiLane
+	case w&catalog.WireConverse != 0:
+		return &converseLane
+	case w&catalog.WireCohere != 0:
+		return &cohereLane
 	}
 	return &dashScopeLane
 }

@@ -29,10 +29,11 @@ func (x *Exchange) receive() (kinds, error) {
 	p, err := x.call.Next()
 	if err == nil {
 		x.lastRead = upstream.Now()
-		x.ev = append(x.ev, p...)
+		err = x.take(p)
 		for err == nil && len(p) > 0 && len(x.ev)-x.evDone < x.maxEvent {
-			p, err = x.call.Ready()
-			x.ev = append(x.ev, p...)
+			if p, err = x.call.Ready(); err == nil {
+				err = x.take(p)
+			}
 		}
 	}
 	k := x.digest(err == io.EOF)
@@ -43,6 +44,17 @@ func (x *Exchange) receive() (kinds, error) {
 		x.ev, x.evDone = x.ev[:n], 0
 	}
 	return k, err
+}
+
+// take appends what has arrived to the events of the answer. Of Amazon's frames those
+// become events that are whole.
+func (x *Exchange) take(p []byte) (err error) {
+	if !x.via.frames {
+		x.ev = append(x.ev, p...)
+		return nil
+	}
+	x.ev, err = x.frames.Append(x.ev, p, x.maxEvent)
+	return err
 }
 
 // digest gives complete events to the answer's observer until the stream's own end

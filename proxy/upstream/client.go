@@ -262,3 +262,6 @@ func (c *Client) janitor() {
 		}
 	}
 }
+
+// Name is the host with its port, as the Host field has it.
+func (h *Host) Name() string { return h.name }

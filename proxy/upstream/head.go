@@ -26,6 +26,7 @@ type Head struct {
 	ContentEncoding []byte
 	RetryAfter      []byte
 	RetryAfterMs    []byte
+	ErrorType       []byte // Amazon's name of an error
 }
 
 // parseHead reads a whole response head at the start of b. It returns its length,
@@ -129,6 +130,8 @@ func (h *Head) field(line []byte) error {
 		h.RetryAfter = value
 	case foldEqual(name, "retry-after-ms"):
 		h.RetryAfterMs = value
+	case foldEqual(name, "x-amzn-errortype"):
+		h.ErrorType = value
 	}
 	return nil
 }

@@ -82,6 +82,15 @@ func (e *AnswerEncoder) event(dst []byte, v *chat.Event) []byte {
 		dst = e.delta(dst, "thinking_delta", "thinking", v.Text)
 	case chat.Signature:
 		dst = e.proof(e.flush(dst), v.Text, v.Signer)
+	case chat.Redacted:
+		if v.Signer == chat.Anthropic {
+			dst = e.leave(e.flush(dst))
+			dst = e.blockStart(dst)
+			dst = appendRedacted(dst, v.Text)
+			dst = append(dst, "}\n\n"...)
+			e.open = chat.Redacted
+			dst = e.leave(dst)
+		}
 	case chat.Block:
 		dst = e.flush(dst)
 		if e.open == chat.Thinking || e.open == chat.Text {
@@ -103,6 +112,13 @@ func (e *AnswerEncoder) event(dst []byte, v *chat.Event) []byte {
 		e.stop = append(e.stop[:0], v.Text...)
 	}
 	return dst
+}
+
+// appendRedacted appends the block of a thought that is not shown.
+func appendRedacted(dst, data []byte) []byte {
+	dst = append(dst, `{"type":"redacted_thinking","data":`...)
+	dst = chat.AppendText(dst, data)
+	return append(dst, '}')
 }
 
 func citationObject(dst []byte, v *chat.Event) []byte {
@@ -377,6 +393,15 @@ func (e *AnswerEncoder) Whole(dst []byte, list []chat.Event, t *chat.Total) []by
 				e.blocks = appendProof(e.blocks, v)
 				e.blocks = append(e.blocks, `,"thinking":"`...)
 			}
+		case chat.Redacted:
+			if v.Signer != chat.Anthropic {
+				continue
+			}
+			shut()
+			if len(e.blocks) > 0 {
+				e.blocks = append(e.blocks, ',')
+			}
+			e.blocks = appendRedacted(e.blocks, v.Text)
 		case chat.Block:
 			shut()
 		case chat.CallStart:

@@ -198,7 +198,7 @@ func (d *decoder) tool(v []byte) *apierr.Error {
 	if kind := walk.TextOf(v, "type"); len(kind) > 0 && string(kind) != "custom" {
 		return r.Refuse("tools[].type")
 	}
-	t := chat.Tool{Name: walk.TextOf(v, "name"), Description: walk.TextOf(v, "description"), Schema: walk.Get(v, "input_schema")}
+	t := chat.Tool{Name: walk.TextOf(v, "name"), Description: walk.TextOf(v, "description"), Schema: walk.Get(v, "input_schema"), Cache: mark(v)}
 	if len(t.Name) == 0 {
 		return chat.Bad("tools[].name", "is missing")
 	}
@@ -213,6 +213,15 @@ func (d *decoder) tool(v []byte) *apierr.Error {
 	return nil
 }
 
+// mark is the mark of the cache on a block or tool, nil if there is none. It is noted
+// as unmapped besides, for the formats that have no place for it.
+func mark(v []byte) []byte {
+	if c := walk.Get(v, "cache_control"); len(c) > 0 && c[0] == '{' {
+		return c
+	}
+	return nil
+}
+
 // texts reads a system prompt.
 func (d *decoder) texts(parts []chat.Part, v []byte) ([]chat.Part, *apierr.Error) {
 	if s, ok := walk.Text(v); ok {
@@ -222,7 +231,7 @@ func (d *decoder) texts(parts []chat.Part, v []byte) ([]chat.Part, *apierr.Error
 		if kind := walk.TextOf(v, "type"); string(kind) != "text" {
 			return chat.Bad("system[].type", "must be text")
 		}
-		parts = append(parts, chat.Part{Kind: chat.PartText, Text: walk.TextOf(v, "text")})
+		parts = append(parts, chat.Part{Kind: chat.PartText, Text: walk.TextOf(v, "text"), Cache: mark(v)})
 		d.others("system[].", v, "type", "text")
 		return nil
 	})
@@ -350,6 +359,7 @@ func (d *decoder) block(n int, v []byte, result bool) (p chat.Part, ok bool, err
 	default:
 		return p, false, chat.BadAt(n, ".content[].type", "is of a kind that this model's provider has no equivalent for")
 	}
+	p.Cache = mark(v)
 	d.others(path, v, "type", "text", "source", "id", "name", "input", "tool_use_id", "content", "is_error", "title")
 	return p, true, nil
 }

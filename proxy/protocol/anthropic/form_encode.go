@@ -39,7 +39,7 @@ func AppendForm(dst []byte, r *chat.Request, model string) ([]byte, *apierr.Erro
 		}
 	}
 	dst = e.tools(dst)
-	dst, thinks := e.thinking(dst)
+	dst, thinks := e.thinking(dst, model)
 	dst = e.sampling(dst, thinks)
 	if len(r.User) > 0 {
 		dst = append(dst, `,"metadata":{"user_id":`...)
@@ -353,7 +353,7 @@ func (e *encoder) tools(dst []byte) []byte {
 			dst = chat.AppendText(dst, t.Description)
 		}
 		dst = append(dst, `,"input_schema":`...)
-		dst = schema(dst, t.Schema)
+		dst = AppendSchema(dst, t.Schema)
 		if t.Strict != nil {
 			dst = append(dst, `,"strict":`...)
 			dst = append(dst, t.Strict...)
@@ -415,8 +415,8 @@ func (e *encoder) called(dst []byte) []byte {
 	return append(dst, `],"tool_choice":{"type":"none"}`...)
 }
 
-// schema appends a tool's schema: Messages wants an object at its top.
-func schema(dst, s []byte) []byte {
+// AppendSchema appends a tool's schema: Claude models want an object at its top.
+func AppendSchema(dst, s []byte) []byte {
 	if len(s) == 0 {
 		return append(dst, `{"type":"object","properties":{}}`...)
 	}
@@ -437,27 +437,34 @@ const (
 	fixed       = 407  // version from which temperature and top_p have one value
 )
 
-// thinking writes thinking and output_config, and reports whether the model thinks
-// with a budget.
-func (e *encoder) thinking(dst []byte) ([]byte, bool) {
-	r := e.r
-	effort, thinks := "", false
+// A Plan is how a Claude model is told to think, by whichever protocol it is asked.
+type Plan struct {
+	Off      bool   // it is told not to
+	Adaptive bool   // it decides itself how much
+	Budget   int64  // of thinking tokens, 0 = none is set
+	Effort   string // "" = none is set
+}
+
+// Thinks reports whether the model thinks; what shapes the choice of tokens is fixed
+// then.
+func (p *Plan) Thinks() bool { return p.Adaptive || p.Budget > 0 }
+
+// PlanOf decides how the model thinks for a request, and names what cannot be.
+func PlanOf(r *chat.Request, model string) (p Plan) {
+	late := version(model)
 	switch {
 	case r.Effort == chat.EffortUnset:
 	case r.Effort == chat.EffortNone:
-		if e.late >= adaptive {
-			dst = append(dst, `,"thinking":{"type":"disabled"}`...)
-		}
+		p.Off = late >= adaptive
 	case r.Choice == chat.ChoiceRequired || r.Choice == chat.ChoiceNamed:
 		r.Drop(r.Name(chat.MemberThinking))
-	case e.late >= adaptive:
-		dst = append(dst, `,"thinking":{"type":"adaptive"}`...)
-		thinks = true
-		switch effort = r.Effort.String(); {
+	case late >= adaptive:
+		p.Adaptive = true
+		switch p.Effort = r.Effort.String(); {
 		case r.Effort == chat.EffortMinimal:
-			effort = "low"
-		case r.Effort == chat.EffortXHigh && e.late < fixed:
-			effort = "high"
+			p.Effort = "low"
+		case r.Effort == chat.EffortXHigh && late < fixed:
+			p.Effort = "high"
 		}
 	default:
 		budget := r.Budget
@@ -465,41 +472,66 @@ func (e *encoder) thinking(dst []byte) ([]byte, bool) {
 			budget = chat.Scale[r.Effort]
 		}
 		budget = min(budget, r.MaxTokens-answerRoom)
-		if budget < leastBudget || e.unsigned() {
+		if budget < leastBudget || unsigned(r) {
 			r.Drop(r.Name(chat.MemberThinking))
 			break
 		}
-		dst = append(dst, `,"thinking":{"type":"enabled","budget_tokens":`...)
-		dst = strconv.AppendInt(dst, budget, 10)
-		dst = append(dst, '}')
-		thinks = true
+		p.Budget = budget
 	}
+	return p
+}
+
+// Fixed reports whether the model takes one value of temperature and top_p only.
+func Fixed(model string) bool { return version(model) >= fixed }
+
+// Append appends the member thinking with a comma before it, nothing if the model is
+// not told.
+func (p *Plan) Append(dst []byte) []byte {
+	switch {
+	case p.Off:
+		dst = append(dst, `,"thinking":{"type":"disabled"}`...)
+	case p.Adaptive:
+		dst = append(dst, `,"thinking":{"type":"adaptive"}`...)
+	case p.Budget > 0:
+		dst = append(dst, `,"thinking":{"type":"enabled","budget_tokens":`...)
+		dst = strconv.AppendInt(dst, p.Budget, 10)
+		dst = append(dst, '}')
+	}
+	return dst
+}
+
+// thinking writes thinking and output_config, and reports whether the model thinks
+// with a budget.
+func (e *encoder) thinking(dst []byte, model string) ([]byte, bool) {
+	r := e.r
+	p := PlanOf(r, model)
+	dst = p.Append(dst)
 	format := r.Format.Mode == chat.FormatSchema
-	if !format && effort == "" {
-		return dst, thinks
+	if !format && p.Effort == "" {
+		return dst, p.Thinks()
 	}
 	dst = append(dst, `,"output_config":{`...)
-	if effort != "" {
+	if p.Effort != "" {
 		dst = append(dst, `"effort":"`...)
-		dst = append(dst, effort...)
+		dst = append(dst, p.Effort...)
 		dst = append(dst, '"')
 	}
 	if format {
-		if effort != "" {
+		if p.Effort != "" {
 			dst = append(dst, ',')
 		}
 		dst = append(dst, `"format":{"type":"json_schema","schema":`...)
 		dst = append(dst, r.Format.Schema...)
 		dst = append(dst, '}')
 	}
-	return append(dst, '}'), thinks
+	return append(dst, '}'), p.Thinks()
 }
 
 // unsigned reports whether the tool loop that the request goes on with has calls
-// without a signed thought before them: Messages then refuses to think.
-func (e *encoder) unsigned() bool {
-	for i := len(e.r.Turns) - 1; i >= 0; i-- {
-		t := &e.r.Turns[i]
+// without a signed thought before them: Claude models then refuse to think.
+func unsigned(r *chat.Request) bool {
+	for i := len(r.Turns) - 1; i >= 0; i-- {
+		t := &r.Turns[i]
 		if t.Role != chat.Assistant {
 			continue
 		}
@@ -512,7 +544,7 @@ func (e *encoder) unsigned() bool {
 				signed = signed || p.Signer == chat.Anthropic
 			}
 		}
-		return call && !signed && i >= e.r.Loop()
+		return call && !signed && i >= r.Loop()
 	}
 	return false
 }

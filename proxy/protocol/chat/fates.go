@@ -70,6 +70,8 @@ var Exceptions = [NumProtocols][]Row{
 	Messages:  slices.Concat(fromGemini[Messages], fromDashScope[Messages]),
 	Gemini:    slices.Concat(toGemini, fromDashScope[Gemini]),
 	DashScope: toDashScope,
+	Converse:  toConverse,
+	Cohere:    toCohere,
 }
 
 // AppendMarkdown appends the table as the page docs/translation.md.

@@ -335,7 +335,8 @@ func plain(key []byte) string {
 }
 
 // Settle decides the fate of what the form has no place for: it is dropped and
-// named, or the request is refused.
+// named, or the request is refused. What the form has a place for that few formats
+// read stands there too, and is passed over where the table says that it is mapped.
 func (r *Request) Settle(to Protocol) *apierr.Error {
 	for _, m := range [...]struct {
 		asked bool
@@ -346,6 +347,9 @@ func (r *Request) Settle(to Protocol) *apierr.Error {
 		}
 	}
 	for _, path := range r.Rest {
+		if row := Find(r.From, to, path); row != nil && row.Fate == Mapped {
+			continue
+		}
 		if err := r.Cannot(path, to); err != nil {
 			return err
 		}
@@ -419,4 +423,12 @@ func (r *Request) Loop() int {
 		}
 	}
 	return 0
+}
+
+// Uncached names a part's mark of the cache as dropped, for a format that has none.
+// Those of Messages are named when they are read.
+func (r *Request) Uncached(p *Part) {
+	if p.Cache != nil && r.From != Messages {
+		r.Drop(r.Name(MemberCache))
+	}
 }

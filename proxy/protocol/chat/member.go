@@ -23,10 +23,13 @@ const (
 	MemberAudio
 	MemberResultImage
 	MemberResultFile
-	MemberLate // a system text amid the conversation
 	MemberAnswers
 	MemberLogprobs
 	MemberTopLogprobs
+	MemberLate   // a system text amid the conversation
+	MemberChoice // how free the model is to call tools
+	MemberLink   // a picture by its address
+	MemberFile
 	numMembers
 )
 
@@ -40,6 +43,7 @@ var memberNames = [NumProtocols][numMembers]string{
 		MemberCache: "messages[].content[].cache_control", MemberAudio: "messages[].content[].type=input_audio",
 		MemberResultImage: "messages[].content[].type=image_url", MemberResultFile: "messages[].content[].type=file", MemberLate: "messages[].role",
 		MemberAnswers: "n", MemberLogprobs: "logprobs", MemberTopLogprobs: "top_logprobs",
+		MemberChoice: "tool_choice", MemberLink: "messages[].content[].type=image_url", MemberFile: "messages[].content[].type=file",
 	},
 	Messages: {
 		MemberTemperature: "temperature", MemberTopP: "top_p", MemberTopK: "top_k", MemberStop: "stop_sequences",
@@ -47,12 +51,14 @@ var memberNames = [NumProtocols][numMembers]string{
 		MemberStrict: "tools[].strict", MemberThought: "messages[].content[].type=thinking", MemberRedacted: "messages[].content[].type=redacted_thinking",
 		MemberCache: "messages[].content[].cache_control", MemberResultImage: "messages[].content[].content[].type=image",
 		MemberResultFile: "messages[].content[].content[].type=document", MemberLate: "messages[].role",
+		MemberChoice: "tool_choice", MemberLink: "messages[].content[].type=image", MemberFile: "messages[].content[].type=document",
 	},
 	Responses: {
 		MemberTemperature: "temperature", MemberTopP: "top_p", MemberThinking: "reasoning", MemberFormat: "text",
 		MemberParallel: "parallel_tool_calls", MemberStrict: "tools[].strict", MemberThought: "input[].type=reasoning",
 		MemberRedacted: "input[].type=reasoning", MemberResultImage: "input[].output[].type=input_image",
-		MemberResultFile: "input[].output[].type=input_file", MemberLate: "input[].role",
+		MemberResultFile: "input[].output[].type=input_file", MemberLate: "input[].role", MemberChoice: "tool_choice",
+		MemberLink: "input[].content[].type=input_image", MemberFile: "input[].content[].type=input_file",
 	},
 	Gemini: {
 		MemberTemperature: "generationConfig.temperature", MemberTopP: "generationConfig.topP", MemberTopK: "generationConfig.topK",
@@ -62,6 +68,8 @@ var memberNames = [NumProtocols][numMembers]string{
 		MemberAudio: "contents[].parts[].inlineData", MemberResultImage: "contents[].parts[].functionResponse.parts",
 		MemberResultFile: "contents[].parts[].functionResponse.parts", MemberAnswers: "generationConfig.candidateCount",
 		MemberLogprobs: "generationConfig.responseLogprobs", MemberTopLogprobs: "generationConfig.logprobs",
+		MemberChoice: "toolConfig",
+		MemberLink:   "contents[].parts[].fileData", MemberFile: "contents[].parts[].inlineData",
 	},
 	DashScope: {
 		MemberTemperature: "parameters.temperature", MemberTopP: "parameters.top_p", MemberTopK: "parameters.top_k", MemberSeed: "parameters.seed",
@@ -70,6 +78,8 @@ var memberNames = [NumProtocols][numMembers]string{
 		MemberStrict: "parameters.tools[].function.strict", MemberThought: "input.messages[].reasoning_content", MemberRedacted: "input.messages[].reasoning_content",
 		MemberCache: "input.messages[].content[].cache_control", MemberResultImage: "input.messages[].content[].image",
 		MemberLate: "input.messages[].role", MemberAnswers: "parameters.n", MemberLogprobs: "parameters.logprobs", MemberTopLogprobs: "parameters.top_logprobs",
+		MemberChoice: "parameters.tool_choice",
+		MemberLink:   "input.messages[].content[].image", MemberFile: "input.messages[].content[].file",
 	},
 }
 

@@ -102,9 +102,7 @@ func (e *encoder) system(dst []byte) ([]byte, *apierr.Error) {
 			if len(p.Text) == 0 {
 				continue
 			}
-			if err := e.cache(p); err != nil {
-				return dst, err
-			}
+			e.r.Uncached(p)
 			if e.plain = chat.Unescape(e.plain[:0], p.Text); bytes.Contains(e.plain, fileScheme) {
 				// A file of the account, which all customers share.
 				return dst, chat.Bad(systemPaths[e.r.From], "names a file that is stored at the provider, which is not supported here")
@@ -165,14 +163,6 @@ var partPaths = [chat.NumProtocols]map[chat.PartKind]string{
 	},
 }
 
-// cache names a mark of the cache that has no place here.
-func (e *encoder) cache(p *chat.Part) *apierr.Error {
-	if len(p.Cache) == 0 {
-		return nil
-	}
-	return e.r.Lack(chat.MemberCache, chat.DashScope)
-}
-
 // user writes a user's turn: the results of tools first, each a message of its own.
 func (e *encoder) user(dst []byte, t *chat.Turn) ([]byte, *apierr.Error) {
 	texts := 0
@@ -181,9 +171,7 @@ func (e *encoder) user(dst []byte, t *chat.Turn) ([]byte, *apierr.Error) {
 		switch p.Kind {
 		case chat.PartText, chat.PartRefusal:
 			texts++
-			if err := e.cache(p); err != nil {
-				return dst, err
-			}
+			e.r.Uncached(p)
 		case chat.PartResult:
 			var err *apierr.Error
 			if dst, err = e.result(dst, p); err != nil {
@@ -220,9 +208,7 @@ func (e *encoder) texts(dst []byte, t *chat.Turn) []byte {
 }
 
 func (e *encoder) result(dst []byte, p *chat.Part) ([]byte, *apierr.Error) {
-	if err := e.cache(p); err != nil {
-		return dst, err
-	}
+	e.r.Uncached(p)
 	dst = e.open(dst, "tool")
 	dst = append(dst, `,"tool_call_id":`...)
 	dst = chat.AppendText(dst, p.ID)
@@ -270,9 +256,7 @@ func (e *encoder) assistant(dst []byte, turn int, t *chat.Turn, last bool) ([]by
 		default:
 			return dst, e.refuse(p)
 		}
-		if err := e.cache(p); err != nil {
-			return dst, err
-		}
+		e.r.Uncached(p)
 	}
 	if last && calls == 0 && texts == 0 {
 		e.r.Drop("messages[-1]") // there is nothing to go on with

@@ -106,19 +106,13 @@ func (e *encoder) system(dst []byte) []byte {
 			dst = append(dst, `{"text":`...)
 			dst = chat.AppendText(dst, p.Text)
 			dst = append(dst, '}')
-			e.cache(p)
+			e.r.Uncached(p)
 		}
 	}
 	if n > 0 {
 		dst = append(dst, "]}"...)
 	}
 	return dst
-}
-
-func (e *encoder) cache(p *chat.Part) {
-	if p.Cache != nil {
-		e.r.Drop(e.r.Name(chat.MemberCache))
-	}
 }
 
 // contents writes the turns: neighbours of one role become one entry, results of tools
@@ -193,7 +187,7 @@ func (e *encoder) said(dst []byte, turns []chat.Turn) []byte {
 		calls = 0
 		for j := range turns[i].Parts {
 			p := &turns[i].Parts[j]
-			e.cache(p)
+			e.r.Uncached(p)
 			switch p.Kind {
 			case chat.PartThinking:
 				if p.Signer != chat.Google {
@@ -258,7 +252,7 @@ func (e *encoder) asked(dst []byte, turns []chat.Turn, first int, results bool) 
 		if err != nil {
 			return
 		}
-		e.cache(p)
+		e.r.Uncached(p)
 		at := len(dst)
 		if n > 0 {
 			dst = append(dst, ',')

@@ -22,6 +22,14 @@ var deltas = map[chat.Protocol][2]string{
 		"id:1\nevent:result\n:HTTP_STATUS/200\ndata:{\"output\":{\"choices\":[{\"message\":{\"role\":\"assistant\",\"content\":\"\"},\"finish_reason\":\"null\"}]},\"usage\":{\"input_tokens\":3,\"output_tokens\":0,\"total_tokens\":3},\"request_id\":\"r\"}\n\n",
 		"id:2\nevent:result\n:HTTP_STATUS/200\ndata:{\"output\":{\"choices\":[{\"message\":{\"role\":\"assistant\",\"content\":\" the words\"},\"finish_reason\":\"null\"}]},\"usage\":{\"input_tokens\":3,\"output_tokens\":2,\"total_tokens\":5},\"request_id\":\"r\"}\n\n",
 	},
+	chat.Converse: {
+		"data: {\"messageStart\":{\"role\":\"assistant\"}}\n\n",
+		"data: {\"contentBlockDelta\":{\"contentBlockIndex\":0,\"delta\":{\"text\":\" the words\"},\"p\":\"abc\"}}\n\n",
+	},
+	chat.Cohere: {
+		"event: message-start\ndata: {\"type\":\"message-start\",\"id\":\"c\",\"delta\":{\"message\":{\"role\":\"assistant\"}}}\n\n",
+		"event: content-delta\ndata: {\"type\":\"content-delta\",\"index\":0,\"delta\":{\"message\":{\"content\":{\"text\":\" the words\"}}}}\n\n",
+	},
 	chat.Gemini: {
 		"data: {\"candidates\": [{\"content\": {\"parts\": [{\"text\": \"some\"}],\"role\": \"model\"},\"index\": 0}],\"usageMetadata\": {\"promptTokenCount\": 3,\"totalTokenCount\": 3},\"modelVersion\": \"up\"}\r\n\r\n",
 		"data: {\"candidates\": [{\"content\": {\"parts\": [{\"text\": \" the words\"}],\"role\": \"model\"},\"index\": 0}],\"usageMetadata\": {\"promptTokenCount\": 3,\"candidatesTokenCount\": 2,\"totalTokenCount\": 5},\"modelVersion\": \"up\"}\r\n\r\n",

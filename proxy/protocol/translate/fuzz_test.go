@@ -52,13 +52,13 @@ func FuzzRequest(f *testing.F) {
 // Streams: whatever an upstream sends, the client's stream is made of events that
 // are valid JSON each, and does not depend on how the bytes arrive.
 func FuzzStream(f *testing.F) {
-	for _, from := range sources() {
+	for _, from := range upstreamFormats() {
 		for _, b := range seeds(f, "testdata/*."+short[from]+".sse") {
 			f.Add(b, uint8(from))
 		}
 	}
 	f.Fuzz(func(t *testing.T, body []byte, source uint8) {
-		from := sources()[int(source)%len(sources())]
+		from := upstreamFormats()[int(source)%len(upstreamFormats())]
 		for _, to := range customers(from) {
 			out, _, _ := run(t, from, to, openai.Custom, body, true, true, 0)
 			again, _, _ := run(t, from, to, openai.Custom, body, true, true, 7)
@@ -77,13 +77,13 @@ func FuzzStream(f *testing.F) {
 
 // Whole answers.
 func FuzzAnswer(f *testing.F) {
-	for _, from := range sources() {
+	for _, from := range upstreamFormats() {
 		for _, b := range seeds(f, "testdata/*."+short[from]+".answer.json") {
 			f.Add(b, uint8(from))
 		}
 	}
 	f.Fuzz(func(t *testing.T, body []byte, source uint8) {
-		from := sources()[int(source)%len(sources())]
+		from := upstreamFormats()[int(source)%len(upstreamFormats())]
 		for _, to := range customers(from) {
 			s := start(from, to)
 			out, _, err := s.Buffered(nil, body)

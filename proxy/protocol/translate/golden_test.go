@@ -58,6 +58,8 @@ func TestGoldenRequests(t *testing.T) {
 		chat.OpenAI:    {{"openai", "gpt-5.2", openai.OpenAI}, {"gpt-4o", "gpt-4o", openai.OpenAI}, {"deepseek", "deepseek-chat", openai.DeepSeek}, {"mistral", "mistral-large", openai.Mistral}, {"qwen", "qwen3-max", openai.Qwen}},
 		chat.DashScope: {{"dashscope", "qwen-plus", 0}},
 		chat.Gemini:    {{"gemini-2.5", "gemini-2.5-pro", 0}, {"gemini-3", "gemini-3.1-flash-preview", 0}},
+		chat.Converse:  {{"bedrock-claude-4.5", "us.anthropic.claude-sonnet-4-5-20250929-v1:0", 0}, {"bedrock-claude-4.7", "anthropic.claude-opus-4-7-v1:0", 0}, {"bedrock-nova-2", "us.amazon.nova-2-lite-v1:0", 0}, {"bedrock-gpt-oss", "openai.gpt-oss-120b-1:0", 0}},
+		chat.Cohere:    {{"cohere", "command-a-reasoning-08-2025", 0}},
 	}
 	for _, from := range sources() {
 		names, bodies := inputs(t, "*."+short[from]+".json")
@@ -86,10 +88,10 @@ func TestGoldenRequests(t *testing.T) {
 // One stream of each kind, whole, byte by byte, and cut once at every byte boundary:
 // the same output always.
 func TestGoldenStreams(t *testing.T) {
-	for _, from := range sources() {
+	for _, from := range upstreamFormats() {
 		names, bodies := inputs(t, "*."+short[from]+".sse")
 		for i, body := range bodies {
-			for _, to := range targets(from) {
+			for _, to := range goldens(from) {
 				out, _, _ := run(t, from, to, openai.OpenAI, body, true, true, 0)
 				for cut := 1; cut < len(body); cut++ {
 					again, _, _ := run(t, from, to, openai.OpenAI, body, true, true, cut)
@@ -108,10 +110,10 @@ func TestGoldenStreams(t *testing.T) {
 
 // Whole answers.
 func TestGoldenAnswers(t *testing.T) {
-	for _, from := range sources() {
+	for _, from := range upstreamFormats() {
 		names, bodies := inputs(t, "*."+short[from]+".answer.json")
 		for i, body := range bodies {
-			for _, to := range targets(from) {
+			for _, to := range goldens(from) {
 				out, _, _ := run(t, from, to, openai.OpenAI, body, false, true, 0)
 				golden(t, names[i]+suffix(from, to), []byte(indent(out)+"\n"))
 			}
@@ -119,10 +121,21 @@ func TestGoldenAnswers(t *testing.T) {
 	}
 }
 
+// goldens are the customers that the answers of an upstream have golden files for: those
+// of Responses have tests of their own.
+func goldens(from chat.Protocol) (list []chat.Protocol) {
+	for _, to := range customers(from) {
+		if to != chat.Responses {
+			list = append(list, to)
+		}
+	}
+	return list
+}
+
 // suffix tells the target in the name of a golden file; Chat and Messages were there
 // first and have none.
 func suffix(from, to chat.Protocol) string {
-	if from+to == chat.OpenAI+chat.Messages {
+	if from+to == chat.OpenAI+chat.Messages && from < chat.Converse {
 		return ""
 	}
 	return "." + short[to]

@@ -364,6 +364,16 @@ func sources() (list []chat.Protocol) {
 	return list
 }
 
+// upstreamFormats are the formats that upstreams speak.
+func upstreamFormats() (list []chat.Protocol) {
+	for p := range chat.NumProtocols {
+		if formats[p].observer != nil {
+			list = append(list, p)
+		}
+	}
+	return list
+}
+
 // customers are the formats that an answer of one is translated for; targets those of
 // upstreams that a request of one is.
 func customers(from chat.Protocol) (list []chat.Protocol) {
@@ -385,10 +395,11 @@ func targets(from chat.Protocol) (list []chat.Protocol) {
 }
 
 // short is the name of a format in the names of files.
-var short = map[chat.Protocol]string{chat.OpenAI: "chat", chat.Messages: "messages", chat.Gemini: "gemini", chat.DashScope: "dashscope"}
+var short = map[chat.Protocol]string{chat.OpenAI: "chat", chat.Messages: "messages", chat.Gemini: "gemini", chat.DashScope: "dashscope", chat.Converse: "bedrock", chat.Cohere: "cohere"}
 
 // models are names of upstream models of a format.
-var models = map[chat.Protocol]string{chat.OpenAI: "gpt-5.2-reason", chat.Messages: "claude-sonnet-4-5", chat.Gemini: "gemini-2.5-flash", chat.DashScope: "qwen-plus"}
+var models = map[chat.Protocol]string{chat.OpenAI: "gpt-5.2-reason", chat.Messages: "claude-sonnet-4-5", chat.Gemini: "gemini-2.5-flash", chat.DashScope: "qwen-plus",
+	chat.Converse: "us.anthropic.claude-sonnet-4-5-20250929-v1:0", chat.Cohere: "command-a-reasoning-08-2025"}
 
 // sameJSON reports whether two JSON texts say the same, an empty one being {}.
 func sameJSON(a, b string) bool {

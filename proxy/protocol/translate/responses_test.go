@@ -67,7 +67,7 @@ var upstreams = []struct {
 	to      chat.Protocol
 	model   string
 	dialect openai.Dialect
-}{{chat.OpenAI, "gpt-5.2", openai.OpenAI}, {chat.OpenAI, "deepseek-chat", openai.DeepSeek}, {chat.Messages, "claude-sonnet-4-5", 0}, {chat.Gemini, "gemini-2.5-flash", 0}, {chat.DashScope, "qwen-plus", 0}}
+}{{chat.OpenAI, "gpt-5.2", openai.OpenAI}, {chat.OpenAI, "deepseek-chat", openai.DeepSeek}, {chat.Messages, "claude-sonnet-4-5", 0}, {chat.Gemini, "gemini-2.5-flash", 0}, {chat.DashScope, "qwen-plus", 0}, {chat.Converse, "anthropic.claude-sonnet-4-5", 0}, {chat.Cohere, "command-a", 0}}
 
 func responded(body []byte, n int) (out []byte, dropped []string, param string) {
 	var r chat.Request
@@ -97,6 +97,10 @@ func TestResponsesFates(t *testing.T) {
 			continue
 		}
 		for n, up := range upstreams {
+			sample := sample
+			if up.to == chat.Converse { // it fetches nothing
+				sample = strings.ReplaceAll(sample, "https://e.org/a.png", "data:image/png;base64,AAAA")
+			}
 			out, dropped, param := responded(overlay(t, responsesBase, sample), n)
 			named := slices.Contains(dropped, row.Path)
 			switch fate := chat.Find(chat.Responses, up.to, row.Path).Fate; {
@@ -113,7 +117,7 @@ func TestResponsesFates(t *testing.T) {
 				if param != "" || !named {
 					t.Errorf("%s for %s: refused %q, dropped %v", row.Path, up.model, param, dropped)
 				}
-			case strings.HasPrefix(row.Path, "input[].output[]") && up.to != chat.Messages, row.Path == "input[].type=reasoning" && (up.dialect == openai.OpenAI || up.to == chat.Gemini):
+			case strings.HasPrefix(row.Path, "input[].output[]") && up.to != chat.Messages && up.to != chat.Converse, row.Path == "input[].type=reasoning" && (up.dialect == openai.OpenAI || up.to == chat.Gemini):
 				if param != "" || !named {
 					t.Errorf("%s for %s: refused %q, dropped %v", row.Path, up.model, param, dropped)
 				}

@@ -56,6 +56,9 @@ func TestRoundTrip(t *testing.T) {
 			continue
 		}
 		for _, by := range targets(from) {
+			if formats[by].decode == nil {
+				continue // no client speaks it
+			}
 			t.Run(from.String()+"/"+by.String(), func(t *testing.T) { roundTrip(t, from, by) })
 		}
 	}

@@ -12,7 +12,9 @@ import (
 	"tokenrelay/proxy/meter"
 	"tokenrelay/proxy/protocol"
 	"tokenrelay/proxy/protocol/anthropic"
+	"tokenrelay/proxy/protocol/bedrock"
 	"tokenrelay/proxy/protocol/chat"
+	"tokenrelay/proxy/protocol/cohere"
 	"tokenrelay/proxy/protocol/dashscope"
 	"tokenrelay/proxy/protocol/gemini"
 	"tokenrelay/proxy/protocol/openai"
@@ -91,6 +93,18 @@ var formats = [chat.NumProtocols]format{
 			return dashscope.AppendForm(dst, r, model)
 		},
 		observer: func() observer { return new(dashscope.Stream) }, decoder: func() chat.Decoder { return new(dashscope.AnswerDecoder) },
+	},
+	chat.Converse: {
+		request: func(dst []byte, r *chat.Request, model string, _ openai.Dialect) ([]byte, *apierr.Error) {
+			return bedrock.AppendForm(dst, r, model)
+		},
+		observer: func() observer { return new(bedrock.Stream) }, decoder: func() chat.Decoder { return new(bedrock.AnswerDecoder) },
+	},
+	chat.Cohere: {
+		request: func(dst []byte, r *chat.Request, model string, _ openai.Dialect) ([]byte, *apierr.Error) {
+			return cohere.AppendForm(dst, r, model)
+		},
+		observer: func() observer { return new(cohere.Stream) }, decoder: func() chat.Decoder { return new(cohere.AnswerDecoder) },
 	},
 }
 

@@ -23,16 +23,22 @@ var statusError = map[int]string{
 // operator's account. None may ever reach a client of the relay.
 var Canaries = []string{"org-mockcanary", "proj_mockcanary", "acct-mockcanary", "sk-mockcan", "req_mockcanary", "mockllm-canary"}
 
+// nameOf is the error that a status alone asks for.
+func nameOf(status int) string {
+	switch name := statusError[status]; {
+	case name != "":
+		return name
+	case status < 500:
+		return "bad_request"
+	}
+	return "server"
+}
+
 // errorFor gives status, content type and body of a scripted error in the
 // provider's own shape (protocols 9: the same class looks different everywhere).
 func errorFor(d *dialect, anthropic bool, name string, status int, model, key string) (int, string, string) {
 	if name == "" {
-		if name = statusError[status]; name == "" {
-			name = "server"
-			if status < 500 {
-				name = "bad_request"
-			}
-		}
+		name = nameOf(status)
 	}
 	usual := errorStatus[name]
 	if d == dialectGemini && name != "html" && name != "empty" {
@@ -40,6 +46,12 @@ func errorFor(d *dialect, anthropic bool, name string, status int, model, key st
 	}
 	if d == dialectDashScope && name != "html" && name != "empty" {
 		return dashScopeError(name, status, usual, model)
+	}
+	if d == dialectCohere && name != "html" && name != "empty" {
+		return cohereError(name, status, usual, model)
+	}
+	if d == dialectConverse && name != "html" && name != "empty" {
+		return converseError(name, status, usual)
 	}
 	var message, typ, code string
 	param := "null"

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"tokenrelay/shared/aws"
 )
 
 // errEnd ends the answer and the connection; the end is in out.end.
@@ -318,6 +320,9 @@ func (o *out) errorEvent() []byte {
 	if o.dial == dialectDashScope {
 		return o.dashScopeErrorEvent()
 	}
+	if o.dial == dialectConverse {
+		return o.converseException()
+	}
 	_, _, body := errorFor(o.dial, o.dial == dialectAnthropic, o.sc.Error, 500, o.ask.name, "")
 	if o.items {
 		return []byte("event: error\ndata: {\"type\":\"error\",\"sequence_number\":1," + body[1:] + "\n\n")
@@ -335,6 +340,13 @@ func (o *out) longEvent(n int64) []byte {
 	}
 	if o.dial == dialectDashScope {
 		return dashScopeLong(text)
+	}
+	if o.dial == dialectConverse {
+		b, _ := aws.AppendFrame(nil, "contentBlockDelta", false, []byte(`{"contentBlockIndex":0,"delta":{"text":"`+text+`"}}`))
+		return b
+	}
+	if o.dial == dialectCohere {
+		return []byte("event: content-delta\ndata: {\"type\":\"content-delta\",\"index\":0,\"delta\":{\"message\":{\"content\":{\"text\":\"" + text + "\"}}}}\n\n")
 	}
 	if o.dial == dialectGemini {
 		return []byte(`data: {"candidates": [{"content": {"parts": [{"text": "` + text + `"}],"role": "model"},"index": 0}],"modelVersion": ` + quoted(o.ask.model) + "}\n\n")

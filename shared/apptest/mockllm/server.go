@@ -268,7 +268,12 @@ func (s *Server) answer(o *out, method, path, lane, pathScript, key string) erro
 	var parseErr error
 	endpoint := ""
 	g, operation, native := geminiPath(path, c.query)
+	b, asked := conversePath(path)
 	switch {
+	case asked:
+		sh, native, o.dial = b, true, dialectConverse
+	case strings.HasSuffix(path, coherePath):
+		sh, native, o.dial = cohere{}, true, dialectCohere
 	case native:
 		sh = g
 		if o.dial = dialectGemini; operation == "countTokens" {
@@ -303,6 +308,11 @@ func (s *Server) answer(o *out, method, path, lane, pathScript, key string) erro
 	}
 	if method != "POST" {
 		return o.whole(405, "application/json", []byte(`{"error":{"message":"Not allowed to `+method+` here","type":"invalid_request_error","param":null,"code":null}}`), "")
+	}
+	if asked {
+		if wrong := signed(c, method, path); wrong != "" {
+			return o.whole(403, "application/json", []byte(`{"message":`+quoted(wrong)+`}`), "x-amzn-ErrorType: InvalidSignatureException\r\n")
+		}
 	}
 	a = ask{raw: c.body, n: 1, maxTokens: -1, logprobs: -1, obfuscate: true}
 	if parseErr = sh.parse(&a, c.body); parseErr == nil {
@@ -340,6 +350,8 @@ func (s *Server) answer(o *out, method, path, lane, pathScript, key string) erro
 		status, contentType, body := errorFor(o.dial, sh.anthropic(), "bad_request", 400, "", "")
 		body = strings.Replace(body, "* GenerateContentRequest.generation_config.temperature: invalid value.", strings.Trim(quoted(parseErr.Error()), `"`), 1)
 		body = strings.Replace(body, "<400> InternalError.Algo.InvalidParameter: 'temperature' must be Float", strings.Trim(quoted(parseErr.Error()), `"`), 1)
+		body = strings.Replace(body, "invalid request: temperature must be between 0 and 2.", strings.Trim(quoted(parseErr.Error()), `"`), 1)
+		body = strings.Replace(body, "1 validation error detected: Value at 'inferenceConfig.temperature' failed to satisfy constraint: Member must be less than or equal to 1", strings.Trim(quoted(parseErr.Error()), `"`), 1)
 		body = strings.Replace(body, "'temperature': expected a number between 0 and 2.", "the body: "+strings.Trim(quoted(parseErr.Error()), `"`), 1)
 		return o.whole(status, contentType, []byte(body), "")
 	}
@@ -361,7 +373,11 @@ func (s *Server) answer(o *out, method, path, lane, pathScript, key string) erro
 	}
 	if sc.Status >= 400 || sc.Error != "" && sc.ErrorAt < 0 {
 		status, contentType, body := errorFor(o.dial, sh.anthropic(), sc.Error, sc.Status, a.model, l.rec.Key)
-		return o.whole(status, contentType, []byte(body), "")
+		extra := ""
+		if asked {
+			extra = converseHead(sc.Error, sc.Status)
+		}
+		return o.whole(status, contentType, []byte(body), extra)
 	}
 	if endpoint == "count" && native {
 		return o.whole(200, "application/json; charset=UTF-8", append(strconv.AppendInt([]byte(`{"totalTokens": `), a.prompt, 10), '}'), "")
