@@ -37,6 +37,8 @@ var upstreams = []upstream{
 	{"anthropic", "anthropic", "", "/anthropic/v1", "claude-sonnet-4-5-upstream", []chat.Protocol{chat.Messages}, false},
 	{"gemini", "gemini", "", "/gemini/v1beta", "gemini-2.5-flash-upstream", []chat.Protocol{chat.Gemini}, false},
 	{"dashscope", "dashscope", "", "/qwen/api/v1", "qwen-plus-upstream", []chat.Protocol{chat.DashScope}, false},
+	{"bedrock", "bedrock", "", "", "anthropic.claude-sonnet-4-5-upstream-v1:0", nil, false},
+	{"cohere", "cohere", "", "/v2", "command-a-upstream", nil, false},
 }
 
 func (u *upstream) public() string {

@@ -157,6 +157,7 @@ func lastBody(m *mockllm.Meter) string {
 // Each failure of an upstream is what it really is, buffered and streamed: another one is
 // asked or not, and the client is told of it in words that are its own to know.
 func TestHiddenFailures(t *testing.T) {
+	k, _ := hidden(t)
 	for _, c := range []struct {
 		script string
 		status int
@@ -178,7 +179,6 @@ func TestHiddenFailures(t *testing.T) {
 		{"error=rate_limit", 503, "healthy"},
 		{"error=server", 502, "upstream"},
 	} {
-		k, m := hidden(t)
 		for _, model := range []string{"nova-a", "command-a"} {
 			for _, stream := range []bool{false, true} {
 				k.HealAll()
@@ -194,9 +194,8 @@ func TestHiddenFailures(t *testing.T) {
 				}
 			}
 		}
-		_ = m
-		k.AtRest(t)
 	}
+	k.AtRest(t)
 }
 
 // A wrong secret is our account's fault: the key is parked, another provider answers.
@@ -215,7 +214,7 @@ func TestConverseWrongSecret(t *testing.T) {
 // An exception amid a stream ends it as an error in the client's protocol, and what was
 // produced is paid; a frame that is broken does the same.
 func TestConverseStreamBreaks(t *testing.T) {
-	k, m := hidden(t)
+	k, _ := hidden(t)
 	for i, script := range []string{"error=overloaded;error_at=6", "error=rate_limit;error_at=6", "cut=6", "rst=6", "end=6", "cut_bytes=900"} {
 		k.HealAll()
 		script += ";out=20;gap=5ms;flush=1"
@@ -228,7 +227,6 @@ func TestConverseStreamBreaks(t *testing.T) {
 			t.Errorf("%s: %+v", script, rec)
 		}
 	}
-	_ = m
 	k.AtRest(t)
 }
 

@@ -42,6 +42,8 @@ func ErrorClass(status int, retryAfter, kind, body []byte) protocol.Class {
 		p.Type, p.Readable = kind, true
 	}
 	switch {
+	case p.Says("content filter"): // what a maker's own filter says; a guardrail is a reason for the end
+		p.Code = []byte("content_filter")
 	case p.CodeIs("throttlingexception", "servicequotaexceededexception", "modelnotreadyexception"):
 		status = 429
 	case p.CodeIs("modelstreamerrorexception", "modelerrorexception", "modeltimeoutexception",

@@ -26,6 +26,7 @@ func TestErrorClass(t *testing.T) {
 		{400, "ValidationException", "Invocation of model ID x with on-demand throughput isn’t supported.", protocol.Class{Fault: protocol.FaultModelMissing, Failover: true}},
 		{404, "ResourceNotFoundException", "This model version has reached the end of its life.", protocol.Class{Fault: protocol.FaultModelMissing, Failover: true}},
 		{400, "ValidationException", "Input is too long for requested model.", protocol.Class{Fault: protocol.FaultClient, PassOn: true, Status: 400}},
+		{400, "ValidationException", "Output blocked by content filtering policy", protocol.Class{Fault: protocol.FaultPolicy, PassOn: true, Status: 400}},
 		{408, "ModelTimeoutException", "timeout", protocol.Class{Fault: protocol.FaultServer, Failover: true}},
 		{424, "ModelErrorException", "the model failed", protocol.Class{Fault: protocol.FaultServer, Failover: true}},
 		{500, "InternalServerException", "x", protocol.Class{Fault: protocol.FaultServer, Failover: true}},

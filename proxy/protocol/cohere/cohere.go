@@ -17,6 +17,8 @@ func ErrorClass(status int, retryAfter, body []byte) protocol.Class {
 	switch {
 	case status == 498: // "blocked because of an invalid token": Cohere's own status
 		status = 401
+	case status == 400 && p.Says("content filter", "content_filter"):
+		p.Code = []byte("content_filter")
 	case status == 499: // cancelled on the way, which was not our doing
 		status = 500
 	case status == 404 && p.Says("was removed", "not found"):

@@ -429,7 +429,7 @@ func passGemini(dst []byte, p *passed) []byte {
 
 func passDashScope(dst []byte, p *passed) []byte {
 	code := "InvalidParameter"
-	if p.CodeIs("content_filter", "content_policy_violation", "refusal", "data_inspection_failed") {
+	if p.CodeIs("content_filter", "content_policy_violation", "refusal", "data_inspection_failed") || p.Says("content filter", "content_filter") {
 		code = "DataInspectionFailed"
 	}
 	return dashscope.AppendError(dst, []byte(code), &p.Problem, p.cfg, p.requestID)
@@ -439,7 +439,7 @@ func passOpenAI(dst []byte, p *passed) []byte {
 	dst = append(dst, `{"error":{"message":`...)
 	dst = p.message(dst)
 	dst = append(dst, `,"type":"invalid_request_error","param":null,"code":`...)
-	if p.CodeIs("content_filter", "content_policy_violation", "datainspectionfailed", "data_inspection_failed") {
+	if p.CodeIs("content_filter", "content_policy_violation", "datainspectionfailed", "data_inspection_failed") || p.Says("content filter", "content_filter") {
 		dst = append(dst, `"content_filter"`...)
 	} else {
 		dst = append(dst, "null"...)

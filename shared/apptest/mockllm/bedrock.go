@@ -357,6 +357,8 @@ func converseFault(name string) (kind, message string) {
 		kind, message = "AccessDeniedException", "User: arn:aws:iam::123456789012:user/mockllm-canary is not authorized to perform: bedrock:InvokeModel"
 	case "context_length":
 		message = "Input is too long for requested model."
+	case "content_filter":
+		message = "Output blocked by content filtering policy"
 	case "model_not_found":
 		message = "The provided model identifier is invalid."
 	case "rate_limit":

@@ -107,7 +107,7 @@ func (cohere) parse(a *ask, body []byte) error {
 // more is how many tokens the model reads beside those that are billed.
 const more = 500
 
-func (o *out) cohereUsage(b []byte, u Units) []byte {
+func (o *out) cohereUsage(b []byte, u Units, cached int64) []byte {
 	b = append(b, `"usage":{"billed_units":{`...)
 	b = o.field(b, "input_tokens", u.Input, true)
 	b = append(b, ',')
@@ -117,7 +117,7 @@ func (o *out) cohereUsage(b []byte, u Units) []byte {
 	b = append(b, ',')
 	b = plain(b, "output_tokens", u.Output+more)
 	b = append(b, `},`...)
-	b = plain(b, "cached_tokens", u.CacheRead)
+	b = plain(b, "cached_tokens", cached)
 	o.state(u)
 	return append(b, '}')
 }
@@ -146,7 +146,17 @@ func cohereCall(b []byte, c call, args string) []byte {
 	return append(b, "}}"...)
 }
 
-func (cohere) buffered(o *out, w *answer) error {
+// bill makes what was read from the cache a part of what is billed: Cohere has no other
+// price for it.
+func (cohere) bill(o *out, w *answer) {
+	w.units.Input, w.units.CacheRead = w.units.TotalInput(), 0
+	w.units.CacheWrite, w.units.CacheWrite1h = 0, 0
+	o.input = w.units
+}
+
+func (c cohere) buffered(o *out, w *answer) error {
+	cached := w.units.CacheRead
+	c.bill(o, w)
 	b := append(o.c.scratch[:0], `{"id":"`...)
 	b = append(b, w.id...)
 	b = append(b, `","finish_reason":`...)
@@ -181,7 +191,7 @@ func (cohere) buffered(o *out, w *answer) error {
 	b = append(b, '}')
 	if o.sc.Usage != "none" {
 		b = append(b, ',')
-		b = o.cohereUsage(b, w.units)
+		b = o.cohereUsage(b, w.units, cached)
 	}
 	b = append(b, '}')
 	o.c.scratch = b
@@ -189,7 +199,9 @@ func (cohere) buffered(o *out, w *answer) error {
 	return o.whole(statusOr200(o.sc.Status), "application/json", b, "")
 }
 
-func (cohere) stream(o *out, w *answer) error {
+func (c cohere) stream(o *out, w *answer) error {
+	cached := w.units.CacheRead
+	c.bill(o, w)
 	if err := o.begin(statusOr200(o.sc.Status), dialectCohere.contentType, -1, ""); err != nil {
 		return err
 	}
@@ -258,7 +270,7 @@ func (cohere) stream(o *out, w *answer) error {
 	p = appendQuoted(p, w.cohereReason())
 	if o.sc.Usage != "none" {
 		p = append(p, ',')
-		p = o.cohereUsage(p, w.units)
+		p = o.cohereUsage(p, w.units, cached)
 	}
 	if err := emit("message-end", 0, 0, string(p), "}"); err != nil {
 		return err
