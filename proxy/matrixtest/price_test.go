@@ -19,6 +19,9 @@ func TestSamePrice(t *testing.T) {
 			if up.protocol == "anthropic" {
 				script += ";cache_write=30;cache_write_1h=7"
 			}
+			if up.protocol == "cohere" { // what it reads again it bills whole, and the hold is for what was sent
+				script = strings.Replace(script, "in=90000;cached=89999", "in=90;cached=89", 1)
+			}
 			var first *usage.Record
 			var told string
 			for _, p := range ingresses {
