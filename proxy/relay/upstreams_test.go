@@ -40,8 +40,8 @@ func hidden(tb testing.TB) (*proxytest.Kit, *mockllm.Meter) {
 	}), meter
 }
 
-// ingress is how a client of each protocol asks: for a text, for tools, for thoughts.
-var ingress = []struct {
+// askers are how a client of each protocol asks: for a text, for tools, for thoughts.
+var askers = []struct {
 	name  string
 	path  func(model string, stream bool) string
 	body  func(model, script, ask string, stream bool) string
@@ -106,7 +106,7 @@ var ingress = []struct {
 func TestHiddenProtocols(t *testing.T) {
 	k, m := hidden(t)
 	for _, model := range []string{"nova-a", "nova-b", "command-a"} {
-		for _, c := range ingress {
+		for _, c := range askers {
 			for _, stream := range []bool{false, true} {
 				for _, ask := range []string{"text", "tools", "think"} {
 					name := fmt.Sprintf("%s/%s/%v/%s", model, c.name, stream, ask)

@@ -95,6 +95,11 @@ func (e *encoder) point(dst, mark []byte, tool bool) []byte {
 		e.r.Drop(e.r.Name(chat.MemberCache))
 		return dst
 	}
+	for it := walk.Object(mark, 0); it.Next(); {
+		if k := string(it.Key); k != "type" && k != "ttl" {
+			e.r.DropIn(chat.MemberCache, it.Key)
+		}
+	}
 	dst = e.element(dst)
 	dst = append(dst, `{"cachePoint":{"type":"default"`...)
 	if string(walk.TextOf(mark, "ttl")) == "1h" && e.maker == claude {

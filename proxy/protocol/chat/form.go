@@ -10,6 +10,7 @@ package chat
 
 import (
 	"strconv"
+	"strings"
 
 	"tokenrelay/proxy/protocol/walk"
 	"tokenrelay/shared/apierr"
@@ -288,6 +289,9 @@ func (r *Request) Drop(path string) {
 	}
 }
 
+// DropIn is Drop for a member of a member that the form has a place for.
+func (r *Request) DropIn(m Member, key []byte) { r.Drop(r.Name(m) + "." + plain(key)) }
+
 // Dropped are the members that the last encoding ignored.
 func (r *Request) Dropped() []string { return r.dropped }
 
@@ -335,8 +339,8 @@ func plain(key []byte) string {
 }
 
 // Settle decides the fate of what the form has no place for: it is dropped and
-// named, or the request is refused. What the form has a place for that few formats
-// read stands there too, and is passed over where the table says that it is mapped.
+// named, or the request is refused. Marks of the cache stand there too, because few
+// formats have them, and are passed over where the table says that they are mapped.
 func (r *Request) Settle(to Protocol) *apierr.Error {
 	for _, m := range [...]struct {
 		asked bool
@@ -347,7 +351,7 @@ func (r *Request) Settle(to Protocol) *apierr.Error {
 		}
 	}
 	for _, path := range r.Rest {
-		if row := Find(r.From, to, path); row != nil && row.Fate == Mapped {
+		if row := Find(r.From, to, path); row != nil && row.Fate == Mapped && strings.HasSuffix(path, ".cache_control") {
 			continue
 		}
 		if err := r.Cannot(path, to); err != nil {

@@ -38,7 +38,9 @@ func AppendForm(dst []byte, r *chat.Request, model string) ([]byte, *apierr.Erro
 		return dst[:start], err
 	}
 	dst = append(dst, ']')
-	dst = e.tools(dst)
+	if dst, err = e.tools(dst); err != nil {
+		return dst[:start], err
+	}
 	dst = e.format(dst)
 	dst = e.thinking(dst)
 	dst = e.sampling(dst)
@@ -270,7 +272,7 @@ func (e *encoder) assistant(dst []byte, t *chat.Turn) []byte {
 
 // tools writes the tools that the model may call. Cohere can demand any tool, not one
 // by its name: the others are left out then. It is strict with all or with none.
-func (e *encoder) tools(dst []byte) []byte {
+func (e *encoder) tools(dst []byte) ([]byte, *apierr.Error) {
 	r := e.r
 	n, strict := 0, 0
 	for i := range r.Tools {
@@ -300,8 +302,12 @@ func (e *encoder) tools(dst []byte) []byte {
 			strict++
 		}
 	}
-	if n == 0 {
-		return dst
+	switch {
+	case n > 0:
+	case r.Choice == chat.ChoiceNamed:
+		return dst, chat.Bad(r.Name(chat.MemberChoice), "names a tool that the request does not have")
+	default:
+		return dst, nil
 	}
 	dst = append(dst, ']')
 	switch {
@@ -319,7 +325,7 @@ func (e *encoder) tools(dst []byte) []byte {
 	if r.ParallelOff {
 		r.Drop(r.Name(chat.MemberParallel))
 	}
-	return dst
+	return dst, nil
 }
 
 func (e *encoder) format(dst []byte) []byte {
