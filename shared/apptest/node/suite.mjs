@@ -498,6 +498,86 @@ scenario('anthropic does not retry 402 and 403', async () => {
 const responders = [models.chat, models.claude];
 const flatTools = [{ type: 'function', name: 'get_weather', description: 'Weather of a city', parameters, strict: false }];
 
+// Models of providers of other protocols: what the SDK reports is what the mock served.
+const crossed = 'hello mock:out=12;in=40;cached=5';
+
+scenario('openai other protocols', async () => {
+  for (const model of [models.claude, models.gemini, models.qwen]) {
+    const r = await chat(oai(), { model, text: crossed });
+    equal(r.model, model, 'model');
+    const usage = (u) => [u.prompt_tokens, u.completion_tokens, u.prompt_tokens_details.cached_tokens];
+    equal(usage(r.usage), [40, 12, 5], `${model}: usage`);
+    equal(r.choices[0].finish_reason, 'stop', model);
+    const chunks = await all(chat(oai(), { model, text: crossed, stream: true, stream_options: { include_usage: true } }));
+    equal(usage(chunks.pop().usage), [40, 12, 5], `${model}: usage of the stream`);
+    equal(chunks.map((c) => c.choices[0].delta.content ?? '').join(''), r.choices[0].message.content, `${model}: text`);
+    const calls = [];
+    for (const c of await all(chat(oai(), { model, text: `${weather} mock:tools=1`, tools, stream: true }))) {
+      for (const x of c.choices[0].delta.tool_calls ?? []) {
+        const y = (calls[x.index] ??= { id: '', name: '', args: '' });
+        y.id += x.id ?? '';
+        y.name += x.function?.name ?? '';
+        y.args += x.function?.arguments ?? '';
+      }
+    }
+    equal(calls.map((c) => [c.name, c.args]), [['get_weather', '{"city":"mock"}']], `${model}: calls`);
+    const second = await oai().chat.completions.create({
+      model,
+      tools,
+      messages: [
+        { role: 'user', content: weather },
+        { role: 'assistant', content: null, tool_calls: calls.map((c) => ({ id: c.id, type: 'function', function: { name: c.name, arguments: c.args } })) },
+        { role: 'tool', tool_call_id: calls[0].id, content: '21' },
+      ],
+    });
+    check(second.choices[0].finish_reason === 'stop' && second.choices[0].message.content, `${model}: no answer to the tool's result`);
+  }
+  for (const model of [models.gemini, models.qwen]) {
+    const r = await chat(oai(), { model, text: 'hello mock:out=4', n: 2, logprobs: true, top_logprobs: 2 });
+    equal(r.choices.map((c) => [c.index, c.finish_reason]), [[0, 'stop'], [1, 'stop']], `${model}: choices`);
+    equal(r.choices[1].logprobs.content.map((l) => l.token).join(''), r.choices[1].message.content, `${model}: tokens`);
+    equal(r.usage.completion_tokens, 8, `${model}: completion_tokens`);
+  }
+});
+
+scenario('anthropic other protocols', async () => {
+  const own = [{ name: 'get_weather', input_schema: parameters }];
+  for (const model of [models.chat, models.gemini, models.qwen]) {
+    const r = await message(ant(), { model, text: crossed });
+    const usage = (u) => [u.input_tokens, u.cache_read_input_tokens, u.output_tokens];
+    equal(usage(r.usage), [35, 5, 12], `${model}: usage`);
+    const streamed = await ant().messages.stream({ model, max_tokens: 64, messages: [{ role: 'user', content: crossed }] }).finalMessage();
+    equal(streamed.content.map((b) => b.text), r.content.map((b) => b.text), `${model}: text`);
+    equal(streamed.usage.output_tokens, 12, `${model}: usage of the stream`);
+    equal(streamed.stop_reason, 'end_turn', model);
+    const called = await ant().messages.stream({ model, max_tokens: 64, tools: own, messages: [{ role: 'user', content: `${weather} mock:tools=1` }] }).finalMessage();
+    const use = called.content.find((b) => b.type === 'tool_use');
+    equal([use.name, use.input, called.stop_reason], ['get_weather', { city: 'mock' }, 'tool_use'], `${model}: call`);
+    const second = await ant().messages.create({
+      model,
+      max_tokens: 64,
+      tools: own,
+      messages: [
+        { role: 'user', content: weather },
+        { role: 'assistant', content: called.content },
+        { role: 'user', content: [{ type: 'tool_result', tool_use_id: use.id, content: '21' }] },
+      ],
+    });
+    equal(second.stop_reason, 'end_turn', `${model}: answer to the tool's result`);
+  }
+});
+
+scenario('responses other protocols', async () => {
+  for (const model of [models.claude, models.gemini, models.qwen]) {
+    const r = await oai().responses.create({ model, input: crossed });
+    const usage = (u) => [u.input_tokens, u.output_tokens, u.input_tokens_details.cached_tokens];
+    equal(usage(r.usage), [40, 12, 5], `${model}: usage`);
+    const events = await all(oai().responses.create({ model, input: crossed, stream: true }));
+    equal(usage(events.at(-1).response.usage), [40, 12, 5], `${model}: usage of the stream`);
+    equal(events.filter((e) => e.type === 'response.output_text.delta').map((e) => e.delta).join(''), r.output_text, `${model}: text`);
+  }
+});
+
 scenario('responses plain', async () => {
   for (const model of responders) {
     const r = await oai().responses.create({ model, input: 'hello mock:out=12', instructions: 'Be brief.', max_output_tokens: 100, metadata: { k: 'v' } });

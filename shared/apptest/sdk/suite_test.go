@@ -104,9 +104,11 @@ var (
 		"openai speech", "openai speech events", "openai transcription", "openai transcription text", "openai transcription stream", "openai translation",
 		"openai images", "openai images edit", "openai images stream", "openai moderations", "responses input tokens", "anthropic count tokens",
 	}
-	pythonScenarios = []string{"langchain invoke", "langchain stream", "langchain tools", "langchain typed error", "requests"}
-	nodeScenarios   = []string{"fetch stream"}
-	geminiScenarios = []string{
+	// Models of providers of other protocols.
+	crossedScenarios = []string{"openai other protocols", "anthropic other protocols", "responses other protocols"}
+	pythonScenarios  = []string{"langchain other protocols", "langchain invoke", "langchain stream", "langchain tools", "langchain typed error", "requests"}
+	nodeScenarios    = []string{"fetch stream"}
+	geminiScenarios  = []string{
 		"gemini plain", "gemini stream", "gemini thoughts", "gemini tools", "gemini tools stream", "gemini chat", "gemini structured output",
 		"gemini picture", "gemini output cap", "gemini count tokens", "gemini embeddings", "gemini models", "gemini 401", "gemini 402", "gemini 403", "gemini 400",
 		"gemini 429", "gemini 501", "gemini 502", "gemini 503",
@@ -127,7 +129,7 @@ func list(parts ...[]string) []string {
 }
 
 func testPython(t *testing.T, w *world, x *tools) {
-	suite(t, w, "python", list(openAIScenarios, anthropicScenarios, responsesScenarios, besideScenarios, pythonScenarios), t.TempDir(), x.Python(t, "python", "requirements.txt"), "-B", filepath.Join(x.folder("python"), "suite.py"))
+	suite(t, w, "python", list(openAIScenarios, anthropicScenarios, responsesScenarios, besideScenarios, crossedScenarios, pythonScenarios), t.TempDir(), x.Python(t, "python", "requirements.txt"), "-B", filepath.Join(x.folder("python"), "suite.py"))
 }
 
 // testDashScope is DashScope's SDK against every kind of upstream. It wants many
@@ -147,7 +149,7 @@ func node(t *testing.T, w *world, x *tools, name, openai string) {
 	for _, f := range []string{"harness.mjs", "suite.mjs"} {
 		copyFile(t, filepath.Join(dir, f), filepath.Join(x.folder("node"), f))
 	}
-	suite(t, w, name, list(openAIScenarios, anthropicScenarios, responsesScenarios, besideScenarios, nodeScenarios), dir, "node", "suite.mjs", openai)
+	suite(t, w, name, list(openAIScenarios, anthropicScenarios, responsesScenarios, besideScenarios, crossedScenarios, nodeScenarios), dir, "node", "suite.mjs", openai)
 }
 
 // testGemini is Google's SDK against every kind of upstream.
@@ -160,7 +162,7 @@ func testGemini(t *testing.T, w *world, x *tools) {
 }
 
 func testGo(t *testing.T, w *world, x *tools) {
-	suite(t, w, "go", list(openAIScenarios, responsesScenarios), t.TempDir(), x.Go(t, "current", ".", nil))
+	suite(t, w, "go", list(openAIScenarios, responsesScenarios, crossedScenarios[:1]), t.TempDir(), x.Go(t, "current", ".", nil))
 }
 
 func testGoAlpha(t *testing.T, w *world, x *tools) {

@@ -20,6 +20,8 @@ type plan struct {
 		Chat     string   `json:"chat"`
 		Claude   string   `json:"claude"`
 		ClaudeID string   `json:"claude_id"`
+		Gemini   string   `json:"gemini"`
+		Qwen     string   `json:"qwen"`
 		Paused   string   `json:"paused"`
 		Down     string   `json:"down"`
 		Keyless  string   `json:"keyless"`

@@ -287,6 +287,25 @@ func main() {
 			equal(n.Load(), 2, "requests")
 			check(time.Since(start) >= time.Second, "the retry did not wait")
 		}},
+		{"openai other protocols", func() {
+			for _, model := range []string{m.Claude, m.Gemini, m.Qwen} {
+				r := chat(client("ok"), ask(model, "hello mock:out=12;in=40;cached=5"))
+				same := func(u openai.CompletionUsage) {
+					equal(u.PromptTokens, 40, model+": prompt_tokens")
+					equal(u.CompletionTokens, 12, model+": completion_tokens")
+					equal(u.PromptTokensDetails.CachedTokens, 5, model+": cached_tokens")
+				}
+				same(r.Usage)
+				params := ask(model, "hello mock:out=12;in=40;cached=5")
+				params.StreamOptions.IncludeUsage = openai.Bool(true)
+				var sum openai.ChatCompletionAccumulator
+				for _, c := range read(client("ok").Chat.Completions.NewStreaming(ctx, params)) {
+					check(sum.AddChunk(c), model+": a chunk of another answer")
+				}
+				same(sum.Usage)
+				equal(sum.Choices[0].Message.Content, r.Choices[0].Message.Content, model+": text")
+			}
+		}},
 		{"openai does not retry 402 and 403", func() {
 			for key, status := range map[string]int{"broke": 402, "scoped": 403} {
 				var n atomic.Int64
