@@ -55,30 +55,6 @@ type modelsPatch struct {
 	AllowedModelIDs Opt[[]string] `json:"allowed_model_ids" maxlen:"500" doc:"no key may call others; empty: automatic" example:"[]"`
 }
 
-type routingPatch struct {
-	MultiRegion regionPatch   `json:"multi_region"`
-	Fallback    fallbackPatch `json:"fallback"`
-	Retry       retryPatch    `json:"retry"`
-	Rollout     rolloutPatch  `json:"rollout"`
-	Models      modelsPatch   `json:"models"`
-}
-
-type regionPatch struct {
-	Region Opt[string] `json:"region" maxlen:"64" doc:"one of those available; null: anywhere" example:"null"`
-}
-
-type fallbackPatch struct {
-	Enabled Opt[bool] `json:"enabled" doc:"false is max_attempts 1" example:"true"`
-}
-
-type retryPatch struct {
-	MaxAttempts Opt[int64] `json:"max_attempts" min:"1" max:"8" doc:"null: as many as the relay is set to" example:"3"`
-}
-
-type rolloutPatch struct {
-	Stage Opt[string] `json:"stage" enum:"general"`
-}
-
 type alertPatch struct {
 	LowBalance   Opt[money.Amount] `json:"low_balance" min:"0" doc:"null: never" example:"5.00"`
 	QuotaPercent Opt[int64]        `json:"quota_alert_percent" min:"1" max:"100" doc:"null: never" example:"80"`
@@ -116,7 +92,7 @@ func (a *api) policyRoutes() []Route {
 			regions, err := a.Report.Regions(c.Context, c.Caller)
 			return report.ViewRouting(p, regions), err
 		}),
-		write(fiber.MethodPatch, "/openapi/v1/routing/policy", "S1-18", "Change region, attempts and the models of all keys", a.patchRouting).refuses(apierr.ModelNotAllowed),
+		write(fiber.MethodPatch, "/openapi/v1/routing/policy", "S1-18", "Change regions, attempts, rollouts and the models of all keys", a.patchRouting).refuses(apierr.ModelNotAllowed),
 		read(fiber.MethodGet, "/openapi/v1/balance/config", "S1-27", "When to alert, and what stands alerted", func(c *Call) (*report.AlertConfig, error) {
 			p, err := a.Report.Policy(c.Context, c.Caller.ClientID)
 			if err != nil {
@@ -199,42 +175,4 @@ func (a *api) patchSecurity(c *Call, in *securityPatch) (*report.SecurityPolicy,
 		return nil, err
 	}
 	return report.ViewSecurity(p), nil
-}
-
-func (a *api) patchRouting(c *Call, in *routingPatch) (*report.RoutingPolicy, error) {
-	models, err := a.policyModels(c, &in.Models)
-	if err != nil {
-		return nil, err
-	}
-	regions, err := a.Report.Regions(c.Context, c.Caller)
-	if err != nil {
-		return nil, err
-	}
-	patch := store.PolicyPatch{Models: models, Region: text(in.MultiRegion.Region)}
-	if in.Retry.MaxAttempts.Set {
-		n := int(in.Retry.MaxAttempts.V) // null is 0: as the relay is set
-		patch.MaxAttempts = &n
-	}
-	if on := in.Fallback.Enabled; on.Set && !on.Null {
-		switch n := patch.MaxAttempts; {
-		case n != nil && on.V == (*n == 1):
-			return nil, badRequest("fallback.enabled", "fallback.enabled and retry.max_attempts contradict each other: one attempt is no fallback")
-		case n == nil && !on.V:
-			one := 1
-			patch.MaxAttempts = &one
-		case n == nil: // on: what it was, unless that was off
-			now, err := a.Report.Policy(c.Context, c.Caller.ClientID)
-			if err != nil {
-				return nil, err
-			}
-			if now.MaxAttempts == 1 {
-				patch.MaxAttempts = new(int)
-			}
-		}
-	}
-	p, err := a.Manage.PatchPolicy(c.Context, c.actor(), c.Caller.ClientID, patch, regions)
-	if err != nil {
-		return nil, err
-	}
-	return report.ViewRouting(p, regions), nil
 }

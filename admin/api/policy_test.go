@@ -196,8 +196,21 @@ func TestRoutingPolicyS117S118(t *testing.T) {
 	w.refusesPatch(acme, path, map[string]string{
 		`{"multi_region":{"region":"mars"}}`: "multi_region.region", `{"retry":{"max_attempts":9}}`: "retry.max_attempts", `{"retry":{"max_attempts":0}}`: "retry.max_attempts",
 		`{"fallback":{"enabled":true},"retry":{"max_attempts":1}}`: "fallback.enabled", `{"fallback":{"enabled":false},"retry":{"max_attempts":2}}`: "fallback.enabled",
-		`{"rollout":{"stage":"beta"}}`: "rollout.stage", `{"providers":[]}`: "providers", `{"models":{"allowed_model_ids":["nothing"]}}`: "allowed_model_ids",
+		`{"rollout":{"stage":"beta"}}`: "rollout.stage", `{"rollout":{"rules":[{"model":"alpha","to":"alpha-1.0","percent":5}]}}`: "rollout.rules", `{"rollout":{"rules":[{"model":"alpha","to":"vendor/beta","percent":101}]}}`: "rollout.rules",
+		`{"rollout":{"rules":[{"model":"alpha","to":"nothing","percent":5}]}}`: "rollout.rules", `{"rollout":{"rules":[{"model":"alpha","to":"vendor/beta","percent":5},{"model":"alpha-1.0","to":"vendor/beta","percent":6}]}}`: "rollout.rules",
+		`{"multi_region":{"regions":["mars"]}}`: "multi_region.regions", `{"multi_region":{"region":"eu","regions":["us"]}}`: "multi_region.regions", `{"retry":{"within_ms":0}}`: "retry.within_ms", `{"providers":[]}`: "providers", `{"models":{"allowed_model_ids":["nothing"]}}`: "allowed_model_ids",
 	})
+	// Several regions, a time for retries and rollouts are rules that proxies look up.
+	for _, step := range []struct{ body, rules, region string }{
+		{`{"multi_region":{"regions":["us","eu"]},"retry":{"within_ms":500}}`, `{"routing": {"regions": ["us", "eu"], "retry_ms": 500}}`, ""},
+		{`{"rollout":{"rules":[{"model":"alpha-1.0","to":"vendor/beta","percent":25}]},"retry":{"within_ms":null}}`, `{"routing": {"regions": ["us", "eu"], "rollouts": [{"to": "vendor/beta", "model": "alpha", "percent": 25}]}}`, ""},
+		{`{"multi_region":{"region":"eu"},"rollout":{"rules":[]}}`, `{}`, "eu"},
+	} {
+		w.expect(w.call(acme, "PATCH", path, step.body), 200, &p)
+		if key := mustKey(w, acme); string(key.Rules) != step.rules || key.Region != step.region {
+			t.Errorf("PATCH %s: the key is looked up with %s, %q", step.body, key.Rules, key.Region)
+		}
+	}
 	// A change is in the feed, so that proxies read the customer's keys again.
 	before, err := w.db.Revision(t.Context())
 	if err != nil {

@@ -170,10 +170,12 @@ func (c *Catalogue) modelReasons(m *Model, scope []string, client *store.KeyRow)
 	case !inScope(client.ClientModels, m.PublicID):
 		list = append(list, reason(apierr.ModelNotAllowed, "The account's security policy leaves this model out."))
 	}
-	served := c.served(m)
+	served, regions := c.served(m), regionsOf(client)
 	switch {
-	case client.Region != "" && !slices.ContainsFunc(served, func(m *Model) bool { return slices.Contains(m.Regions, client.Region) }):
-		list = append(list, reason(apierr.InvalidRequest, "Nothing serves this model in the region of the account's routing policy."))
+	case len(regions) > 0 && !slices.ContainsFunc(served, func(m *Model) bool {
+		return slices.ContainsFunc(regions, func(r string) bool { return slices.Contains(m.Regions, r) })
+	}):
+		list = append(list, reason(apierr.InvalidRequest, "Nothing serves this model in a region of the account's routing policy."))
 	case !slices.ContainsFunc(served, func(m *Model) bool { return m.Keyed }):
 		list = append(list, reason(apierr.NoProviderKeys, "No active API keys: nothing serves this model at the moment."))
 	case !slices.ContainsFunc(served, func(m *Model) bool { return m.Open }):

@@ -79,51 +79,6 @@ func ViewSecurity(p *store.Policy) *SecurityPolicy {
 	}
 }
 
-// RoutingPolicy is how calls find somebody to serve them (S1-17).
-type RoutingPolicy struct {
-	MultiRegion RegionPolicy   `json:"multi_region"`
-	Fallback    FallbackPolicy `json:"fallback"`
-	Retry       RetryPolicy    `json:"retry"`
-	Rollout     RolloutPolicy  `json:"rollout"`
-	Models      ModelPolicy    `json:"models"`
-}
-
-// RegionPolicy is where calls are served.
-type RegionPolicy struct {
-	Region    *string  `json:"region"` // null: anywhere
-	Available []string `json:"available"`
-}
-
-// FallbackPolicy is whether another one is asked when one fails before its first output.
-type FallbackPolicy struct {
-	Enabled bool `json:"enabled"`
-}
-
-// RetryPolicy is how many are asked.
-type RetryPolicy struct {
-	MaxAttempts *int64 `json:"max_attempts" doc:"for one request at most; null: as many as the relay is set to, which is also the most"`
-}
-
-// RolloutPolicy is how changes of routes reach the customer.
-type RolloutPolicy struct {
-	Stage string `json:"stage" enum:"general" doc:"general: with everybody else"`
-}
-
-// ViewRouting is p as the routing policy; regions are those that there are.
-func ViewRouting(p *store.Policy, regions []string) *RoutingPolicy {
-	v := &RoutingPolicy{
-		MultiRegion: RegionPolicy{Available: emptyNotNil(regions)}, Fallback: FallbackPolicy{Enabled: p.MaxAttempts != 1}, Rollout: RolloutPolicy{Stage: "general"},
-		Models: modelPolicy(p),
-	}
-	if p.Region != "" {
-		v.MultiRegion.Region = &p.Region
-	}
-	if n := int64(p.MaxAttempts); n > 0 {
-		v.Retry.MaxAttempts = &n
-	}
-	return v
-}
-
 // Policy reads what a customer has set for all of its keys.
 func (s *Service) Policy(ctx context.Context, clientID int64) (*store.Policy, error) {
 	p, err := s.db.Policy(ctx, clientID)

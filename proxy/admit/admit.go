@@ -48,6 +48,9 @@ type Input struct {
 	NoClamp   bool // the cap must not be lowered: provider-pinned paths
 	Free      bool // nothing is billed, so nothing is held, not even a fee for the request
 
+	Capped    bool         // the client says the most that the request may cost
+	MaxCharge money.Amount // what it says
+
 	BodyBytes int
 	Now       int64 // lease.Now() of the request
 	Milli     int64 // unix ms of the request id, whose clock is Postgres's
@@ -306,6 +309,12 @@ func (g *Gate) hold(in *Input, t *Ticket) *apierr.Error {
 	if need == 0 || in.Free {
 		return nil
 	}
+	if in.Capped && need > in.MaxCharge {
+		if in.ClientCap || in.NoClamp || !lower(in, &need, in.MaxCharge) {
+			return apierr.ErrMaxChargeExceeded
+		}
+		t.Clamped, t.OutputCap = true, in.Bound.OutputTokens
+	}
 	if t.take(&legs, need, in.Now) {
 		return nil
 	}
@@ -326,7 +335,7 @@ func (g *Gate) holdSlow(in *Input, t *Ticket, legs *[maxLegs]*lease.Wallet, need
 		leg, refusal := t.takeWaiting(ctx, g.o.Leases, legs, need)
 		switch refusal.Kind {
 		case 0:
-			t.Clamped = need != asked
+			t.Clamped = t.Clamped || need != asked
 			t.OutputCap = in.Bound.OutputTokens
 			return nil
 		case lease.Unavailable:

@@ -65,7 +65,7 @@ func (x *Exchange) attempts() *apiError {
 		} else if wait == 0 || err.RetryAfter < wait {
 			wait = err.RetryAfter
 		}
-		if x.startedMono+int64(x.r.o.MaxRequest) <= upstream.Now() {
+		if now := upstream.Now(); x.startedMono+int64(x.r.o.MaxRequest) <= now || x.late(now) {
 			break
 		}
 	}
@@ -111,7 +111,7 @@ func (x *Exchange) choose() *apiError {
 		if x.pinned != nil {
 			return apierr.UnknownModel(strings.Clone(x.asked))
 		}
-		if x.key.Region != "" {
+		if x.regions()[0] != "" {
 			return apierr.Invalid("model", sprintf(errNoRegion, x.asked))
 		}
 		return apierr.Invalid("model", sprintf(errNoLane, x.asked))
@@ -127,12 +127,12 @@ func (x *Exchange) choose() *apiError {
 // one of another protocol: the request is then translated. A pinned path is never
 // translated.
 func (x *Exchange) pick(again bool) (route.Why, int) {
-	f := route.Filter{Wires: x.lane.wire, Provider: x.pinned, Region: x.key.Region}
+	f := route.Filter{Wires: x.lane.wire, Provider: x.pinned}
 	x.via = x.lane
 	f.Wires &^= x.unfitWires
 	why, after := route.NoRoute, 0
 	if f.Wires != 0 {
-		why, after = route.Pick(x.model, &f, &x.tried, again, x.r.o.Catalog, route.Now(), random(), &x.choice)
+		why, after = x.pickIn(&f, again)
 	}
 	if why == route.Chosen || x.pinned != nil {
 		return why, after
@@ -140,7 +140,7 @@ func (x *Exchange) pick(again bool) (route.Why, int) {
 	if f.Wires = x.lane.others() &^ x.unfitWires; f.Wires == 0 {
 		return why, after
 	}
-	why2, after2 := route.Pick(x.model, &f, &x.tried, again, x.r.o.Catalog, route.Now(), random(), &x.choice)
+	why2, after2 := x.pickIn(&f, again)
 	if why2 == route.Chosen {
 		x.via = upstreamLane(x.choice.Route.Provider.Wires & f.Wires)
 		return why2, 0

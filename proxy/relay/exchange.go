@@ -25,6 +25,7 @@ import (
 	"tokenrelay/proxy/upstream"
 	"tokenrelay/shared/apierr"
 	"tokenrelay/shared/aws"
+	"tokenrelay/shared/money"
 	"tokenrelay/shared/peek"
 	"tokenrelay/shared/price"
 	"tokenrelay/shared/reqid"
@@ -156,6 +157,13 @@ type state struct {
 	fault          []byte // data of the upstream's in-stream error
 
 	thread thread // stored.go
+
+	// What headers wish (wishes.go).
+	capped    bool // the request may cost maxCharge at most
+	maxCharge money.Amount
+	sticky    uint64 // of the conversation, 0 = none
+	region    [1]string
+	rolledOut bool // another model than the one asked for serves
 
 	// A client's policy (guarded.go).
 	found  guard.Report

@@ -21,6 +21,9 @@ type Head struct {
 	RequestID        []byte // inbound x-request-id
 	ForwardedFor     []byte // the last x-forwarded-for line
 	IdempotencyKey   []byte
+	Conversation     []byte // x-conversation-id
+	MaxCharge        []byte // x-relay-max-charge
+	PriceVersion     []byte // x-relay-price-version
 	HasLength        bool
 	HasCoding        bool // transfer-encoding
 }
@@ -33,6 +36,7 @@ var (
 	errTwoLengths  = apierr.Invalid("", "Content-Length and Transfer-Encoding exclude each other.")
 	errTwoKeys     = apierr.Invalid("", "A key header was sent twice: it is ambiguous which key is meant.")
 	errTwoIdemKeys = apierr.Invalid("Idempotency-Key", "The header Idempotency-Key was sent twice: it is ambiguous which is meant.")
+	errTwoWishes   = apierr.Invalid("", "A header of the relay (x-relay-max-charge, x-relay-price-version, x-conversation-id) was sent twice: it is ambiguous which is meant.")
 	errManyHeaders = apierr.New(apierr.HeadersTooLarge, "Too many headers.")
 )
 
@@ -71,6 +75,9 @@ func ReadHead(raw []byte, h *Head) *apierr.Error {
 			}
 			if dst == &h.IdempotencyKey && *dst != nil {
 				return errTwoIdemKeys
+			}
+			if *dst != nil && (dst == &h.MaxCharge || dst == &h.PriceVersion || dst == &h.Conversation) {
+				return errTwoWishes
 			}
 			*dst = bytes.Trim(line[c+1:], " \t")
 			if dst == &h.IdempotencyKey && *dst == nil {
@@ -153,6 +160,17 @@ func (h *Head) field(name []byte) *[]byte {
 		}
 		if foldEqual(name, "transfer-encoding") {
 			h.HasCoding = true
+		}
+		if foldEqual(name, "x-conversation-id") {
+			return &h.Conversation
+		}
+	case len("x-relay-max-charge"):
+		if foldEqual(name, "x-relay-max-charge") {
+			return &h.MaxCharge
+		}
+	case len("x-relay-price-version"):
+		if foldEqual(name, "x-relay-price-version") {
+			return &h.PriceVersion
 		}
 	}
 	return nil

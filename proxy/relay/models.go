@@ -164,12 +164,30 @@ func (x *Exchange) callable(m *catalog.Model) bool {
 	return false
 }
 
+// look is route.Look in the regions that the request may be served in.
+func (x *Exchange) look(m *catalog.Model, f *route.Filter) (why route.Why) {
+	for i, region := range x.regions() {
+		f.Region = region
+		w := route.Look(m, f, x.r.o.Catalog, route.Now())
+		if w == route.Chosen {
+			return w
+		}
+		if why = mixed(why, w); i == 0 {
+			why = w
+		}
+	}
+	return why
+}
+
 // chooseAuto replaces a virtual model by the first of its models that can be served
 // now. The customer is told which one: answers carry its public name.
 func (x *Exchange) chooseAuto() *apiError {
 	x.showName = x.asked
 	if x.pinned != nil {
 		x.showName = ""
+	}
+	if x.rolledOut && x.pinned == nil {
+		x.showName = x.model.ID
 	}
 	if x.model.Auto == nil {
 		return nil
@@ -181,12 +199,12 @@ func (x *Exchange) chooseAuto() *apiError {
 		others = targets // counted here
 	}
 	for _, wires := range [...]catalog.Wires{x.lane.wire, others} {
-		f := route.Filter{Wires: wires, Provider: x.pinned, Region: x.key.Region}
+		f := route.Filter{Wires: wires, Provider: x.pinned}
 		for _, m := range x.model.Auto.Models {
 			if !x.callable(m) {
 				continue
 			}
-			why := route.Look(m, &f, x.r.o.Catalog, route.Now())
+			why := x.look(m, &f)
 			if why == route.Chosen {
 				x.model = m
 				if x.pinned == nil {
@@ -204,7 +222,7 @@ func (x *Exchange) chooseAuto() *apiError {
 	}
 	switch last {
 	case route.NoRoute:
-		if x.key.Region != "" {
+		if x.regions()[0] != "" {
 			return apierr.Invalid("model", sprintf(errNoRegion, x.asked))
 		}
 		return apierr.Invalid("model", sprintf(errNoLane, x.asked))

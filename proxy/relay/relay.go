@@ -171,6 +171,9 @@ func (x *Exchange) read() *apiError {
 		return apierr.ErrUnsupportedEncoding
 	}
 	x.body = x.ctx.Request.Body()
+	if err := x.wishes(); err != nil {
+		return err
+	}
 	if err := x.lane.scan(x); err != nil {
 		return err
 	}
@@ -212,6 +215,9 @@ func (x *Exchange) resolve() *apiError {
 	if x.model == nil {
 		return apierr.UnknownModel(strings.Clone(x.asked))
 	}
+	if x.key.Policy != nil {
+		x.rollOut()
+	}
 	if err := x.chooseAuto(); err != nil {
 		return err
 	}
@@ -220,6 +226,9 @@ func (x *Exchange) resolve() *apiError {
 	}
 	if x.rule = x.r.o.Catalog.Rule(x.key, x.model, x.startedMilli); x.rule == nil {
 		return apierr.UnknownModel(strings.Clone(x.asked))
+	}
+	if err := x.asPriced(); err != nil {
+		return err
 	}
 	if x.peek.PriceMember != "" {
 		return apierr.Invalid(x.peek.PriceMember, "This service changes the price of the request and is not offered here: leave '"+x.peek.PriceMember+"' out.")
@@ -276,7 +285,7 @@ func (x *Exchange) admit() *apiError {
 	x.input = admit.Input{
 		Key: x.key, Group: x.snap.Groups[x.key.GroupID], Model: x.model, Rule: x.rule,
 		ClientCap: x.peek.OutputCap() > 0 || x.lane.inputOnly, NoClamp: x.pinned != nil,
-		Free: x.lane.free, BodyBytes: len(x.body), Now: now, Milli: x.startedMilli,
+		Free: x.lane.free, Capped: x.capped, MaxCharge: x.maxCharge, BodyBytes: len(x.body), Now: now, Milli: x.startedMilli,
 	}
 	if err := x.bound(); err != nil {
 		return err

@@ -3,6 +3,7 @@
 package route
 
 import (
+	"math"
 	"time"
 
 	"tokenrelay/proxy/catalog"
@@ -51,6 +52,7 @@ type Filter struct {
 	Provider *catalog.Provider // pinned provider, or nil
 	Region   string            // "" = any
 	KeyID    int64             // this key of the provider only, 0 = any
+	Sticky   uint64            // requests of one number go the same way as long as it is open, 0 = none
 }
 
 // Tried remembers the routes of earlier attempts of one request.
@@ -107,7 +109,7 @@ func pick(m *catalog.Model, f *Filter, t *Tried, again bool, hs Health, now int6
 		// One priority at a time: m.Routes is sorted by it.
 		prio := m.Routes[i].Priority
 		var best [2]candidate
-		n, weight := 0, int64(0)
+		n, weight, stuck := 0, int64(0), 0.0
 		for ; i < len(m.Routes) && m.Routes[i].Priority == prio; i++ {
 			r := m.Routes[i]
 			if r.Provider.Wires&f.Wires == 0 || (f.Provider != nil && r.Provider != f.Provider) || (f.Region != "" && r.Region != f.Region) {
@@ -141,7 +143,7 @@ func pick(m *catalog.Model, f *Filter, t *Tried, again bool, hs Health, now int6
 				keyless++
 				continue
 			}
-			k, until := pickKey(keys, now, random)
+			k, until := pickKey(keys, now, random, f.Sticky)
 			if k == nil {
 				down++
 				reopen = sooner(reopen, until)
@@ -155,6 +157,12 @@ func pick(m *catalog.Model, f *Filter, t *Tried, again bool, hs Health, now int6
 			}
 			weight += w
 			cand := candidate{route: r, key: k, health: h, probe: open != 0}
+			if f.Sticky != 0 {
+				if s := share(f.Sticky, r.ID, w); n == 0 || s > stuck {
+					best[0], n, stuck = cand, 1, s
+				}
+				continue
+			}
 			if n < 2 {
 				best[n] = cand
 				n++
@@ -215,14 +223,21 @@ func (c *candidate) score() int64 {
 
 // pickKey takes the usable provider key with the fewest requests, starting at a
 // random place so that equal keys share the load.
-func pickKey(keys []*catalog.ProviderKey, now int64, random uint64) (best *catalog.ProviderKey, until int64) {
+func pickKey(keys []*catalog.ProviderKey, now int64, random, sticky uint64) (best *catalog.ProviderKey, until int64) {
 	n := uint64(len(keys))
 	at := random >> 7 % n
 	var load int64
+	most := 0.0
 	for i := range n {
 		k := keys[(at+i)%n]
 		if open := k.Health.OpenUntilNanos.Load(); open > now {
 			until = sooner(until, open)
+			continue
+		}
+		if sticky != 0 {
+			if s := share(sticky, k.ID, 1); best == nil || s > most {
+				best, most = k, s
+			}
 			continue
 		}
 		if l := k.Health.Inflight.Load(); best == nil || l < load {
@@ -230,6 +245,17 @@ func pickKey(keys []*catalog.ProviderKey, now int64, random uint64) (best *catal
 		}
 	}
 	return best, until
+}
+
+// share is how much a candidate is meant for a number: the largest of all has it (weighted
+// rendezvous hashing), so that one that goes or comes moves nobody else's.
+func share(sticky uint64, id, weight int64) float64 {
+	h := sticky ^ uint64(id)*0x9e3779b97f4a7c15
+	h = (h ^ h>>30) * 0xbf58476d1ce4e5b9
+	h = (h ^ h>>27) * 0x94d049bb133111eb
+	h ^= h >> 31
+	u := (float64(h>>11) + 0.5) / (1 << 53)
+	return -float64(weight) / math.Log(u)
 }
 
 // only is the one of the keys that has the id.

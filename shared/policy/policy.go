@@ -35,6 +35,7 @@ const (
 type Rules struct {
 	Masking Masking `json:"masking,omitzero"`
 	Words   Words   `json:"words,omitzero"`
+	Routing Routing `json:"routing,omitzero"`
 }
 
 // Masking is what is done about personal data and secrets, by kind.
@@ -52,6 +53,54 @@ type Words struct {
 	List    []string `json:"list,omitempty"`
 	Action  Action   `json:"action,omitempty"` // Off while there are no words
 	ApplyTo Where    `json:"apply_to,omitempty"`
+}
+
+// Routing is how calls find somebody to serve them.
+type Routing struct {
+	Regions  []string  `json:"regions,omitempty"`  // only routes of these, the first that can answer; empty: any
+	RetryMS  int64     `json:"retry_ms,omitempty"` // no other upstream is asked later than so long after the request came, 0 = no such limit
+	Rollouts []Rollout `json:"rollouts,omitempty"` // at most one for a model
+}
+
+// Rollout gives a part of a model's calls to another one.
+type Rollout struct {
+	Model   string `json:"model"` // public id
+	To      string `json:"to"`    // public id
+	Percent int    `json:"percent"`
+}
+
+// The limits of routing.
+const (
+	MaxRegions  = 16
+	MaxRetryMS  = 600_000
+	MaxRollouts = 32
+)
+
+func (r *Routing) validate() error {
+	if len(r.Regions) > MaxRegions || len(r.Rollouts) > MaxRollouts {
+		return invalid("at most %d regions and %d rollouts", MaxRegions, MaxRollouts)
+	}
+	if r.RetryMS < 0 || r.RetryMS > MaxRetryMS {
+		return invalid("retries within 0 to %d ms", MaxRetryMS)
+	}
+	seen := map[string]bool{}
+	for _, o := range r.Rollouts {
+		if o.Model == "" || o.To == "" || o.Model == o.To || o.Percent < 0 || o.Percent > 100 || seen[o.Model] {
+			return invalid("a rollout needs two models, a percentage from 0 to 100, and to be its model's only one")
+		}
+		seen[o.Model] = true
+	}
+	return nil
+}
+
+// Rollout is the one of a model, nil if there is none.
+func (r *Routing) Rollout(model string) *Rollout {
+	for i := range r.Rollouts {
+		if r.Rollouts[i].Model == model {
+			return &r.Rollouts[i]
+		}
+	}
+	return nil
 }
 
 // The limits of a list of words.
@@ -83,6 +132,9 @@ func (r *Rules) Validate() error {
 		default:
 			return invalid("unknown place %.20q", string(w))
 		}
+	}
+	if err := r.Routing.validate(); err != nil {
+		return err
 	}
 	if len(r.Words.List) > MaxWords {
 		return invalid("more than %d words", MaxWords)
@@ -117,6 +169,12 @@ func Parse(text []byte) (*Rules, error) {
 func (r *Rules) Text() ([]byte, error) {
 	if len(r.Words.List) == 0 {
 		r.Words.List = nil
+	}
+	if len(r.Routing.Regions) == 0 {
+		r.Routing.Regions = nil
+	}
+	if len(r.Routing.Rollouts) == 0 {
+		r.Routing.Rollouts = nil
 	}
 	if err := r.Validate(); err != nil {
 		return nil, err
