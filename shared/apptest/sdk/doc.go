@@ -14,6 +14,7 @@
 //	go test ./shared/apptest/sdk -run TestSDK/bodies
 //	go test ./shared/apptest/sdk -run TestSDK/samples
 //	go test ./shared/apptest/sdk -run TestSDK/dashscope
+//	go test ./shared/apptest/sdk -run TestSDK/replay (with a folder of recordings)
 //
 // with -v also the versions and every scenario's time. The suites' programs are in
 // shared/apptest/python, node and gosdk; they report each scenario on a line of

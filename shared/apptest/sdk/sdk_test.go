@@ -33,6 +33,7 @@ func TestSDK(t *testing.T) {
 		"gemini":    testGemini,
 		"dashscope": testDashScope,
 		"docs":      testDocs,
+		"replay":    testReplay,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"tokenrelay/shared/apptest"
+	"tokenrelay/shared/apptest/fixtures"
 	"tokenrelay/shared/catalogfile"
 )
 
@@ -43,13 +44,13 @@ type models struct {
 
 // suites have a customer, keys and broken models of their own, so that they can run
 // side by side.
-var suites = []string{"python", "node", "node-next", "go", "go-alpha", "bodies", "samples", "gemini", "dashscope", "docs"}
+var suites = []string{"python", "node", "node-next", "go", "go-alpha", "bodies", "samples", "gemini", "dashscope", "docs", "replay"}
 
 const brokenEach = 2
 
 // catalogue is the shipped one with the mock provider behind every provider, as the
 // launcher does it without provider keys, and models that show faults.
-func catalogue(mock string) string {
+func catalogue(mock string) *catalogfile.File {
 	f := catalogfile.Default()
 	for i := range f.Providers {
 		p := &f.Providers[i]
@@ -92,7 +93,7 @@ func catalogue(mock string) string {
 		}
 	}
 	f.Groups = append(f.Groups, catalogfile.Group{Name: "narrow", Models: []string{"gpt-4o-mini"}, Multiplier: "1"})
-	return string(catalogfile.Marshal(f))
+	return f
 }
 
 func down(suite string) string          { return "test-down-" + suite }
@@ -111,8 +112,18 @@ type world struct {
 
 func newWorld(t *testing.T, wanted []string) *world {
 	t.Helper()
-	s := apptest.Start(t, apptest.Options{Catalogue: "-"})
-	s.Apply(catalogue(s.MockURL))
+	recordings, recorded := "", false
+	if slices.Contains(wanted, "replay") {
+		recordings, recorded = fixtures.Recordings()
+	}
+	s := apptest.Start(t, apptest.Options{Catalogue: "-", Recordings: recordings})
+	f := catalogue(s.MockURL)
+	if recorded {
+		if err := replayCatalogue(f, s.MockURL, recordings); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Apply(string(catalogfile.Marshal(f)))
 	s.WaitReady()
 	w := &world{Stack: s, plans: map[string]plan{}, dir: t.TempDir()}
 	w.operator(t, "/admin/v1/providers/paused/pause", "")
