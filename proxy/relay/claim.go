@@ -76,7 +76,7 @@ func (x *Exchange) claimError(err error) *apiError {
 	case errors.As(err, &c) && c.Body:
 		return apierr.New(apierr.IdempotencyConflict, "This Idempotency-Key was used for another request: "+c.First.String()+".")
 	case errors.As(err, &c):
-		return apierr.New(apierr.IdempotencyConflict, "This Idempotency-Key was used by the request "+c.First.String()+", and its answer cannot be repeated.")
+		return apierr.New(apierr.IdempotencyConflict, "This Idempotency-Key was used by the request "+c.First.String()+", and its answer cannot be repeated. Nothing was charged for this one.")
 	case errors.Is(err, claim.ErrUnheard):
 		return errOwnerAway
 	}

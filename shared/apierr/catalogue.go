@@ -90,7 +90,7 @@ var catalogue = []Entry{
 	{Code: Draining, Status: 503, Text: "The server is shutting down. Try again on a new connection.", When: "This proxy is shutting down."},
 	{Code: Overloaded, Status: 503, Text: "The server is overloaded. Try again shortly.", When: "Memory, connections or look-ups are at their limit."},
 	{Code: RequestTimeout, Status: 408, Text: "The request was not received in time.", When: "Headers or body came too slowly."},
-	{Code: IdempotencyConflict, Status: 409, Text: "This Idempotency-Key was used for another request.", When: "The same Idempotency-Key came with another body or on another path within 24 hours, or the first request's answer cannot be repeated: it is longer than 1 MiB, or the customer's answers are not kept. The message names the first request."},
+	{Code: IdempotencyConflict, Status: 409, Text: "This Idempotency-Key was used for another request.", When: "The same Idempotency-Key came with another body or on another path within 24 hours, or the first request's answer cannot be repeated: it is longer than 1 MiB, the customer's answers are not kept, or the proxy died when it had charged it and not yet kept it. The message names the first request."},
 	{Code: MaxChargeExceeded, Status: 402, Text: "This request can cost more than x-relay-max-charge allows.", When: "The ceiling is above the header x-relay-max-charge."},
 	{Code: PriceChanged, Status: 409, Text: "The price of this model has changed since the version in x-relay-price-version.", When: "The header x-relay-price-version names another price."},
 	{Code: UnsupportedEncoding, Status: 415, Text: "A compressed request body is not supported.", When: "The request has a Content-Encoding."},

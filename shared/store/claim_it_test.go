@@ -10,6 +10,7 @@ import (
 	"tokenrelay/shared/money"
 	"tokenrelay/shared/reqid"
 	"tokenrelay/shared/store"
+	"tokenrelay/shared/usage"
 )
 
 // claimant is a proxy that takes idempotency keys, with a clock of its own.
@@ -120,6 +121,12 @@ func TestClaimsAreFreed(t *testing.T) {
 			if err != nil || next.ID != a.slot.ID || next.Epoch != a.slot.Epoch+1 {
 				t.Fatalf("%+v %v", next, err)
 			}
+			if got, _ := z.take(client, byte(a.slot.ID), 1, reqid.ID{}); got.Mine || got.Finished {
+				t.Errorf("what the old process left is not known yet: %+v", got)
+			}
+			if _, err := b.CloseOldLeases(ctx, next.ID, next.Epoch); err != nil {
+				t.Fatal(err)
+			}
 			return reqid.ID{}
 		},
 		"ended in order": func(a *claimant, _ byte, _ reqid.ID) reqid.ID {
@@ -159,6 +166,64 @@ func TestClaimsAreFreed(t *testing.T) {
 			t.Errorf("%s: the old request finished the new one's claim: %+v", name, got)
 		}
 	}
+}
+
+// A request that was answered and charged keeps its key, however its process ended before
+// it could say so: a retry is told so and not charged again.
+func TestChargedClaimsStay(t *testing.T) {
+	b := newBooks(t)
+	p := b.party(money.USD)
+	client, ctx := p.client.ID, t.Context()
+	z := newClaimant(b, "z")
+	for i, c := range []struct {
+		name   string
+		status usage.Status
+		end    func(a *claimant)
+		free   bool
+	}{
+		{"died and came back", usage.Success, func(a *claimant) {
+			next, err := b.ClaimSlot(ctx, "died and came back", "journal-died and came back", "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := b.CloseOldLeases(ctx, next.ID, next.Epoch); err != nil {
+				t.Fatal(err)
+			}
+		}, false},
+		{"declared lost, its record was shipped", usage.Success, func(a *claimant) {
+			if _, err := b.ProxyLost(ctx, "test", "declared lost, its record was shipped"); err != nil {
+				t.Fatal(err)
+			}
+		}, false},
+		{"died amid the answer", usage.Interrupted, func(a *claimant) {
+			if _, err := b.ProxyLost(ctx, "test", "died amid the answer"); err != nil {
+				t.Fatal(err)
+			}
+		}, true},
+		{"known to be gone", usage.Success, func(*claimant) {}, false},
+		{"a year later", usage.Success, func(*claimant) { z.now = z.now.Add(366 * 24 * time.Hour) }, true},
+	} {
+		a := newClaimant(b, c.name)
+		z.now = a.now
+		key := byte(i + 1)
+		_, id := a.take(client, key, 1, reqid.ID{})
+		r := b.record(p, 0, 10, 10)
+		r.ID, r.Status = id, c.status
+		b.settle(a.slot.ID, r)
+		if got, _ := z.take(client, key, 1, reqid.ID{}); got.Mine || got.Finished {
+			t.Errorf("%s: its own process can still answer: %+v", c.name, got)
+		}
+		c.end(a)
+		gone := reqid.ID{}
+		if c.name == "known to be gone" {
+			gone = id
+		}
+		got, _ := z.take(client, key, 1, gone)
+		if got.Mine != c.free || got.Finished == c.free || !c.free && (got.RequestID != id || got.Answer != nil) {
+			t.Errorf("%s: %+v", c.name, got)
+		}
+	}
+	b.clean()
 }
 
 // However many ask at once, one gets the key.

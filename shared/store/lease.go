@@ -363,11 +363,18 @@ func (d *DB) OpenLeases(ctx context.Context, slot int16) ([]LeaseRow, error) {
 }
 
 // CloseOldLeases closes the slot's leases of epochs before epoch. Only after the
-// journal has been shipped: later charges would take the late path.
+// journal has been shipped: later charges would take the late path. From then on it is
+// known which requests of the slot's earlier processes were answered: the idempotency
+// keys of the others are free.
 func (d *DB) CloseOldLeases(ctx context.Context, slot int16, epoch int64) (Closed, error) {
 	c, err := d.closeLeases(ctx, db.LeasesToCloseParams{Slot: slot, Epoch: epoch})
 	if err != nil {
 		return c, fmt.Errorf("cannot close old leases: %w", err)
+	}
+	ctx, cancel := d.limit(ctx)
+	defer cancel()
+	if _, err := d.q.SlotRecovered(ctx, slot, epoch); err != nil {
+		return c, fmt.Errorf("cannot note that slot %d has recovered: %w", slot, meaning(err))
 	}
 	return c, nil
 }

@@ -12,23 +12,29 @@ import (
 	"tokenrelay/shared/money"
 )
 
-// K1 … K14, A3: a proxy dies by its own hand exactly at each crash point, one after the
-// other, under load, and each time the books are what its customers were told. The
-// program is a build with failpoints.
-func TestEveryCrashPoint(t *testing.T) {
+// withFailpoints builds the proxy with failpoints.
+func (w *world) withFailpoints() string {
+	w.t.Helper()
 	root, err := apptest.Root()
 	if err != nil {
-		t.Fatal(err)
+		w.t.Fatal(err)
 	}
-	w := start(t, apptest.Options{Proxies: 2}, "1000", "1000", "0.05")
 	program := filepath.Join(w.Dir, "proxy-failpoint")
 	cmd := exec.Command("go", "build", "-tags", "failpoint", "-o", program, "./proxy")
 	cmd.Dir = root
 	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("cannot build the program with failpoints: %v\n%s", err, out)
+		w.t.Fatalf("cannot build the program with failpoints: %v\n%s", err, out)
 	}
+	return program
+}
+
+// K1 … K14, A3: a proxy dies by its own hand exactly at each crash point, one after the
+// other, under load, and each time the books are what its customers were told. The
+// program is a build with failpoints.
+func TestEveryCrashPoint(t *testing.T) {
+	w := start(t, apptest.Options{Proxies: 2}, "1000", "1000", "0.05")
 	p := w.Proxy(0)
-	p.Use(program)
+	p.Use(w.withFailpoints())
 	b := w.balance()
 	l := &load{w: w, name: "point", pick: b.pick, streams: 40, buffered: 20, poor: 6, chunks: 8, late: true, gap: 10 * time.Millisecond}
 	poor := &w.accounts[len(w.accounts)-1]

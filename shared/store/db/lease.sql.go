@@ -654,6 +654,19 @@ func (q *Queries) SlotByName(ctx context.Context, liveWindow time.Duration, name
 	return i, err
 }
 
+const slotRecovered = `-- name: SlotRecovered :execrows
+UPDATE proxy_slot SET recovered = greatest(recovered, epoch) WHERE id = $1 AND epoch = $2
+`
+
+// The records of this slot's earlier processes are in the books.
+func (q *Queries) SlotRecovered(ctx context.Context, slot int16, epoch int64) (int64, error) {
+	result, err := q.db.Exec(ctx, slotRecovered, slot, epoch)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const touchBudget = `-- name: TouchBudget :exec
 INSERT INTO budget (key_id, period) VALUES ($1, $2) ON CONFLICT DO NOTHING
 `

@@ -368,6 +368,7 @@ type ProxySlot struct {
 	Heartbeat   time.Time
 	AppliedRev  int64
 	Lone        bool
+	Recovered   int64
 }
 
 type Refusal struct {

@@ -37,6 +37,10 @@ WHERE l.open AND l.slot = @slot AND l.epoch = @epoch AND coalesce(w.recall, b.re
 -- name: CloseSlot :execrows
 UPDATE proxy_slot SET state = 'closed', heartbeat = clock_timestamp() WHERE id = @slot AND epoch = @epoch AND state = 'active';
 
+-- name: SlotRecovered :execrows
+-- The records of this slot's earlier processes are in the books.
+UPDATE proxy_slot SET recovered = greatest(recovered, epoch) WHERE id = @slot AND epoch = @epoch;
+
 -- name: LoseSlot :execrows
 UPDATE proxy_slot SET state = 'lost', epoch = epoch + 1 WHERE id = @slot;
 
