@@ -32,7 +32,12 @@ web: ## the console's pages, where Node 20 or later is
 $(WEB)/node_modules/.package-lock.json: $(WEB)/package.json $(WEB)/package-lock.json
 	@cd $(WEB) && npm ci --no-audit --no-fund --loglevel=error && touch node_modules/.package-lock.json
 
-$(WEB)/dist/app/index.html: $(WEB)/node_modules/.package-lock.json $(WEB_SOURCES)
+# Types of what the APIs send and take, from the descriptions that the relay itself gives.
+$(WEB)/src/gen/operator.d.ts: $(WEB)/node_modules/.package-lock.json $(shell find admin/api admin/report -name '*.go' -not -name '*_test.go')
+	@$(GO) run ./admin/describe $(WEB)/src/gen
+	@cd $(WEB) && npm run --silent gen
+
+$(WEB)/dist/app/index.html: $(WEB)/src/gen/operator.d.ts $(WEB_SOURCES)
 	@cd $(WEB) && npm run --silent build -- --logLevel warn
 
 .PHONY: web-test
@@ -41,7 +46,7 @@ web-test: build ## the console in a browser against the whole product (installs 
 	@if [ -z "$${CHROMIUM:-}" ] && ! command -v chromium chromium-browser google-chrome >/dev/null; then \
 	  if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; \
 	  else echo "no Chromium: install one, or name it in CHROMIUM"; exit 1; fi; fi
-	cd $(WEB) && npx tsc && npx playwright test $(if $(SPEC),-g '$(SPEC)')
+	cd $(WEB) && npx tsc && npx vitest run && npx playwright test $(if $(SPEC),-g '$(SPEC)')
 
 .PHONY: screenshots
 screenshots: build ## pictures of every page in both schemes, to docs/images

@@ -34,6 +34,13 @@ func sendJSON(c *Call, body []byte) error {
 	return c.c.Status(fiber.StatusOK).Send(body)
 }
 
+// Describe returns the OpenAPI documents of the customer API and of the operator API, as
+// they are served.
+func Describe(brand, url string) (customerAPI, operatorAPI []byte) {
+	routes := Routes()
+	return describe(routes, customer, brand, url), describe(routes, operator, brand, url)
+}
+
 // describe writes the OpenAPI 3.1 document of the routes of one audience. What it lists
 // is what is mounted: there is no second list.
 func describe(routes []Route, who audience, brand, url string) []byte {

@@ -1,4 +1,4 @@
-import { expect, test, unique } from './kit';
+import { chat, expect, settled, test, unique } from './kit';
 
 test('an operator makes a client, books money and makes a key', async ({ page }) => {
   const name = `Acme ${unique()}`;
@@ -42,6 +42,62 @@ test('S2-6: a price that an operator sets is the price that customers read', asy
   await page.goto('/console/models');
   await page.getByLabel('Search').fill('gpt-5-mini');
   await expect(page.getByRole('row', { name: /^gpt-5-mini / })).toContainText(`$${price}`);
+});
+
+test('S4-17, S4-18, S4-20: providers are tested, paused and reactivated', async ({ page, request, who }) => {
+  await page.goto('/console/operator/providers');
+  const row = page.getByRole('row', { name: /^mistral / });
+  await expect(row).toContainText('Active');
+  await row.getByRole('button', { name: 'Pause: mistral' }).click();
+  await expect(row).toContainText('Paused');
+  await expect.poll(async () => (await chat(request, who.key, 'mistral-large')).status).toBe(429);
+  await row.getByRole('button', { name: 'Reactivate: mistral' }).click();
+  await expect(row).toContainText('Active');
+  await expect.poll(async () => (await chat(request, who.key, 'mistral-large')).status).toBe(200);
+  await row.getByRole('button', { name: 'mistral', exact: false }).first().click();
+  await page.getByRole('dialog').getByRole('button', { name: /^Test: / }).first().click();
+  await expect(page.getByRole('dialog').getByRole('alert')).toContainText(/answered after/);
+});
+
+test('a price is previewed before it is set, and its history kept', async ({ page }) => {
+  await page.goto('/console/operator/prices');
+  await page.getByLabel('Search').fill('gpt-4o-mini');
+  await page.getByRole('button', { name: 'Set price: gpt-4o-mini', exact: true }).click();
+  const dialog = page.getByRole('dialog');
+  await dialog.getByLabel('Output', { exact: true }).fill('0.000001');
+  await dialog.getByRole('button', { name: 'Preview' }).click();
+  await expect(dialog.getByTestId('preview')).toContainText('Below the supplier');
+  await expect(dialog.getByText('in force')).toBeVisible();
+});
+
+test('groups, codes, live traffic and the audit log', async ({ page, request, who }) => {
+  const name = `tier-${unique()}`;
+  await page.goto('/console/operator/groups');
+  await page.getByRole('button', { name: 'New group' }).click();
+  await page.getByRole('dialog').getByRole('button', { name: 'Save' }).click();
+  await expect(page.getByRole('dialog').getByText('A key needs a name')).toBeVisible();
+  await page.getByRole('dialog').getByLabel('Name').fill(name);
+  await page.getByRole('dialog').getByLabel('Multiplier').fill('0.9');
+  await page.getByRole('dialog').getByRole('button', { name: 'Save' }).click();
+  await expect(page.getByRole('row', { name: new RegExp(name) })).toContainText('× 0.9');
+
+  await page.goto('/console/operator/vouchers');
+  await page.getByRole('button', { name: 'Make codes' }).click();
+  await page.getByRole('dialog').getByLabel('Amount in USD').fill('3');
+  await page.getByRole('dialog').getByRole('button', { name: 'Make codes' }).click();
+  const code = (await page.getByTestId('codes').innerText()).trim();
+  await page.goto('/console/billing');
+  await page.getByLabel('Code').fill(code);
+  await page.getByRole('button', { name: 'Redeem', exact: true }).click();
+  await expect(page.getByText('$3.00 was added')).toBeVisible();
+
+  const call = await chat(request, who.key);
+  await settled(request, who.key, call.id);
+  await page.goto('/console/operator/traffic');
+  await expect(page.getByRole('table', { name: 'Last requests' })).toContainText('gpt-5-mini');
+  await page.goto('/console/operator/audit');
+  await page.getByLabel('Changes by').fill(`user:${who.email}`);
+  await expect(page.getByRole('table', { name: 'Audit' })).toContainText(name);
 });
 
 test('the overview knows the proxies', async ({ page }) => {

@@ -26,6 +26,22 @@ export function setGuard(value: string): void {
   guard = value;
 }
 
+/** withGuard adds it to a change. */
+export function withGuard(headers: Headers, method: string): void {
+  if (method !== 'GET' && method !== 'HEAD') headers.set('x-relay-guard', guard);
+}
+
+/** refused makes an error of an answer that is none, and notes the end of a session. */
+export function refused(response: Response, envelope: { code?: string | null; message?: string | null; request_id?: string } | undefined): ApiError {
+  if (response.status === 401 && !new URL(response.url || 'http://x/', 'http://x').pathname.startsWith('/console/api/')) onSignedOut();
+  return new ApiError(
+    response.status,
+    envelope?.code ?? `http_${response.status}`,
+    envelope?.message ?? `The server answered ${response.status}.`,
+    envelope?.request_id ?? response.headers.get('x-request-id') ?? '',
+  );
+}
+
 // What is to happen when the server says that the session has ended.
 let onSignedOut: () => void = () => undefined;
 export function whenSignedOut(f: () => void): void {
@@ -46,12 +62,13 @@ export function withQuery(path: string, query?: Query): string {
 export async function call<T>(method: string, path: string, body?: unknown, signal?: AbortSignal, keepalive = false): Promise<T> {
   const headers: Record<string, string> = { accept: 'application/json' };
   if (body !== undefined) headers['content-type'] = 'application/json';
-  if (method !== 'GET') headers['x-relay-guard'] = guard;
+  const sent = new Headers(headers);
+  withGuard(sent, method);
   let response: Response;
   try {
     response = await fetch(path, {
       method,
-      headers,
+      headers: sent,
       credentials: 'same-origin',
       keepalive,
       ...(body === undefined ? {} : { body: JSON.stringify(body) }),
@@ -68,14 +85,7 @@ export async function call<T>(method: string, path: string, body?: unknown, sign
     // Something in between answered with a page of its own.
   }
   if (!response.ok || envelope.success !== true) {
-    const error = new ApiError(
-      response.status,
-      envelope.code ?? `http_${response.status}`,
-      envelope.message ?? `The server answered ${response.status}.`,
-      envelope.request_id ?? response.headers.get('x-request-id') ?? '',
-    );
-    if (response.status === 401 && !path.startsWith('/console/api/')) onSignedOut();
-    throw error;
+    throw refused(response, envelope);
   }
   return envelope.data as T;
 }

@@ -1,4 +1,4 @@
-import { ApiError, del, get, post, type CreatedKey, type Trace } from './api';
+import { ApiError, del, get, post, type Call, type CreatedKey, type Page } from './api';
 import { events } from './sse';
 
 // Calls of the playground. A session is no key: the page makes one with the visitor's
@@ -102,14 +102,12 @@ export async function run(ask: Ask, tell: (p: Progress) => void, signal: AbortSi
 }
 
 /** settled waits until a request is in the books, for a few seconds. */
-export async function settled(requestId: string): Promise<Trace | null> {
+export async function settled(requestId: string): Promise<Call | null> {
   for (let i = 0; i < 12; i++) {
     await new Promise((done) => setTimeout(done, 400 + 100 * i));
-    try {
-      return await get<Trace>(`/openapi/v1/traces/${requestId}`);
-    } catch (e) {
-      if (!(e instanceof ApiError) || e.status !== 404) return null;
-    }
+    const found = await get<Page<Call>>('/openapi/v1/billing/detail', { request_id: requestId }).catch(() => null);
+    if (found === null) return null;
+    if (found.items[0]) return found.items[0];
   }
   return null;
 }

@@ -20,6 +20,11 @@ const Policies = lazy(() => import('./pages/Policies'));
 const Overview = lazy(() => import('./pages/operator/Overview'));
 const Clients = lazy(() => import('./pages/operator/Clients'));
 const Client = lazy(() => import('./pages/operator/Client'));
+const Providers = lazy(() => import('./pages/operator/Providers'));
+const Traffic = lazy(() => import('./pages/operator/Traffic'));
+const Groups = lazy(() => import('./pages/operator/Groups'));
+const Vouchers = lazy(() => import('./pages/operator/Vouchers'));
+const Audit = lazy(() => import('./pages/operator/Audit'));
 const Docs = lazy(() => import('./docs/Docs'));
 const Pricing = lazy(() => import('./pages/Pricing'));
 const Prices = lazy(() => import('./pages/operator/Prices'));
@@ -80,6 +85,11 @@ export function Pages() {
         <Route path="operator" element={operator(<Overview />)} />
         <Route path="operator/clients" element={operator(<Clients />)} />
         <Route path="operator/clients/:id" element={operator(<Client />)} />
+        <Route path="operator/traffic" element={operator(<Traffic />)} />
+        <Route path="operator/providers" element={operator(<Providers />)} />
+        <Route path="operator/groups" element={operator(<Groups />)} />
+        <Route path="operator/vouchers" element={operator(<Vouchers />)} />
+        <Route path="operator/audit" element={operator(<Audit />)} />
         <Route path="operator/prices" element={operator(<Prices />)} />
         <Route path="*" element={<Missing />} />
       </Route>

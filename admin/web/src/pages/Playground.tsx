@@ -4,7 +4,7 @@ import { useMutation } from '@tanstack/react-query';
 import { useEffect, useMemo, useRef, useState, type KeyboardEvent } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link } from 'react-router';
-import type { Model, Trace } from '../api';
+import type { Call, Model } from '../api';
 import { begin, cap, end, holding, run, settled, type Ask, type Message, type Progress } from '../chat';
 import { Copy, Money, PageTitle, Panel } from '../components/bits';
 import { Broken, Empty, Waiting } from '../components/states';
@@ -17,7 +17,7 @@ import { languages, snippet, type Language } from '../snippets';
 interface Turn {
   prompt: string;
   answer: Progress | null;
-  trace: Trace | null;
+  booked: Call | null;
   error: string;
 }
 
@@ -118,12 +118,12 @@ function Desk({ onLost }: { onLost: () => void }) {
     setBusy(columns.length);
     for (const c of columns) {
       const question = ask(c, text);
-      change(c.id, (col) => ({ ...col, turns: [...col.turns, { prompt: text, answer: null, trace: null, error: '' }] }));
+      change(c.id, (col) => ({ ...col, turns: [...col.turns, { prompt: text, answer: null, booked: null, error: '' }] }));
       run(question, (p) => last(c.id, (turn) => ({ ...turn, answer: p })), abort.signal)
         .then(async (p) => {
           setBusy((n) => n - 1);
-          const trace = p.requestId === '' ? null : await settled(p.requestId);
-          change(c.id, (col) => ({ ...col, turns: col.turns.map((turn) => (turn.answer?.requestId === p.requestId ? { ...turn, trace } : turn)) }));
+          const booked = p.requestId === '' ? null : await settled(p.requestId);
+          change(c.id, (col) => ({ ...col, turns: col.turns.map((turn) => (turn.answer?.requestId === p.requestId ? { ...turn, booked } : turn)) }));
         })
         .catch((e: unknown) => {
           setBusy((n) => n - 1);
@@ -225,7 +225,7 @@ function Desk({ onLost }: { onLost: () => void }) {
 
 function TurnView({ turn }: { turn: Turn }) {
   const { t } = useTranslation();
-  const { answer: a, trace } = turn;
+  const { answer: a, booked } = turn;
   return (
     <Stack gap={6}>
       <Box className="play-prompt">{turn.prompt}</Box>
@@ -245,11 +245,11 @@ function TurnView({ turn }: { turn: Turn }) {
         <Text size="xs" c="dimmed" component="div" data-testid="facts">
           {a.firstMs === null ? null : <>{t('play.first', { time: duration(Math.round(a.firstMs)) })} · </>}
           {duration(Math.round(a.totalMs))}
-          {trace ? (
+          {booked ? (
             <>
               {' · '}
-              {t('play.tokens', { input: count(trace.input_tokens), output: count(trace.output_tokens) })} · <Money value={trace.charge} /> ·{' '}
-              <Anchor component={Link} to={`/console/logs?request_id=${trace.request_id}`} size="xs">
+              {t('play.tokens', { input: count(booked.input_tokens), output: count(booked.output_tokens) })} · <Money value={booked.charge} /> ·{' '}
+              <Anchor component={Link} to={`/console/logs?request_id=${booked.request_id}`} size="xs">
                 {t('nav.logs')}
               </Anchor>
             </>

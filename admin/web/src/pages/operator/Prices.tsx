@@ -1,14 +1,16 @@
-import { Badge, Button, Group, Modal, Select, Stack, Text, TextInput } from '@mantine/core';
+import { Alert, Badge, Button, Group, Modal, Select, Stack, Text, TextInput } from '@mantine/core';
 import '@mantine/dates/styles.css';
 import { DateTimePicker } from '@mantine/dates';
 import { useMemo, useState, type FormEvent } from 'react';
 import { useTranslation } from 'react-i18next';
-import { post, type PricedModel } from '../../api';
+import { useMutation } from '@tanstack/react-query';
+import { post, type PricedModel, type Proxies } from '../../api';
+import { data, operator, useOperator } from '../../client';
 import { PageTitle, Panel } from '../../components/bits';
 import { Broken, Empty, Waiting } from '../../components/states';
 import { DataTable, type Columns } from '../../components/table';
 import { compare, isDecimal, subtract, share, usd } from '../../decimal';
-import { moment } from '../../format';
+import { count, moment } from '../../format';
 import { useChange, useGet } from '../../hooks';
 import type { Key } from '../../i18n';
 import { IconSearch, IconTags } from '../../icons';
@@ -88,9 +90,16 @@ export default function Prices() {
     ],
     [t],
   );
+  const proxies = useGet<Proxies>('/admin/v1/proxies', {}, { every: 3000 });
   return (
     <>
-      <PageTitle title={t('op.pricesTitle')} text={t('op.pricesText')} />
+      <PageTitle title={t('op.pricesTitle')} text={t('op.pricesText')}>
+        {proxies.data ? (
+          <Badge tt="none" size="lg" color={proxies.data.live > 0 && proxies.data.applied === proxies.data.live ? 'teal' : 'orange'}>
+            {t('op.applied', { revision: proxies.data.revision, applied: proxies.data.applied, live: proxies.data.live })}
+          </Badge>
+        ) : null}
+      </PageTitle>
       <TextInput mb="md" maw={360} placeholder={t('common.search')} aria-label={t('common.search')} leftSection={<IconSearch size={16} />} value={text} onChange={(e) => setText(e.currentTarget.value)} />
       <Panel flush>
         {models.error ? (
@@ -116,15 +125,20 @@ function SetPrice({ model, onClose }: { model: PricedModel; onClose: () => void 
   const save = useChange(
     () =>
       post<unknown>(`${path}/${encodeURIComponent(model.id)}/price`, {
-        price: Object.fromEntries(Object.entries(prices).map(([name, value]) => [name, value.trim()]).filter(([, value]) => value !== '')),
-        free: model.free,
-        tiers: model.tiers.map((tier) => ({ above_input_tokens: tier.above_input_tokens, price: tier.prices })),
+        ...body(),
         seen: model.price_id,
         ...(at === null ? {} : { effective_at: new Date(at).toISOString() }),
       }),
     [path, '/openapi/v1/models', '/console/api/models'],
     () => t('op.priceSaved', { model: model.id }),
   );
+  const body = () => ({
+    price: Object.fromEntries(Object.entries(prices).map(([name, value]) => [name, value.trim()]).filter(([, value]) => value !== '')),
+    free: model.free,
+    tiers: model.tiers.map((tier) => ({ above_input_tokens: tier.above_input_tokens, price: tier.prices })),
+  });
+  const preview = useMutation({ mutationFn: () => data(operator.POST('/admin/v1/models/{model}/price-preview', { params: { path: { model: model.id } }, body: body() })) });
+  const p = preview.data;
   const wrong = (value: string) => value.trim() !== '' && (!isDecimal(value.trim(), 12) || value.trim().startsWith('-'));
   const submit = (e: FormEvent) => {
     e.preventDefault();
@@ -155,16 +169,65 @@ function SetPrice({ model, onClose }: { model: PricedModel; onClose: () => void 
               {t('op.tiersKept')}
             </Text>
           ) : null}
-          <Group justify="flex-end">
-            <Button variant="default" onClick={onClose}>
-              {t('common.cancel')}
+          {p ? (
+            <Alert color={p.below_cost.length > 0 ? 'red' : 'relay'} variant="light" p="sm" role="alert" data-testid="preview">
+              <Text size="sm">{t('price.preview', { calls: count(p.past?.calls ?? 0), before: p.before === null ? '–' : usd(p.before), after: usd(p.after) })}</Text>
+              {p.past ? <Text size="xs">{t('price.previewCost', { cost: usd(p.past.cost) })}</Text> : null}
+              {p.below_cost.length > 0 ? <Text size="sm" fw={550}>{t('price.belowCost', { what: p.below_cost.join(', ') })}</Text> : null}
+            </Alert>
+          ) : preview.error ? (
+            <Alert color="red" variant="light" p="sm" role="alert">
+              {preview.error.message}
+            </Alert>
+          ) : null}
+          <Group justify="space-between">
+            <Button variant="subtle" loading={preview.isPending} onClick={() => { setTried(true); if (!Object.values(prices).some(wrong)) preview.mutate(); }}>
+              {t('price.doPreview')}
             </Button>
-            <Button type="submit" loading={save.isPending}>
-              {t('op.setPrice')}
-            </Button>
+            <Group gap="sm">
+              <Button variant="default" onClick={onClose}>
+                {t('common.cancel')}
+              </Button>
+              <Button type="submit" loading={save.isPending}>
+                {t('op.setPrice')}
+              </Button>
+            </Group>
           </Group>
+          <History model={model.id} />
         </Stack>
       </form>
     </Modal>
+  );
+}
+
+const states = { in_force: 'teal', to_come: 'orange', past: 'gray', withdrawn: 'red' } as const;
+
+/** History is every price that a model had and will have. */
+function History({ model }: { model: string }) {
+  const { t } = useTranslation();
+  const list = useOperator([`${path}/history`, model], (signal) => operator.GET('/admin/v1/models/{model}/prices', { signal, params: { path: { model }, query: { limit: 20 } } }));
+  if (!list.data || list.data.items.length === 0) return null;
+  return (
+    <Stack gap={6}>
+      <Text size="sm" fw={550}>
+        {t('price.history')}
+      </Text>
+      {list.data.items.map((h) => (
+        <Group key={h.price_id} justify="space-between" wrap="nowrap">
+          <Stack gap={0}>
+            <Text size="sm">{moment(h.effective_at)}</Text>
+            <Text size="xs" c="dimmed" style={{ overflowWrap: 'anywhere' }}>
+              {h.actor}
+            </Text>
+          </Stack>
+          <Group gap="xs" wrap="nowrap">
+            <span className="number">{two(h.prices) || '–'}</span>
+            <Badge size="xs" tt="none" color={states[h.state]}>
+              {t(`price.${h.state}`)}
+            </Badge>
+          </Group>
+        </Group>
+      ))}
+    </Stack>
   );
 }

@@ -1,4 +1,4 @@
-import { expect, test } from '@playwright/test';
+import { expect, test } from 'vitest';
 import { add, compare, isDecimal, share, subtract, times, usd } from '../src/decimal';
 
 // Amounts never pass through a binary floating point number: these would not survive one.
