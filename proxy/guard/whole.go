@@ -13,7 +13,7 @@ const maxDepth = 64
 // The members that texts stand in, or below. All others (ids, names, schemas and
 // arguments of tools, signatures) are left alone.
 var (
-	requestTop = set("messages", "system", "instructions", "input", "prompt", "contents", "systemInstruction", "system_instruction", "query", "documents", "suffix", "prediction")
+	requestTop = set("messages", "system", "instructions", "input", "prompt", "contents", "systemInstruction", "system_instruction", "query", "documents", "suffix", "prediction", "content", "requests")
 	inRequest  = set("content", "text", "parts", "output", "refusal", "context", "messages", "prompt", "documents")
 	inAnswer   = set("choices", "message", "content", "text", "parts", "candidates", "output", "refusal", "reasoning_content", "reasoning", "thinking", "content_block", "item", "part", "response", "summary", "transcript", "segments", "words", "word", "data", "revised_prompt", "results", "document")
 )

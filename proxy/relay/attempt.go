@@ -432,6 +432,10 @@ func (x *Exchange) errorStatus(a *usage.Attempt) (verdict, *apiError) {
 func (x *Exchange) classified(a *usage.Attempt, class *protocol.Class, body []byte) (verdict, *apiError) {
 	c, now := &x.choice, route.Now()
 	cool := time.Duration(class.CoolSeconds) * time.Second
+	beside := x.lane.wire&conversations == 0 || x.lane.free
+	if beside && class.Key == protocol.KeyPermanent && class.Fault == protocol.FaultKey && a.HTTPStatus == 403 {
+		class.Key = protocol.KeyFine // it may not do this, and may well do what most ask for
+	}
 	switch class.Key {
 	case protocol.KeyPermanent:
 		c.Park(now)
@@ -444,7 +448,10 @@ func (x *Exchange) classified(a *usage.Attempt, class *protocol.Class, body []by
 	case protocol.FaultServer:
 		c.Bad(now)
 	case protocol.FaultModelMissing:
-		if x.speaksNot() {
+		x.absent = true
+		if beside || x.speaksNot() {
+			// Whoever asks an endpoint for a model that is not for it must not take the
+			// model's route from those who use it as it is meant.
 			break
 		}
 		c.ModelMissing(now)

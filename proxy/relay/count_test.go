@@ -2,6 +2,7 @@ package relay_test
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 
 	"tokenrelay/shared/apptest/mockllm"
@@ -48,6 +49,51 @@ func TestCounts(t *testing.T) {
 	refused(t, post(t, k, "/v1/messages/count_tokens", `{"model":"none","messages":[]}`), 400, "unknown_model_pricing", "")
 	if r := post(t, k, "/v1/messages/count_tokens", `{"model":"claude-a"}`); r.status != 400 {
 		t.Errorf("%d %s", r.status, r.body)
+	}
+	k.AtRest(t)
+}
+
+// An upstream that has the messages and not their count, or not the model: the relay counts.
+// Its route stays open for messages, and a key that may not count is not parked.
+func TestCountMissing(t *testing.T) {
+	k, _ := beside(t)
+	for i := range 3 {
+		for _, script := range []string{"status=404", "error=model_not_found"} {
+			r := post(t, k, "/v1/messages/count_tokens", `{"model":"claude-a","messages":[{"role":"user","content":"hello there mock:`+script+`"}]}`)
+			if r.status != 200 || r.header.Get("X-Relay-Estimated") != "true" {
+				t.Fatalf("%d %s: %d %s", i, script, r.status, r.body)
+			}
+		}
+	}
+	if r := post(t, k, "/v1/messages/count_tokens", `{"model":"claude-a","messages":[{"role":"user","content":"hello mock:error=permission"}]}`); r.status == 200 {
+		t.Errorf("%d %s", r.status, r.body)
+	}
+	if r := post(t, k, "/v1/messages", `{"model":"claude-a","max_tokens":50,"messages":[{"role":"user","content":"hello"}]}`); r.status != 200 {
+		t.Errorf("messages after it: %d %s", r.status, r.body)
+	}
+	k.AtRest(t)
+}
+
+// Whoever asks an endpoint for a model that is not for it does not take the model from
+// those who use it as it is meant.
+func TestWrongEndpoint(t *testing.T) {
+	k, _ := beside(t)
+	for range 3 {
+		for path, body := range map[string]string{
+			"/v1/audio/speech":       `{"model":"chat-only","input":"hello mock:ERROR","voice":"alloy"}`,
+			"/v1/embeddings":         `{"model":"chat-only","input":"hello mock:ERROR"}`,
+			"/v1/images/generations": `{"model":"chat-only","prompt":"hello mock:ERROR"}`,
+			"/v1/moderations":        `{"model":"chat-only","input":"hello mock:ERROR"}`,
+		} {
+			for _, script := range []string{"status=404", "error=model_not_found", "error=permission"} {
+				if r := post(t, k, path, strings.Replace(body, "ERROR", script, 1)); r.status < 400 {
+					t.Errorf("%s %s: %d %s", path, script, r.status, r.body)
+				}
+			}
+		}
+	}
+	if r := post(t, k, "/v1/chat/completions", chat("chat-only", "out=1", false)); r.status != 200 {
+		t.Errorf("chat after it: %d %s", r.status, r.body)
 	}
 	k.AtRest(t)
 }

@@ -181,6 +181,7 @@ type state struct {
 	plan    meter.Plan
 	parts   [3][]byte // of a form on its way upstream
 	dropped string    // members that the upstream's form has no place for
+	absent  bool      // an upstream does not know the model, or the endpoint
 	counted bool      // the relay itself counted tokens that no provider was asked for
 
 	end meter.End

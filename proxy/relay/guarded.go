@@ -41,6 +41,9 @@ func (x *Exchange) guardRequest() *apiError {
 	if !p.Requests() {
 		return nil
 	}
+	if x.boundary != nil {
+		return x.guardForm()
+	}
 	body, report := p.Request(make([]byte, 0, len(x.body)+len(x.body)/16), x.body)
 	x.found.Add(report)
 	switch {
@@ -48,6 +51,22 @@ func (x *Exchange) guardRequest() *apiError {
 		return contentBlocked("request", report)
 	case report.Masked:
 		return x.rewritten(body)
+	}
+	return nil
+}
+
+// guardForm looks at the one text of a form that a model is given. A form is not written
+// anew: what would be masked is refused.
+func (x *Exchange) guardForm() *apiError {
+	at := x.peek.Media.Prompt
+	if !at.Present() {
+		return nil
+	}
+	text := append(protocol.AppendString([]byte(`{"prompt":`), string(x.body[at.Start:at.End])), '}')
+	_, report := x.key.Policy.Request(nil, text)
+	x.found.Add(report)
+	if report.Blocked || report.Masked {
+		return contentBlocked("request", report)
 	}
 	return nil
 }

@@ -26,7 +26,7 @@ func TestSpeechByCharacters(t *testing.T) {
 			t.Fatalf("%d: %d, %s, %d bytes", i, r.status, r.header.Get("Content-Type"), len(r.body))
 		}
 		for n, b := range r.body {
-			if b != byte(n%3000*7+n/3000) {
+			if n >= len("ID3\x04......") && b != byte(n%3000*7+n/3000) {
 				t.Fatalf("byte %d was changed", n)
 			}
 		}

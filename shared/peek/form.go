@@ -373,6 +373,7 @@ func (f *form) text(name string, v []byte, at Span) *apierr.Error {
 		r.Media.Format = v
 	case "prompt":
 		r.Media.Words += int64(len(v))
+		r.Media.Prompt = at
 	}
 	return nil
 }

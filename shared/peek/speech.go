@@ -24,7 +24,8 @@ type Media struct {
 
 	Dimensions int64 // of embeddings of Gemini's form, 0 = not given
 
-	File Span // the sound that is to be written down
+	Prompt Span // of a form
+	File   Span // the sound that is to be written down
 }
 
 // maxSpeech is the most characters of one request for speech; the largest provider takes

@@ -117,6 +117,10 @@ func (s *Stream) Partial(dst, chunk []byte, _, _ bool) ([]byte, protocol.Kind) {
 // Output, or ErrorEvent for an error in the body. ErrUnreadable: it is no JSON object.
 func (s *Stream) Buffered(dst, body []byte) ([]byte, protocol.Kind, error) {
 	if s.plain {
+		if p := protocol.ReadProblem(body); p.Readable && walk.Space(body, 0) < len(body) && walk.Contains(body, `"error"`) {
+			s.class = protocol.Classify(0, nil, &p)
+			return append(dst, body...), protocol.ErrorEvent, nil
+		}
 		s.began, s.done = true, true
 		s.count.AddBytes(body)
 		return append(dst, body...), protocol.Output, nil
