@@ -46,7 +46,7 @@ func WiresOf(p Protocol, dialect string) Wires {
 	case ProtocolBedrock:
 		return WireConverse
 	case ProtocolCohere:
-		return WireCohere
+		return WireCohere | WireRanks
 	}
 	return 0
 }

@@ -32,7 +32,7 @@ func beside(tb testing.TB, more ...proxytest.Options) (*proxytest.Kit, *mockllm.
 		{Slug: "anthropic", Protocol: "anthropic", BaseURL: url + "/third/anthropic/v1", Keys: []string{"sk-ant"}},
 		{Slug: "gemini", Protocol: "gemini", BaseURL: url + "/fourth/gemini/v1beta", Keys: []string{"AIza-fourth"}},
 		{Slug: "qwen", Protocol: "dashscope", BaseURL: url + "/fifth/qwen/api/v1", Keys: []string{"sk-qwen"}},
-		{Slug: "cohere-compat", Protocol: "openai", BaseURL: url + "/sixth/cohere/v2", Keys: []string{"co-sixth"}},
+		{Slug: "cohere", Protocol: "cohere", BaseURL: url + "/sixth/cohere/v2", Keys: []string{"co-sixth"}},
 	}
 	o.Models = []proxytest.Model{
 		{ID: "tts-c", Prices: map[string]string{"characters": "15"}, Routes: []proxytest.Route{{Provider: "openai", Model: "up-tts"}, {Provider: "backup", Model: "up-tts-2", Priority: 1}}},
@@ -44,7 +44,7 @@ func beside(tb testing.TB, more ...proxytest.Options) (*proxytest.Kit, *mockllm.
 		{ID: "omni-moderation-latest", Prices: map[string]string{}, Free: []string{"input"}, Routes: at("openai", "up-moderation")},
 		{ID: "judge-a", Prices: map[string]string{"input": "1"}, Routes: at("openai", "up-judge")},
 		{ID: "rank-t", Prices: map[string]string{"input": "0.02"}, Routes: at("openai", "up-rank")},
-		{ID: "rank-s", Prices: map[string]string{"searches": "0.002"}, Routes: at("cohere-compat", "up-rank-s")},
+		{ID: "rank-s", Prices: map[string]string{"searches": "0.002"}, Routes: at("cohere", "up-rank-s")},
 		{ID: "rank-d", Prices: map[string]string{"input": "0.1"}, Routes: at("qwen", "up-gte-rank")},
 		{ID: "embed-g", Prices: map[string]string{"input": "0.15"}, Routes: at("gemini", "up-embed-g")},
 		{ID: "embed-o", Prices: map[string]string{"input": "0.02"}, Routes: at("openai", "up-embed-o")},
