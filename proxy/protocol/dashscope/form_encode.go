@@ -140,7 +140,16 @@ func (e *encoder) refuse(p *chat.Part) *apierr.Error {
 	if e.r.From == chat.Gemini && p.URL != nil {
 		return e.r.Refuse("contents[].parts[].fileData")
 	}
-	return e.r.Refuse(partPaths[e.r.From][p.Kind])
+	path := partPaths[e.r.From][p.Kind]
+	if path == "" { // a part that has no place in this turn
+		path = turnPaths[e.r.From]
+	}
+	return e.r.Refuse(path)
+}
+
+// turnPaths are the names of what is said in the formats of customers.
+var turnPaths = [chat.NumProtocols]string{
+	chat.OpenAI: "messages[].content", chat.Messages: "messages[].content", chat.Responses: "input[].content", chat.Gemini: "contents[].parts", chat.DashScope: "input.messages[].content",
 }
 
 // partPaths are the names of media in the formats of customers.

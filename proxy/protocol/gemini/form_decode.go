@@ -521,6 +521,19 @@ func (d *decoder) part(n int, t *chat.Turn, v []byte) *apierr.Error {
 		}
 		found = found || kept
 	}
+	if t.Role == chat.User { // thoughts and calls are the model's
+		if p.Kind == chat.PartCall {
+			return bad(n, ".parts[].functionCall", "belongs to a turn of the model")
+		}
+		if thought {
+			d.r.Unmapped(path+"thought", nil)
+			return nil
+		}
+		if len(signature) > 0 {
+			d.r.Unmapped(path+"thoughtSignature", nil)
+			signature = nil
+		}
+	}
 	return d.add(t, &p, signature, thought, found)
 }
 
