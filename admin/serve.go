@@ -14,6 +14,7 @@ import (
 
 	"tokenrelay/admin/api"
 	"tokenrelay/admin/jobs"
+	"tokenrelay/admin/mail"
 	"tokenrelay/admin/manage"
 	"tokenrelay/admin/probe"
 	"tokenrelay/admin/report"
@@ -74,6 +75,7 @@ type server struct {
 	internal *obs.Internal
 	listener net.Listener
 	app      *fiber.App
+	mailing  jobs.Mailing
 	started  atomic.Bool // the schema is there
 }
 
@@ -104,11 +106,17 @@ func newServer(ctx context.Context, c *config.Admin, log *slog.Logger) (s *serve
 	if err != nil {
 		return s, err
 	}
+	s.mailing = jobs.Mailing{Writer: &mail.Writer{Brand: c.Brand, Contact: c.Contact, PublicURL: c.PublicURL}, Box: box}
+	if c.SMTPURL != "" {
+		if s.mailing.Sender, err = mail.NewSender(c.SMTPURL, c.Contact, c.Brand); err != nil {
+			return s, err
+		}
+	}
 	now := time.Now
 	s.app = api.New(api.Deps{
 		Probe: probe.New(), People: session.NewPeople(s.db), Pages: web.New().Mount, Contact: c.Contact,
 		DB: s.db, Manage: manage.New(s.db, box, c.KeyPrefix, now), Report: report.New(s.db, now),
-		Operator: session.NewOperator(c.OperatorToken), Stored: responses, Log: log, Metrics: s.metrics, TrustedProxies: c.TrustedProxies,
+		Operator: session.NewOperator(c.OperatorToken), Letters: s.mailing.Writer, Mails: s.mailing.Sender != nil, Box: box, Stored: responses, Log: log, Metrics: s.metrics, TrustedProxies: c.TrustedProxies,
 		Brand: c.Brand, PublicURL: c.PublicURL, CreditsPerUSD: c.CreditsPerUSD, Now: now, Ready: s.started.Load,
 	})
 	return s, nil
@@ -136,7 +144,7 @@ func (s *server) run(ctx context.Context, doMigrate bool) error {
 		s.log.Info("admin is ready")
 		jobs.New(s.db, s.log, s.metrics, store.Keep{
 			Changes: s.config.KeepChanges, Refusals: s.config.KeepRefusals, Leases: s.config.KeepLeases,
-		}).Run(ctx)
+		}, s.mailing).Run(ctx)
 	})
 
 	var err error

@@ -17,6 +17,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"tokenrelay/admin/mail"
 	"tokenrelay/admin/manage"
 	"tokenrelay/admin/probe"
 	"tokenrelay/admin/report"
@@ -24,6 +25,7 @@ import (
 	"tokenrelay/shared/apierr"
 	"tokenrelay/shared/obs"
 	"tokenrelay/shared/reqid"
+	"tokenrelay/shared/seal"
 	"tokenrelay/shared/store"
 	"tokenrelay/shared/stored"
 )
@@ -36,6 +38,9 @@ type Deps struct {
 	Operator       *session.Operator
 	People         *session.People  // nil: no sessions, only tokens
 	Probe          *probe.Prober    // tests provider keys
+	Letters        *mail.Writer     // words of mails
+	Mails          bool             // there is a mail server
+	Box            *seal.Box        // seals mails that wait
 	Pages          func(*fiber.App) // mounts the console's pages, nil: none
 	Stored         *stored.Book     // responses that the data plane has kept
 	Log            *slog.Logger
@@ -103,7 +108,7 @@ func (a *api) routes() []Route {
 		allow(a.clientRoutes(), store.RoleBilling), a.modelRoutes(), allow(a.keyRoutes(), store.RoleMember), a.balanceRoutes(), a.transactionRoutes(),
 		a.redeemRoutes(), a.billingRoutes(), a.statementRoutes(), a.spendRoutes(), a.observationRoutes(), a.traceRoutes(),
 		allow(a.conversationRoutes(), store.RoleMember), allow(a.policyRoutes(), store.RoleMember),
-		a.operatorRoutes(), a.clientAdminRoutes(), a.catalogueRoutes(), a.providerRoutes(), a.groupRoutes(), a.priceRoutes(), a.logRoutes(), a.trafficRoutes(),
+		a.operatorRoutes(), a.clientAdminRoutes(), a.catalogueRoutes(), a.providerRoutes(), a.groupRoutes(), a.priceRoutes(), a.logRoutes(), a.trafficRoutes(), a.userRoutes(), a.memberRoutes(), a.eventRoutes(), a.entranceRoutes(),
 		a.metaRoutes(), a.consoleRoutes(),
 	} {
 		all = append(all, list...)
@@ -197,7 +202,7 @@ func (a *api) handler(r *Route) fiber.Handler {
 				return err
 			}
 		}
-		if r.audience != public && !r.mayCall(call.Role) {
+		if r.audience != public && (!r.mayCall(call.Role) || r.person && call.User == nil) {
 			return apierr.New(apierr.RoleNotAllowed, "")
 		}
 		call.Context = store.WithOrigin(call.Context, store.Origin{IP: call.IP.String(), RequestID: call.RequestID})

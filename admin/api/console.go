@@ -41,6 +41,8 @@ type site struct {
 	Contact       string `json:"contact"`
 	PublicURL     string `json:"public_url"`
 	CreditsPerUSD int64  `json:"credits_per_usd"`
+	Registration  bool   `json:"registration"` // strangers may make an account
+	Mails         bool   `json:"mails"`        // a password can be reset by mail
 }
 
 type person struct {
@@ -74,7 +76,12 @@ func (a *api) listPrices(c *Call) (*modelList, error) {
 }
 
 func (a *api) visitor(c *Call) (*visitor, error) {
-	v := &visitor{Site: site{Brand: a.Brand, Contact: a.Contact, PublicURL: a.PublicURL, CreditsPerUSD: a.CreditsPerUSD}}
+	rules, err := a.Report.Registration(c.Context)
+	if err != nil {
+		return nil, err
+	}
+	v := &visitor{Site: a.site()}
+	v.Site.Registration = rules.Open
 	user, token, err := a.signedIn(c)
 	switch {
 	case err == nil:
@@ -83,6 +90,10 @@ func (a *api) visitor(c *Call) (*visitor, error) {
 		return v, nil
 	}
 	return nil, err
+}
+
+func (a *api) site() site {
+	return site{Brand: a.Brand, Contact: a.Contact, PublicURL: a.PublicURL, CreditsPerUSD: a.CreditsPerUSD, Mails: a.Mails}
 }
 
 func (a *api) introduce(c *Call, v *visitor, user *store.User, token string) error {
@@ -117,7 +128,7 @@ func (a *api) signIn(c *Call, in *signIn) (*visitor, error) {
 
 func (a *api) begun(c *Call, signed *session.Signed) (*visitor, error) {
 	a.setCookie(c, signed.Token, a.Now().Add(signed.TTL))
-	v := &visitor{Site: site{Brand: a.Brand, Contact: a.Contact, PublicURL: a.PublicURL, CreditsPerUSD: a.CreditsPerUSD}}
+	v := &visitor{Site: a.site()}
 	return v, a.introduce(c, v, &signed.User, signed.Token)
 }
 
@@ -129,7 +140,7 @@ func (a *api) signOut(c *Call) (*visitor, error) {
 		return nil, err
 	}
 	a.setCookie(c, "", time.Unix(1, 0))
-	return &visitor{Site: site{Brand: a.Brand, Contact: a.Contact, PublicURL: a.PublicURL, CreditsPerUSD: a.CreditsPerUSD}}, nil
+	return &visitor{Site: a.site()}, nil
 }
 
 func (a *api) changePassword(c *Call, in *passwordChange) (*visitor, error) {

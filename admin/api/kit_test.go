@@ -8,6 +8,7 @@ import (
 
 	"github.com/gofiber/fiber/v2"
 
+	"tokenrelay/admin/mail"
 	"tokenrelay/admin/manage"
 	"tokenrelay/admin/probe"
 	"tokenrelay/admin/report"
@@ -35,6 +36,7 @@ type world struct {
 	manage   *manage.Service
 	report   *report.Service
 	stored   *stored.Book
+	box      *seal.Box
 	app      *fiber.App
 	slot     store.ProxySlot
 	seq      int64
@@ -98,13 +100,14 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
+	w.box = box
 	w.manage = manage.New(w.db, box, "tsk_", time.Now)
 	w.report = report.New(w.db, w.now)
 	if w.stored, err = stored.New(w.db, make([]byte, seal.KeySize)); err != nil {
 		t.Fatal(err)
 	}
 	w.app = New(Deps{
-		Probe: probe.New(), People: session.NewPeople(w.db),
+		Letters: &mail.Writer{Brand: "Token Relay", PublicURL: "http://relay.example"}, Mails: true, Box: box, Probe: probe.New(), People: session.NewPeople(w.db),
 		Stored: w.stored,
 		DB:     w.db, Manage: w.manage, Report: w.report, Operator: session.NewOperator(operatorToken), Log: obs.Discard(),
 		Metrics: obs.NewMetrics(false), Brand: "Token Relay", PublicURL: "http://relay.example", Now: w.now, Ready: func() bool { return true },

@@ -170,7 +170,7 @@ func (s *schemas) parameters(r *Route) (list []object) {
 var pathExamples = map[string]string{
 	"api_key_id": "6TnXbG3mZq0d", "request_id": exampleID, "model": "gpt-5-mini", "transaction_id": exampleID + "-c",
 	"conversation_id": "conv_01JDN3V9TQ4Z8X2M6K0RFW7YBC", "resource_id": "model:gpt-5-mini", "client_id": "client_1", "provider": "openai", "voucher_id": "1",
-	"group": "default", "key_name": "main", "route_id": "1", "proxy": "proxy-1", "audit_id": "1",
+	"group": "default", "key_name": "main", "route_id": "1", "proxy": "proxy-1", "audit_id": "1", "user_id": "1", "invitation_id": "1",
 }
 
 // responses describes what a route can answer: success, and each status at which it

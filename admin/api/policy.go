@@ -58,6 +58,8 @@ type modelsPatch struct {
 type alertPatch struct {
 	LowBalance   Opt[money.Amount] `json:"low_balance" min:"0" doc:"null: never" example:"5.00"`
 	QuotaPercent Opt[int64]        `json:"quota_alert_percent" min:"1" max:"100" doc:"null: never" example:"80"`
+	Mail         Opt[bool]         `json:"mail" doc:"tell it by mail, too" example:"true"`
+	Recipients   Opt[[]string]     `json:"recipients" maxlen:"5" doc:"empty: the billing address, else the contact address of the profile, else the owners" example:"[\"billing@example.com\"]"`
 }
 
 func (a *api) policyRoutes() []Route {
@@ -101,6 +103,9 @@ func (a *api) policyRoutes() []Route {
 			return a.Report.Alerts(c.Context, c.Caller, p)
 		}),
 		write(fiber.MethodPatch, "/openapi/v1/balance/config", "S1-28", "Change when to alert", func(c *Call, in *alertPatch) (*report.AlertConfig, error) {
+			if err := a.patchAlerts(c, in); err != nil {
+				return nil, err
+			}
 			patch := store.PolicyPatch{LowBalance: amountPatch(in.LowBalance)}
 			if in.QuotaPercent.Set {
 				percent := int(in.QuotaPercent.V) // null is 0: none

@@ -42,8 +42,18 @@ func TestRoleMatrix(t *testing.T) {
 	var conversation report.Conversation
 	w.expect(w.call(b, "POST", "/openapi/v1/conversations", `{"title":"of Tenant B"}`), 201, &conversation)
 	foreign := map[string]string{
-		"api_key_id": b.key.PublicID, "request_id": theirs.ID.String(), "transaction_id": theirs.ID.String() + "-c", "conversation_id": conversation.ID, "user_id": "999999", "invitation_id": "999999", "event_id": "999999",
+		"api_key_id": b.key.PublicID, "request_id": theirs.ID.String(), "transaction_id": theirs.ID.String() + "-c", "conversation_id": conversation.ID,
 	}
+	w.personOf("owner@b.example.com", b.ID, store.RoleOwner)
+	theirPeople, err := w.db.Users(t.Context(), store.UserFilter{ClientID: b.ID})
+	if err != nil {
+		t.Fatal(err)
+	}
+	invited, _, err := w.manage.Invite(t.Context(), "test", b.ID, "guest@b.example.com", store.RoleMember)
+	if err != nil {
+		t.Fatal(err)
+	}
+	foreign["user_id"], foreign["invitation_id"] = rowText(theirPeople[0].ID), rowText(invited.ID)
 	people := map[store.Role]*browser{}
 	for _, role := range store.CustomerRoles {
 		people[role] = w.personOf(string(role)+"@a.example.com", a.ID, role)
@@ -97,7 +107,7 @@ func TestRoleMatrix(t *testing.T) {
 				if got.Status == 401 || got.Status == 403 && got.code() == "role_not_allowed" || got.Status >= 500 {
 					t.Errorf("%s, want it allowed", where)
 				}
-				if r.audience == customer && strings.Contains(got.Raw, "Tenant B") || r.audience == customer && got.Status/100 == 2 && strings.Contains(path, b.key.PublicID) {
+				if r.audience == customer && (strings.Contains(got.Raw, "Tenant B") || strings.Contains(got.Raw, "b.example.com")) || r.audience == customer && got.Status/100 == 2 && strings.Contains(path, b.key.PublicID) {
 					leaks++
 					t.Errorf("%s: another tenant's", where)
 				}
@@ -106,6 +116,9 @@ func TestRoleMatrix(t *testing.T) {
 	}
 	if k, err := w.db.KeyByPublicID(t.Context(), b.ID, b.key.PublicID); err != nil || k.Status != store.KeyActive || k.Name != b.key.Name {
 		t.Errorf("tenant B's key is %+v, %v", k, err)
+	}
+	if after, err := w.db.Users(t.Context(), store.UserFilter{ClientID: b.ID}); err != nil || len(after) != 1 || after[0].Role != store.RoleOwner || !after[0].Active {
+		t.Errorf("tenant B's people are %+v, %v", after, err)
 	}
 	t.Logf("%d calls: %d allowed, %d refused, %d leaks", calls, allowed, denied, leaks)
 	if calls < 800 || denied < 70 {

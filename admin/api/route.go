@@ -58,6 +58,7 @@ type Route struct {
 
 	audience audience
 	roles    []store.Role // of people who may call it, nil: all of the audience
+	person   bool         // a person of the console only: a key that leaked must let nobody in
 	run      func(*Call) (any, error)
 }
 
@@ -193,6 +194,9 @@ func allow(list []Route, roles ...store.Role) []Route {
 	}
 	return list
 }
+
+// people keeps keys and tokens out.
+func (r Route) people() Route { r.person = true; return r }
 
 // mayCall tells whether a role may call the route.
 func (r *Route) mayCall(role store.Role) bool {

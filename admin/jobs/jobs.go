@@ -29,6 +29,8 @@ type Runner struct {
 	db      *store.DB
 	log     *slog.Logger
 	metrics *obs.Metrics
+	mailing Mailing
+	now     func() time.Time
 	jobs    []Job
 	turns   chan struct{}
 }
@@ -39,8 +41,8 @@ type Runner struct {
 const atOnce = 3
 
 // New returns a runner of the standing jobs. keep says how long old rows stay.
-func New(db *store.DB, log *slog.Logger, metrics *obs.Metrics, keep store.Keep) *Runner {
-	r := &Runner{db: db, log: log, metrics: metrics, turns: make(chan struct{}, atOnce)}
+func New(db *store.DB, log *slog.Logger, metrics *obs.Metrics, keep store.Keep, mailing Mailing) *Runner {
+	r := &Runner{db: db, log: log, metrics: metrics, mailing: mailing, now: time.Now, turns: make(chan struct{}, atOnce)}
 	r.jobs = []Job{
 		{Name: "partitions", Every: time.Hour, Run: r.partitions()},
 		{Name: "reclaim", Every: 30 * time.Second, Run: r.reclaim()},
@@ -49,6 +51,8 @@ func New(db *store.DB, log *slog.Logger, metrics *obs.Metrics, keep store.Keep) 
 		{Name: "sign-ins", Every: 10 * time.Minute, Run: r.signIns()},
 		{Name: "responses", Every: 10 * time.Minute, Run: r.responses()},
 		{Name: "prune", Every: time.Hour, Run: r.prune(keep)},
+		{Name: "events", Every: time.Minute, Run: r.events()},
+		{Name: "mails", Every: 10 * time.Second, Run: r.mails()},
 		{Name: "chain", Every: 5 * time.Minute, Run: r.chain()},
 		{Name: "audit", Every: auditEvery, Run: r.audit()},
 	}

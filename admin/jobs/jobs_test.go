@@ -33,7 +33,7 @@ func TestStandingJobs(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := obs.NewMetrics(false)
-	r := New(db, obs.Discard(), m, keep)
+	r := New(db, obs.Discard(), m, keep, Mailing{})
 	for i := range r.jobs {
 		r.once(t.Context(), &r.jobs[i])
 		if want := `relay_admin_job_runs_total{job="` + r.jobs[i].Name + `",outcome="ok"} 1`; !strings.Contains(exposition(m), want) {
@@ -61,7 +61,7 @@ func TestStandingJobs(t *testing.T) {
 func TestJobsBeginTogether(t *testing.T) {
 	db := pgtest.Open(t, store.Options{Pool: 6})
 	m := obs.NewMetrics(false)
-	r := New(db, obs.Discard(), m, keep)
+	r := New(db, obs.Discard(), m, keep, Mailing{})
 	if len(r.jobs) < 6 {
 		t.Fatal("fewer jobs than connections: nothing is shown")
 	}
@@ -148,7 +148,7 @@ func TestReclaim(t *testing.T) {
 	}
 	time.Sleep(50 * time.Millisecond)
 	m := obs.NewMetrics(false)
-	r := New(db, obs.Discard(), m, keep)
+	r := New(db, obs.Discard(), m, keep, Mailing{})
 	r.once(ctx, &r.jobs[1])
 	b, err := db.WalletBalance(ctx, c.WalletID)
 	if err != nil {

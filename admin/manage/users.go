@@ -16,6 +16,7 @@ type NewUser struct {
 	Password string
 	Client   string // name; "" = none
 	Operator bool
+	Role     store.Role // "" = owner, of an operator admin
 }
 
 // CreateUser makes an account. The password is kept as its argon2id hash.
@@ -27,13 +28,22 @@ func (s *Service) CreateUser(ctx context.Context, actor store.Actor, in NewUser)
 	if in.Client == "" && !in.Operator {
 		return store.User{}, apierr.Invalid("client", "a user belongs to a client or is an operator")
 	}
-	u := store.User{Email: email, Operator: in.Operator, Active: true}
+	u := store.User{Email: email, Operator: in.Operator, Role: in.Role, Active: true}
 	if in.Client != "" {
 		c, err := s.ClientByName(ctx, in.Client)
 		if err != nil {
 			return store.User{}, err
 		}
 		u.ClientID = c.ID
+	}
+	if in.Role != "" {
+		of := u.ClientID
+		if in.Operator {
+			of = 0
+		}
+		if err := checkRole(of, in.Role); err != nil {
+			return store.User{}, err
+		}
 	}
 	hash, err := session.HashPassword(in.Password)
 	if err != nil {

@@ -108,6 +108,8 @@ func (s *Service) Regions(ctx context.Context, key *store.KeyRow) ([]string, err
 type AlertConfig struct {
 	LowBalance   *money.Amount `json:"low_balance"`         // alert when less is available; null: never
 	QuotaPercent *int64        `json:"quota_alert_percent"` // alert from this part of a key's cap or quota on; null: never
+	Mail         bool          `json:"mail" doc:"it is told by mail, too, once a day"`
+	Recipients   []string      `json:"recipients" doc:"empty: the billing address, else the contact address of the profile, else the owners"`
 	Alerts       []Alert       `json:"alerts" doc:"what is so now, at most 200"`
 }
 
@@ -124,7 +126,11 @@ const maxAlerts = 200
 
 // Alerts compares balance and keys with what p says.
 func (s *Service) Alerts(ctx context.Context, key *store.KeyRow, p *store.Policy) (*AlertConfig, error) {
-	out := &AlertConfig{LowBalance: amountOrNil(p.LowBalance), Alerts: []Alert{}}
+	plan, err := s.db.Alerts(ctx, key.ClientID)
+	if err != nil {
+		return nil, err
+	}
+	out := &AlertConfig{LowBalance: amountOrNil(p.LowBalance), Mail: plan.Mail, Recipients: emptyNotNil(plan.Emails), Alerts: []Alert{}}
 	if p.LowBalance != store.None {
 		b, err := s.Balance(ctx, key)
 		if err != nil {

@@ -147,6 +147,32 @@ func (p *People) SignOut(ctx context.Context, token string) error {
 	return p.db.EndSession(ctx, sha256.Sum256([]byte(token)))
 }
 
+// Allow counts one try of something that strangers may do only so often, for each of the
+// subjects: rate_limited_ip when it is one too many.
+func (p *People) Allow(ctx context.Context, what string, from netip.Addr, subjects ...string) error {
+	list := [][32]byte{subject(what+" from", block(from))}
+	for _, s := range subjects {
+		list = append(list, subject(what, strings.ToLower(strings.TrimSpace(s))))
+	}
+	for _, s := range list {
+		tries, left, err := p.db.TrySignIn(ctx, s, Span)
+		if err != nil {
+			return err
+		}
+		if tries > maxTries {
+			seconds := max(1, int(left/time.Second))
+			return apierr.New(apierr.RateLimitedIP, fmt.Sprintf("Too many attempts. Try again in %d minutes.", (seconds+59)/60)).WithRetryAfter(seconds)
+		}
+	}
+	return nil
+}
+
+// Begin signs a person in who has shown otherwise who they are: by a link, or by having
+// just made the account.
+func (p *People) Begin(ctx context.Context, user store.User) (*Signed, error) {
+	return p.begin(ctx, user)
+}
+
 // ChangePassword replaces a person's password, ends every session of the account and
 // begins a new one. The old password is asked for again.
 func (p *People) ChangePassword(ctx context.Context, actor store.Actor, u *store.User, old, next string) (*Signed, error) {

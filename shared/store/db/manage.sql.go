@@ -25,7 +25,7 @@ func (q *Queries) AddBalance(ctx context.Context, amount money.Amount, rowID int
 }
 
 const clientByID = `-- name: ClientByID :one
-SELECT c.id, c.name, c.group_id, c.wallet_id, c.ppm, c.active, c.profile, c.created_at, c.retention_hours, c.response_days, c.models, c.region, c.max_attempts, c.low_balance, c.quota_percent, c.rules, g.name AS group_name FROM client c JOIN client_group g ON g.id = c.group_id WHERE c.id = $1
+SELECT c.id, c.name, c.group_id, c.wallet_id, c.ppm, c.active, c.profile, c.created_at, c.retention_hours, c.response_days, c.models, c.region, c.max_attempts, c.low_balance, c.quota_percent, c.rules, c.alert_emails, c.alert_mail, g.name AS group_name FROM client c JOIN client_group g ON g.id = c.group_id WHERE c.id = $1
 `
 
 type ClientByIDRow struct {
@@ -45,6 +45,8 @@ type ClientByIDRow struct {
 	LowBalance     *int64
 	QuotaPercent   *int16
 	Rules          []byte
+	AlertEmails    []string
+	AlertMail      bool
 	GroupName      string
 }
 
@@ -68,13 +70,15 @@ func (q *Queries) ClientByID(ctx context.Context, rowID int64) (ClientByIDRow, e
 		&i.LowBalance,
 		&i.QuotaPercent,
 		&i.Rules,
+		&i.AlertEmails,
+		&i.AlertMail,
 		&i.GroupName,
 	)
 	return i, err
 }
 
 const clientByName = `-- name: ClientByName :one
-SELECT c.id, c.name, c.group_id, c.wallet_id, c.ppm, c.active, c.profile, c.created_at, c.retention_hours, c.response_days, c.models, c.region, c.max_attempts, c.low_balance, c.quota_percent, c.rules, g.name AS group_name FROM client c JOIN client_group g ON g.id = c.group_id WHERE c.name = $1
+SELECT c.id, c.name, c.group_id, c.wallet_id, c.ppm, c.active, c.profile, c.created_at, c.retention_hours, c.response_days, c.models, c.region, c.max_attempts, c.low_balance, c.quota_percent, c.rules, c.alert_emails, c.alert_mail, g.name AS group_name FROM client c JOIN client_group g ON g.id = c.group_id WHERE c.name = $1
 `
 
 type ClientByNameRow struct {
@@ -94,6 +98,8 @@ type ClientByNameRow struct {
 	LowBalance     *int64
 	QuotaPercent   *int16
 	Rules          []byte
+	AlertEmails    []string
+	AlertMail      bool
 	GroupName      string
 }
 
@@ -117,6 +123,8 @@ func (q *Queries) ClientByName(ctx context.Context, name string) (ClientByNameRo
 		&i.LowBalance,
 		&i.QuotaPercent,
 		&i.Rules,
+		&i.AlertEmails,
+		&i.AlertMail,
 		&i.GroupName,
 	)
 	return i, err
@@ -641,7 +649,7 @@ func (q *Queries) ListClientKeys(ctx context.Context, clientID int64, after int6
 }
 
 const listClients = `-- name: ListClients :many
-SELECT c.id, c.name, c.group_id, c.wallet_id, c.ppm, c.active, c.profile, c.created_at, c.retention_hours, c.response_days, c.models, c.region, c.max_attempts, c.low_balance, c.quota_percent, c.rules, g.name AS group_name FROM client c JOIN client_group g ON g.id = c.group_id
+SELECT c.id, c.name, c.group_id, c.wallet_id, c.ppm, c.active, c.profile, c.created_at, c.retention_hours, c.response_days, c.models, c.region, c.max_attempts, c.low_balance, c.quota_percent, c.rules, c.alert_emails, c.alert_mail, g.name AS group_name FROM client c JOIN client_group g ON g.id = c.group_id
 WHERE c.id > $1 ORDER BY c.id LIMIT $2
 `
 
@@ -662,6 +670,8 @@ type ListClientsRow struct {
 	LowBalance     *int64
 	QuotaPercent   *int16
 	Rules          []byte
+	AlertEmails    []string
+	AlertMail      bool
 	GroupName      string
 }
 
@@ -691,6 +701,8 @@ func (q *Queries) ListClients(ctx context.Context, after int64, maxRows int32) (
 			&i.LowBalance,
 			&i.QuotaPercent,
 			&i.Rules,
+			&i.AlertEmails,
+			&i.AlertMail,
 			&i.GroupName,
 		); err != nil {
 			return nil, err
@@ -739,7 +751,7 @@ func (q *Queries) ListEntries(ctx context.Context, walletID int64, before int64,
 }
 
 const lockClient = `-- name: LockClient :one
-SELECT c.id, c.name, c.group_id, c.wallet_id, c.ppm, c.active, c.profile, c.created_at, c.retention_hours, c.response_days, c.models, c.region, c.max_attempts, c.low_balance, c.quota_percent, c.rules, g.name AS group_name FROM client c JOIN client_group g ON g.id = c.group_id WHERE c.id = $1 FOR NO KEY UPDATE OF c
+SELECT c.id, c.name, c.group_id, c.wallet_id, c.ppm, c.active, c.profile, c.created_at, c.retention_hours, c.response_days, c.models, c.region, c.max_attempts, c.low_balance, c.quota_percent, c.rules, c.alert_emails, c.alert_mail, g.name AS group_name FROM client c JOIN client_group g ON g.id = c.group_id WHERE c.id = $1 FOR NO KEY UPDATE OF c
 `
 
 type LockClientRow struct {
@@ -759,6 +771,8 @@ type LockClientRow struct {
 	LowBalance     *int64
 	QuotaPercent   *int16
 	Rules          []byte
+	AlertEmails    []string
+	AlertMail      bool
 	GroupName      string
 }
 
@@ -782,6 +796,8 @@ func (q *Queries) LockClient(ctx context.Context, rowID int64) (LockClientRow, e
 		&i.LowBalance,
 		&i.QuotaPercent,
 		&i.Rules,
+		&i.AlertEmails,
+		&i.AlertMail,
 		&i.GroupName,
 	)
 	return i, err

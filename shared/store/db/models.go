@@ -167,6 +167,8 @@ type Client struct {
 	LowBalance     *int64
 	QuotaPercent   *int16
 	Rules          []byte
+	AlertEmails    []string
+	AlertMail      bool
 }
 
 type ClientGroup struct {
@@ -237,6 +239,17 @@ type Entry struct {
 	CreatedAt time.Time
 }
 
+type Event struct {
+	ID       int64
+	Kind     string
+	Subject  string
+	Day      int32
+	ClientID *int64
+	Detail   []byte
+	At       time.Time
+	Mailed   bool
+}
+
 type Lease struct {
 	ID         int64
 	WalletID   *int64
@@ -291,6 +304,18 @@ type LimitPlace struct {
 	Slot  int16
 	Epoch int64
 	Held  int64
+}
+
+type Mail struct {
+	ID        int64
+	Ref       string
+	Sealed    []byte
+	CreatedAt time.Time
+	NextTry   time.Time
+	Tries     int32
+	SentAt    *time.Time
+	FailedAt  *time.Time
+	Error     string
 }
 
 type Model struct {
