@@ -360,6 +360,10 @@ func (p *process) answers(w http.ResponseWriter, r *http.Request) {
 	book.ServeHTTP(w, r)
 }
 
+// lastWait bounds each of the two last steps of a drain: connections that do not end,
+// and what is still to be shipped and returned.
+const lastWait = 10 * time.Second
+
 // drain is the end in order: load balancers are told and given time, new work is
 // refused, running work finishes, what was recorded is shipped, what was borrowed
 // is returned.
@@ -375,12 +379,15 @@ func (p *process) drain(ctx context.Context, endShip func(), running *sync.WaitG
 	if n := p.relay.Running.Load(); n > 0 {
 		p.log.Warn("requests were still running at the end of the grace time", "requests", n)
 	}
-	last, cancelLast := context.WithTimeout(ctx, 10*time.Second)
-	defer cancelLast()
-	if err := p.server.Shutdown(last); err != nil {
+	connections, cancelConnections := context.WithTimeout(ctx, lastWait)
+	defer cancelConnections()
+	if err := p.server.Shutdown(connections); err != nil {
 		p.log.Warn("connections were still open", "error", err)
 	}
 	p.upstream.Close()
+	// A time of its own: what connections took must not be missing for the money.
+	last, cancelLast := context.WithTimeout(ctx, lastWait)
+	defer cancelLast()
 	if err := p.claims.Load().Drain(last); err != nil {
 		p.log.Warn("not all answers of idempotency keys were stored", "error", err)
 	}

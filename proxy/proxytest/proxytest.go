@@ -70,6 +70,7 @@ type Options struct {
 	Balance   money.Amount // of the one wallet, default $1,000
 	Relay     relay.Options
 	Server    server.Options
+	Upstream  upstream.Options
 	IPRPM     int64
 	Now       func() time.Time    // clock of idempotency keys, default time.Now
 	Key       func(*store.KeyRow) // edits the one key
@@ -138,7 +139,7 @@ func New(tb testing.TB, o Options) *Kit {
 	}
 	k.reader = k.Journal.NewReader()
 	k.Leases.Start(ctx)
-	up := upstream.NewClient(upstream.Options{})
+	up := upstream.NewClient(o.Upstream)
 
 	if o.Now == nil {
 		o.Now = time.Now

@@ -53,6 +53,13 @@ func (l *listener) Accept() (net.Conn, error) {
 		}
 		c.lookFn = c.look // once per connection: a method value allocates
 		l.s.Conns.Add(1)
+		l.s.mu.Lock()
+		if c.unused = !l.s.closed; c.unused {
+			l.s.unused[c] = struct{}{}
+		} else { // it came with the end
+			_ = tcp.Close()
+		}
+		l.s.mu.Unlock()
 		return c, nil
 	}
 }
@@ -71,6 +78,7 @@ type conn struct {
 	received   int64 // bytes of the current request
 	counted    int64 // of which in the budget
 	over       bool
+	unused     bool // nothing has come yet: it is in the server's list of such
 
 	head  relay.Head // of the request under way
 	match protocol.Match
@@ -130,6 +138,9 @@ func (c *conn) Read(p []byte) (int, error) {
 	if c.received == 0 {
 		c.firstN = copy(c.first[:], p[:n])
 	}
+	if c.unused {
+		c.inUse()
+	}
 	c.received += int64(n)
 	if c.received > freeBody {
 		more := c.received - freeBody - c.counted
@@ -140,6 +151,14 @@ func (c *conn) Read(p []byte) (int, error) {
 		}
 	}
 	return n, err
+}
+
+// inUse takes the connection out of the list of unused ones: once per connection.
+func (c *conn) inUse() {
+	c.unused = false
+	c.s.mu.Lock()
+	delete(c.s.unused, c)
+	c.s.mu.Unlock()
 }
 
 // requestDone gives the budget back; called when a request has been answered and

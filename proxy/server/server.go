@@ -47,6 +47,7 @@ type Server struct {
 	mu        sync.Mutex
 	closed    bool // by Shutdown
 	listeners []net.Listener
+	unused    map[*conn]struct{} // connections on which nothing has come yet; fasthttp does not know them as idle
 
 	draining  atomic.Bool
 	bodyBytes atomic.Int64
@@ -66,7 +67,7 @@ const (
 
 // New makes a server for a relay.
 func New(r *relay.Relay, o Options) (*Server, error) {
-	s := &Server{o: o, relay: r, isProvider: r.IsProvider, start: time.Now()}
+	s := &Server{o: o, relay: r, isProvider: r.IsProvider, start: time.Now(), unused: map[*conn]struct{}{}}
 	var err error
 	if s.forward, err = newForwarder(o.AdminURL); err != nil {
 		return nil, err
@@ -114,10 +115,14 @@ func (s *Server) Serve(l net.Listener) error {
 func (s *Server) Drain() { s.draining.Store(true) }
 
 // Shutdown closes the listeners and waits for connections to finish, until ctx
-// ends.
+// ends. Those on which nothing has come yet are closed at once, as idle ones are.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.mu.Lock()
 	s.closed = true
+	for c := range s.unused {
+		_ = c.TCPConn.Close() // its reader sees to the rest
+	}
+	clear(s.unused)
 	s.mu.Unlock()
 	err := s.http.ShutdownWithContext(ctx)
 	// fasthttp knows nothing of a listener whose Serve has not begun to run.

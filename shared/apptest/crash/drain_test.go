@@ -46,6 +46,9 @@ func TestDrain(t *testing.T) {
 		l.answers = append(l.answers, &answer{marker: fmt.Sprintf("drain-idle-%d", i), status: 200, id: r.ID(), whole: true})
 		idle = append(idle, raw)
 	}
+	for range 5 { // and some on which nothing was ever sent
+		p.Raw()
+	}
 	apptest.Eventually(t, 20*time.Second, "the streams run", func() bool { return l.open.Load() == streams })
 
 	p.Terminate()
