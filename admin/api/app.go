@@ -68,6 +68,7 @@ const (
 type api struct {
 	Deps
 	openAPI map[audience][]byte
+	status  statusCache
 }
 
 // New returns the app with every route mounted.
@@ -108,7 +109,7 @@ func (a *api) routes() []Route {
 		allow(a.clientRoutes(), store.RoleBilling), a.modelRoutes(), allow(a.keyRoutes(), store.RoleMember), a.balanceRoutes(), a.transactionRoutes(),
 		a.redeemRoutes(), a.billingRoutes(), a.statementRoutes(), a.spendRoutes(), a.observationRoutes(), a.traceRoutes(),
 		allow(a.conversationRoutes(), store.RoleMember), allow(a.policyRoutes(), store.RoleMember),
-		a.operatorRoutes(), a.clientAdminRoutes(), a.catalogueRoutes(), a.providerRoutes(), a.groupRoutes(), a.priceRoutes(), a.logRoutes(), a.trafficRoutes(), a.userRoutes(), a.memberRoutes(), a.eventRoutes(), a.entranceRoutes(),
+		a.operatorRoutes(), a.clientAdminRoutes(), a.catalogueRoutes(), a.providerRoutes(), a.groupRoutes(), a.priceRoutes(), a.logRoutes(), a.trafficRoutes(), a.userRoutes(), a.memberRoutes(), a.eventRoutes(), a.entranceRoutes(), a.statusRoutes(),
 		a.metaRoutes(), a.consoleRoutes(),
 	} {
 		all = append(all, list...)
