@@ -139,10 +139,10 @@ func (d *decoder) others(path string, v []byte, known ...string) {
 }
 
 func (d *decoder) output(v []byte) *apierr.Error {
-	it := walk.Object(v, 0)
-	if v[0] != '{' {
+	if len(v) == 0 || v[0] != '{' {
 		return chat.Bad("output_config", "must be an object")
 	}
+	it := walk.Object(v, 0)
 	for it.Next() {
 		v := it.Value()
 		switch {

@@ -111,7 +111,7 @@ func (c *cutting) through(t *testing.T, pieces ...[]byte) (out [][]byte) {
 // same wherever one cut is, and what clients of every protocol get is the same byte by
 // byte; streams of moderate size also with one cut at every place.
 func cutEverywhere(t *testing.T, list []cutting) {
-	boundaries, whole, most := 0, 0, 900 // bytes
+	boundaries, whole, most := 0, 0, 600 // bytes
 	if os.Getenv("RELAY_LONG") != "" {
 		most = 3000
 	}

@@ -164,7 +164,7 @@ func roundTrip(t *testing.T, from, by chat.Protocol) {
 		}
 		step := func(from chat.Protocol, body []byte, r *chat.Request, stream bool) {
 			if e := Request(from, body, r); e != nil {
-				must(fmt.Errorf("%v of %s", e, body))
+				must(fmt.Errorf("%w of %s", e, body))
 			}
 			r.MaxTokens, r.Stream = 99, stream // Gemini says so in its path, DashScope in its head
 		}

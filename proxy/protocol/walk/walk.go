@@ -179,7 +179,7 @@ func (it *Iter) Byte() byte { return it.b[it.Val] }
 // Value returns the value's bytes, nil if it is broken.
 func (it *Iter) Value() []byte {
 	e := it.ValueEnd()
-	if e < 0 {
+	if e <= it.Val { // broken: also where a comma stands in the place of a value
 		return nil
 	}
 	return it.b[it.Val:e]
