@@ -25,6 +25,7 @@ import (
 	"tokenrelay/proxy/live"
 	"tokenrelay/proxy/refusal"
 	"tokenrelay/proxy/relay"
+	"tokenrelay/proxy/respcache"
 	"tokenrelay/proxy/server"
 	"tokenrelay/proxy/ship"
 	"tokenrelay/proxy/upstream"
@@ -331,8 +332,13 @@ func (p *process) wire() error {
 	if err != nil {
 		return err
 	}
+	answers, err := respcache.New(p.c.CacheMemory)
+	if err != nil {
+		return err
+	}
 	p.relay = relay.New(relay.Options{
 		Claims:  book,
+		Answers: answers,
 		Stored:  responses,
 		Catalog: p.catalog, Gate: admit.NewGate(admit.Options{Leases: p.leases, Live: p.live, Limits: p.limits, IPs: ips, IPRPM: p.c.IPRPM}),
 		Journal: p.journal, Upstream: p.upstream, Refusals: p.refusals, Clock: &p.clock, Log: p.log, Slot: p.slot.ID,

@@ -27,6 +27,8 @@ func (p *process) register() {
 	number("relay_overrun_nanousd_total", r.Stats.Overrun.Load)
 	number("relay_charged_nanousd_total", r.Stats.Charged.Load)
 	number("relay_unrecorded_total", r.Stats.Unrecorded.Load)
+	number("relay_cache_hits_total", r.Stats.CacheHits.Load)
+	number("relay_cache_misses_total", r.Stats.CacheMisses.Load)
 	number("relay_responses_stored_total", r.Stats.Stored.Load)
 	number("relay_responses_errors_total", r.Stats.StoreErrors.Load)
 	number("relay_panics_total", r.Stats.Panics.Load)

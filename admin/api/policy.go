@@ -11,28 +11,7 @@ import (
 	"tokenrelay/shared/store"
 )
 
-// The bodies of the PATCHes. Members left out stay. Those with one value can be sent back
-// as they were read; another value is refused by name, as nothing would follow from it.
-type contextPatch struct {
-	Window windowPatch `json:"context_window"`
-	Memory memoryPatch `json:"memory_retention"`
-	Cache  cachePatch  `json:"cache"`
-}
-
-type windowPatch struct {
-	Mode Opt[string] `json:"mode" enum:"model"`
-}
-
-type memoryPatch struct {
-	Mode         Opt[string] `json:"mode" enum:"stored_responses"`
-	ResponseDays Opt[int64]  `json:"response_days" min:"0" max:"30" doc:"null: 30" example:"30"`
-}
-
-type cachePatch struct {
-	Prompt      Opt[string] `json:"prompt" enum:"pass_through"`
-	ReplayHours Opt[int64]  `json:"replay_hours" min:"0" max:"24" doc:"null: 24" example:"24"`
-}
-
+// The bodies of the PATCHes. Members left out stay.
 type securityPatch struct {
 	ContentSafety safetyPatch    `json:"content_safety"`
 	Masking       maskingPatch   `json:"masking"`
@@ -71,8 +50,8 @@ func (a *api) policyRoutes() []Route {
 			}
 			return report.ViewContext(p), nil
 		}),
-		write(fiber.MethodPatch, "/openapi/v1/context/config", "S1-14", "Change how long answers and responses are kept", func(c *Call, in *contextPatch) (*report.ContextConfig, error) {
-			p, err := a.Manage.PatchPolicy(c.Context, c.actor(), c.Caller.ClientID, store.PolicyPatch{Retention: hours(in.Cache.ReplayHours), ResponseDays: responseDays(in.Memory.ResponseDays)}, nil)
+		write(fiber.MethodPatch, "/openapi/v1/context/config", "S1-14", "Change the context window, answers given again, and how long answers and responses are kept", func(c *Call, in *contextPatch) (*report.ContextConfig, error) {
+			p, err := a.Manage.PatchPolicy(c.Context, c.actor(), c.Caller.ClientID, store.PolicyPatch{Rules: in.apply, Retention: hours(in.Cache.ReplayHours), ResponseDays: responseDays(in.Memory.ResponseDays)}, nil)
 			if err != nil {
 				return nil, err
 			}

@@ -34,7 +34,7 @@ func TestContextConfigS113S114(t *testing.T) {
 	acme, other := w.tenant("Acme", "", 0), w.tenant("Other", "", 0)
 	const path = "/openapi/v1/context/config"
 	var c report.ContextConfig
-	if w.get(acme, path, &c); c.Window.Mode != "model" || c.Memory.Mode != "stored_responses" || c.Memory.ResponseDays != 30 || c.Cache.Prompt != "pass_through" || c.Cache.ReplayHours != 24 {
+	if w.get(acme, path, &c); c.Window.MaxTokens != nil || c.Window.Overflow != "refuse" || c.Cache.Answers != "off" || c.Cache.Seconds != 3600 || c.Memory.Mode != "stored_responses" || c.Memory.ResponseDays != 30 || c.Cache.Prompt != "pass_through" || c.Cache.ReplayHours != 24 {
 		t.Errorf("config %+v", c)
 	}
 	for _, step := range []struct {
@@ -43,7 +43,7 @@ func TestContextConfigS113S114(t *testing.T) {
 	}{{`{"cache":{"replay_hours":2}}`, 2}, {`{}`, 2}, {string(w.call(acme, "GET", path, "").Body.Data), 24}, {`{"cache":{"replay_hours":0}}`, 0}, {`{"cache":{"replay_hours":null}}`, 24}, {`{"cache":{"replay_hours":1}}`, 1}} {
 		w.expect(w.call(acme, "PATCH", path, step.body), 200, &c)
 		var again report.ContextConfig
-		if w.get(acme, path, &again); c.Cache.ReplayHours != step.hours || again != c {
+		if w.get(acme, path, &again); c.Cache.ReplayHours != step.hours || again.Cache != c.Cache || again.Memory != c.Memory {
 			t.Errorf("PATCH %s: %+v, read as %+v", step.body, c, again)
 		}
 	}
@@ -55,7 +55,23 @@ func TestContextConfigS113S114(t *testing.T) {
 	if w.get(other, path, &c); c.Cache.ReplayHours != 24 {
 		t.Errorf("another customer's: %+v", c)
 	}
+	// What proxies look up.
+	for _, step := range []struct{ body, rules string }{
+		{`{"context_window":{"max_tokens":5000,"overflow":"trim"}}`, `{"window": {"trim": true, "max_tokens": 5000}}`},
+		{`{"cache":{"answers":"deterministic","answer_seconds":60}}`, `{"cache": {"answers": "deterministic", "seconds": 60}, "window": {"trim": true, "max_tokens": 5000}}`},
+		{"again", `{"cache": {"answers": "deterministic", "seconds": 60}, "window": {"trim": true, "max_tokens": 5000}}`},
+		{`{"context_window":{"max_tokens":null,"overflow":null},"cache":{"answers":"off","answer_seconds":null}}`, `{}`},
+	} {
+		if step.body == "again" {
+			step.body = string(w.call(acme, "GET", path, "").Body.Data)
+		}
+		w.expect(w.call(acme, "PATCH", path, step.body), 200, nil)
+		if key := mustKey(w, acme); string(key.Rules) != step.rules {
+			t.Errorf("PATCH %s: the key is looked up with %s", step.body, key.Rules)
+		}
+	}
 	w.refusesPatch(acme, path, map[string]string{
+		`{"context_window":{"max_tokens":0}}`: "context_window.max_tokens", `{"context_window":{"overflow":"cut"}}`: "context_window.overflow", `{"cache":{"answers":"some"}}`: "cache.answers", `{"cache":{"answer_seconds":0}}`: "cache.answer_seconds",
 		`{"cache":{"replay_hours":25}}`: "cache.replay_hours", `{"cache":{"replay_hours":-1}}`: "cache.replay_hours", `{"cache":{"prompt":"off"}}`: "cache.prompt",
 		`{"memory_retention":{"mode":"30d"}}`: "memory_retention.mode", `{"memory_retention":{"response_days":31}}`: "memory_retention.response_days", `{"context_window":{"tokens":5}}`: "context_window.tokens", `{"window":1}`: "window", `{"cache":1}`: "cache",
 	})

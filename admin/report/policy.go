@@ -19,37 +19,6 @@ func modelPolicy(p *store.Policy) ModelPolicy {
 	return ModelPolicy{Mode: ModelScope(p.Models), AllowedModelIDs: emptyNotNil(p.Models)}
 }
 
-// ContextConfig is what the relay does with the context of calls (S1-13).
-type ContextConfig struct {
-	Window ContextWindow `json:"context_window"`
-	Memory ContextMemory `json:"memory_retention"`
-	Cache  ContextCache  `json:"cache"`
-}
-
-// ContextWindow is the input that a call may have.
-type ContextWindow struct {
-	Mode string `json:"mode" enum:"model" doc:"model: as much as the model takes, see /openapi/v1/models"`
-}
-
-// ContextMemory is what is remembered of messages.
-type ContextMemory struct {
-	Mode         string `json:"mode" enum:"stored_responses" doc:"stored_responses: a call of /v1/responses can go on from one that is stored; all others bring their context"`
-	ResponseDays int64  `json:"response_days" doc:"how long responses are stored, encrypted; 0, or replay_hours 0: not at all"`
-}
-
-// ContextCache is what is kept to save a second call.
-type ContextCache struct {
-	Prompt      string `json:"prompt" enum:"pass_through" doc:"pass_through: what the request says of caching is passed on, and what was read from a cache is charged at its price"`
-	ReplayHours int64  `json:"replay_hours" doc:"how long the answer to a request with an Idempotency-Key is kept, encrypted, for its repetition; 0: not at all"`
-}
-
-// ViewContext is p as the configuration of contexts.
-func ViewContext(p *store.Policy) *ContextConfig {
-	return &ContextConfig{
-		Window: ContextWindow{Mode: "model"}, Memory: ContextMemory{Mode: "stored_responses", ResponseDays: int64(p.ResponseDays)}, Cache: ContextCache{Prompt: "pass_through", ReplayHours: int64(p.Retention / time.Hour)},
-	}
-}
-
 // SecurityPolicy is what is done with what customers send (S1-15).
 type SecurityPolicy struct {
 	ContentSafety SafetyPolicy    `json:"content_safety"`

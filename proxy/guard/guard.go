@@ -13,6 +13,7 @@ import (
 // Policy is the compiled rules of a client. It is immutable and shared by its keys.
 type Policy struct {
 	Rules policy.Rules
+	Text  string // as stored
 
 	requests, responses *looking // nil: nothing is looked for there
 }
@@ -27,7 +28,8 @@ type looking struct {
 
 // Compile makes a policy of rules.
 func Compile(r *policy.Rules) *Policy {
-	p := &Policy{Rules: *r}
+	text, _ := r.Text() // they were valid when they were read
+	p := &Policy{Rules: *r, Text: string(text)}
 	var list *words.List
 	if r.Words.Action != policy.Off && len(r.Words.List) > 0 {
 		list = words.New(r.Words.List)

@@ -21,6 +21,7 @@ import (
 	"tokenrelay/proxy/live"
 	"tokenrelay/proxy/refusal"
 	"tokenrelay/proxy/relay"
+	"tokenrelay/proxy/respcache"
 	"tokenrelay/proxy/server"
 	"tokenrelay/proxy/upstream"
 	"tokenrelay/shared/apikey"
@@ -92,6 +93,7 @@ type Kit struct {
 	Live    *live.Registry
 	Claims  *claim.Book
 	Stored  *stored.Book
+	Answers *respcache.Cache
 	Gate    *admit.Gate
 	Digest  [32]byte // of Token
 
@@ -155,6 +157,10 @@ func New(tb testing.TB, o Options) *Kit {
 		tb.Fatal(err)
 	}
 	ro.Stored = k.Stored
+	if k.Answers, err = respcache.New(16 << 20); err != nil {
+		tb.Fatal(err)
+	}
+	ro.Answers = k.Answers
 	ro.Catalog, ro.Journal, ro.Upstream, ro.Clock, ro.Slot = k.Catalog, k.Journal, up, clock{}, 1
 	k.Gate = admit.NewGate(admit.Options{Leases: k.Leases, Live: k.Live, IPRPM: o.IPRPM, Strict: true})
 	ro.Gate = k.Gate
@@ -205,6 +211,7 @@ func New(tb testing.TB, o Options) *Kit {
 		<-served
 		up.Close()
 		k.Claims.Close()
+		k.Answers.Close()
 		cancel()
 		k.Leases.Wait()
 		k.Catalog.Close()
@@ -217,6 +224,22 @@ func def(d *time.Duration, v time.Duration) {
 	if *d == 0 {
 		*d = v
 	}
+}
+
+// Another makes a key of another client, which shares the wallet, and returns its token.
+func (k *Kit) Another(tb testing.TB, client int64, edit func(*store.KeyRow)) string {
+	tb.Helper()
+	token, publicID, err := apikey.Generate("tsk_")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	row := store.KeyRow{
+		Revision: 1, ID: 100 + client, PublicID: publicID, Name: "another", Digest: apikey.Digest([]byte(token)), Status: store.KeyActive,
+		KeyLimits: store.Unlimited(), ClientID: client, ClientName: "another", ClientActive: true, ClientPPM: price.PPM, WalletID: 1, GroupID: 1,
+	}
+	edit(&row)
+	k.Books.key(&row)
+	return token
 }
 
 // Publish builds the catalogue anew.

@@ -24,6 +24,10 @@ var (
 	hdrDropped     = []byte("X-Relay-Dropped")
 	hdrReplayed    = []byte("X-Relay-Replayed")
 	hdrClamped     = []byte("X-Relay-Max-Tokens-Clamped")
+	hdrAnswers     = []byte("X-Relay-Cache")
+	hdrTrimmed     = []byte("X-Relay-Trimmed")
+	valHit         = []byte("hit")
+	valMiss        = []byte("miss")
 	hdrEstimated   = []byte("X-Relay-Estimated")
 	valTrue        = []byte("true")
 	valFalse       = []byte("false")
@@ -98,6 +102,15 @@ func (x *Exchange) commonFields(resp *fasthttp.Response) {
 	x.limitFields(resp) // none before the gate was asked
 	if x.admitted && x.ticket.Clamped {
 		x.clamped(resp, x.ticket.OutputCap)
+	}
+	switch {
+	case x.again != nil:
+		resp.Header.SetCanonical(hdrAnswers, valHit)
+	case x.caches:
+		resp.Header.SetCanonical(hdrAnswers, valMiss)
+	}
+	if x.trimmed > 0 {
+		resp.Header.SetCanonical(hdrTrimmed, strconv.AppendInt(x.text[:0], int64(x.trimmed), 10))
 	}
 	if x.dropped != "" {
 		resp.Header.SetCanonical(hdrDropped, []byte(x.dropped))

@@ -20,6 +20,7 @@ import (
 	"tokenrelay/proxy/protocol/media"
 	"tokenrelay/proxy/protocol/openai"
 	"tokenrelay/proxy/protocol/responses"
+	"tokenrelay/proxy/respcache"
 	"tokenrelay/proxy/route"
 	"tokenrelay/proxy/sse"
 	"tokenrelay/proxy/upstream"
@@ -166,8 +167,13 @@ type state struct {
 	rolledOut bool // another model than the one asked for serves
 
 	// A client's policy (guarded.go).
-	found  guard.Report
-	screen *guard.Screen // nil: nobody looks at the answer's events
+	found   guard.Report
+	trimmed int               // messages that were left out
+	caches  bool              // the answer may be given again
+	again   *respcache.Answer // the earlier answer that is given
+	asking  respcache.Key
+	written []byte        // of a stream whose answer may be given again
+	screen  *guard.Screen // nil: nobody looks at the answer's events
 
 	// Idempotency-Key (claim.go).
 	claim  *claim.Answer // this request leads it, nil = it has no key

@@ -32,6 +32,9 @@ func (x *Exchange) fillRecord() {
 	if x.found.Any() {
 		r.Flags |= x.foundFlags()
 	}
+	if x.trimmed > 0 {
+		r.Flags |= usage.FlagTrimmed
+	}
 	r.Hold = x.ticket.Hold()
 	r.PriceID = x.rule.Version.ID
 	r.ModelPPM, r.GroupPPM, r.ClientPPM = x.rule.ModelPPM, x.rule.GroupPPM, x.rule.ClientPPM

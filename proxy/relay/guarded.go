@@ -28,11 +28,25 @@ func (x *Exchange) admitGuarded() *apiError {
 	if err := x.r.o.Gate.Limit(&x.input, &x.ticket); err != nil {
 		return err
 	}
-	if err := x.guardRequest(); err != nil {
+	if err := x.guarded(); err != nil {
 		x.ticket.Void()
 		return err
 	}
 	return x.r.o.Gate.Hold(&x.input, &x.ticket)
+}
+
+// guarded is what the rules say about the request, in order.
+func (x *Exchange) guarded() *apiError {
+	if x.key.Policy == nil {
+		return nil
+	}
+	if err := x.guardRequest(); err != nil {
+		return err
+	}
+	if err := x.windowed(); err != nil {
+		return err
+	}
+	return x.answeredBefore()
 }
 
 // guardRequest looks at the texts of a request.

@@ -23,6 +23,7 @@ type Head struct {
 	IdempotencyKey   []byte
 	Conversation     []byte // x-conversation-id
 	MaxCharge        []byte // x-relay-max-charge
+	CacheControl     []byte
 	PriceVersion     []byte // x-relay-price-version
 	HasLength        bool
 	HasCoding        bool // transfer-encoding
@@ -129,6 +130,9 @@ func (h *Head) field(name []byte) *[]byte {
 	case len("authorization"):
 		if foldEqual(name, "authorization") {
 			return &h.Authorization
+		}
+		if foldEqual(name, "cache-control") {
+			return &h.CacheControl
 		}
 	case len("x-goog-api-key"):
 		if foldEqual(name, "x-goog-api-key") {

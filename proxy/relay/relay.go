@@ -21,6 +21,7 @@ import (
 	"tokenrelay/proxy/lease"
 	"tokenrelay/proxy/protocol"
 	"tokenrelay/proxy/protocol/dashscope"
+	"tokenrelay/proxy/respcache"
 	"tokenrelay/proxy/upstream"
 	"tokenrelay/shared/apierr"
 	"tokenrelay/shared/apikey"
@@ -39,7 +40,8 @@ type Options struct {
 	Upstream *upstream.Client
 	Refusals Refusals
 	Claims   *claim.Book
-	Stored   Stored // nil = no response is kept
+	Stored   Stored           // nil = no response is kept
+	Answers  *respcache.Cache // nil = no answer is given again
 	Clock    Clock
 	Log      *slog.Logger
 	Slot     int16 // proxy slot, in every record
@@ -136,6 +138,10 @@ func (x *Exchange) serve() *apiError {
 	if err := x.admit(); err != nil {
 		return err
 	}
+	if x.again != nil {
+		x.giveAgain()
+		return nil
+	}
 	if x.lane.free && !x.routed(x.lane.wire) {
 		x.count()
 		return nil
@@ -152,6 +158,9 @@ func (x *Exchange) serve() *apiError {
 		return nil
 	}
 	x.keep(x.out)
+	if x.caches {
+		x.remember(x.out)
+	}
 	x.reply()
 	return nil
 }

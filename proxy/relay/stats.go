@@ -21,6 +21,8 @@ type Stats struct {
 	Unrecorded  atomic.Int64 // records that neither the journal nor its fallback took
 	Panics      atomic.Int64
 	Stored      atomic.Int64 // responses that were kept
+	CacheHits   atomic.Int64 // answers that were given again
+	CacheMisses atomic.Int64 // calls that could have had one
 	StoreErrors atomic.Int64 // failed questions to the store of responses
 }
 
@@ -31,7 +33,7 @@ func (s *Stats) count(x *Exchange) {
 	if r.NumAttempts > 1 {
 		s.Failovers.Add(int64(r.NumAttempts) - 1)
 	}
-	if r.Source != usage.SourceReported && r.Source != usage.SourceNone {
+	if r.Source != usage.SourceReported && r.Source != usage.SourceNone && r.Source != usage.SourceCache {
 		s.Estimated.Add(1)
 	}
 	if r.Flags&usage.FlagUsageSuspect != 0 {

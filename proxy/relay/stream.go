@@ -250,6 +250,9 @@ func (x *Exchange) progress() {
 func (x *Exchange) flush() error {
 	x.claim.Write(x.out)
 	x.said = true
+	if x.caches {
+		x.hear(x.out)
+	}
 	n, err := x.w.Write(x.out)
 	x.bytesOut += int64(n)
 	x.out = x.out[:0]
@@ -273,6 +276,9 @@ func (x *Exchange) complete() error {
 	var err error
 	if len(x.out) > 0 {
 		err = x.flush()
+	}
+	if x.caches && !x.failedInStream {
+		x.remember(x.written)
 	}
 	failpoint.Hit(failpoint.K7)
 	x.claim.Done()

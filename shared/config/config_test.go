@@ -36,7 +36,7 @@ func TestProxyDefaults(t *testing.T) {
 			LogLevel: "info", LogFormat: "json",
 		},
 		Listen: "127.0.0.1:8000", InternalListen: "127.0.0.1:8002", InternalURL: "http://127.0.0.1:8002", AdminURL: "http://127.0.0.1:8001",
-		IPRPM: 300, MaxBody: 32 << 20, MaxHeader: 8 << 10, BodyMemory: 1 << 30,
+		IPRPM: 300, MaxBody: 32 << 20, CacheMemory: 64 << 20, MaxHeader: 8 << 10, BodyMemory: 1 << 30,
 		FirstByteTimeout: 600 * time.Second, StreamStartTimeout: 120 * time.Second, IdleTimeout: 300 * time.Second,
 		MaxRequest: 15 * time.Minute, WriteStall: 30 * time.Second, MaxAttempts: 3, DrainDelay: 5 * time.Second,
 		DrainGrace: 5 * time.Minute, PublicOperator: true, JournalSync: "group",

@@ -32,6 +32,7 @@ type Proxy struct {
 	Name               string // identity of this proxy, "" = host name and an id kept in the data folder
 	IPRPM              int64  // requests a minute per client IP, 0 = off
 	MaxBody            int64  // bytes of a request body
+	CacheMemory        int64  // bytes of answers that may be given again
 	MaxHeader          int64  // bytes of request headers
 	BodyMemory         int64  // bytes of all request bodies being read or held
 	FirstByteTimeout   time.Duration
@@ -83,6 +84,7 @@ func proxySet(p *Proxy) *Set {
 	s.String(&p.Name, "RELAY_PROXY_NAME", "", "identity of this proxy, unique and stable; by default the host name and an id kept in the data folder")
 	commonSettings(s, &p.Common)
 	s.Int(&p.IPRPM, "RELAY_IP_RPM", "300", "requests a minute per client IP on relay paths, 0 = off", 0, 1e9)
+	s.Size(&p.CacheMemory, "RELAY_CACHE_MEMORY", "64MiB", "memory for answers of clients whose policy lets them be given again", 1<<20, 1<<40)
 	s.Size(&p.MaxBody, "RELAY_MAX_BODY", "32MiB", "largest request body; beyond: 413", 1<<10, 1<<30)
 	s.Size(&p.MaxHeader, "RELAY_MAX_HEADER", "8KiB", "largest request head; beyond: 431", 1<<10, 1<<20)
 	s.Size(&p.BodyMemory, "RELAY_BODY_MEMORY", "1GiB", "memory for all request bodies together; beyond: 503 overloaded", 1<<20, 1<<40)

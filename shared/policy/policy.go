@@ -36,6 +36,8 @@ type Rules struct {
 	Masking Masking `json:"masking,omitzero"`
 	Words   Words   `json:"words,omitzero"`
 	Routing Routing `json:"routing,omitzero"`
+	Window  Window  `json:"window,omitzero"`
+	Cache   Cache   `json:"cache,omitzero"`
 }
 
 // Masking is what is done about personal data and secrets, by kind.
@@ -60,6 +62,59 @@ type Routing struct {
 	Regions  []string  `json:"regions,omitempty"`  // only routes of these, the first that can answer; empty: any
 	RetryMS  int64     `json:"retry_ms,omitempty"` // no other upstream is asked later than so long after the request came, 0 = no such limit
 	Rollouts []Rollout `json:"rollouts,omitempty"` // at most one for a model
+}
+
+// Window bounds the input of a call.
+type Window struct {
+	MaxTokens int64 `json:"max_tokens,omitempty"` // as estimated before the call; 0 = as much as the model takes
+	Trim      bool  `json:"trim,omitempty"`       // the oldest turns are left out; else the call is refused
+}
+
+// Cached says which calls may be answered by an earlier answer.
+type Cached string
+
+// The kinds of calls whose answers are kept to answer the same call again. Calls with
+// tools are never.
+const (
+	CacheOff      Cached = ""
+	Deterministic Cached = "deterministic" // temperature 0
+	CacheAll      Cached = "all"
+)
+
+// Cache is about answers that are given again.
+type Cache struct {
+	Answers Cached `json:"answers,omitempty"`
+	Seconds int64  `json:"seconds,omitempty"` // how long an answer may be given again, 0 = CacheSeconds
+}
+
+// The limits of windows and caches.
+const (
+	MaxWindow       = 1 << 32
+	CacheSeconds    = 3600
+	MaxCacheSeconds = 86_400
+)
+
+// TTL is how long an answer may be given again, in seconds.
+func (c *Cache) TTL() int64 {
+	if c.Seconds == 0 {
+		return CacheSeconds
+	}
+	return c.Seconds
+}
+
+func (r *Rules) validateContext() error {
+	if r.Window.MaxTokens < 0 || r.Window.MaxTokens > MaxWindow {
+		return invalid("a window of 0 to %d tokens", int64(MaxWindow))
+	}
+	switch r.Cache.Answers {
+	case CacheOff, Deterministic, CacheAll:
+	default:
+		return invalid("unknown calls to cache: %.20q", string(r.Cache.Answers))
+	}
+	if r.Cache.Seconds < 0 || r.Cache.Seconds > MaxCacheSeconds {
+		return invalid("answers are given again for 0 to %d seconds", MaxCacheSeconds)
+	}
+	return nil
 }
 
 // Rollout gives a part of a model's calls to another one.
@@ -134,6 +189,9 @@ func (r *Rules) Validate() error {
 		}
 	}
 	if err := r.Routing.validate(); err != nil {
+		return err
+	}
+	if err := r.validateContext(); err != nil {
 		return err
 	}
 	if len(r.Words.List) > MaxWords {

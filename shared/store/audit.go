@@ -297,7 +297,7 @@ func (a *auditing) charges(ctx context.Context, tx pgx.Tx, above, upto int64) er
 		if fault != "" {
 			m9.broken(diff, "request "+reqid.ID(id).String()+": "+fault)
 		}
-		if fault, diff := a.supplier(charge, cost, costID, usage.Status(status), &u, attempts); fault != "" {
+		if fault, diff := a.supplier(charge, cost, costID, usage.Status(status), usage.Source(source), &u, attempts); fault != "" {
 			m15.broken(diff, "request "+reqid.ID(id).String()+": "+fault)
 		}
 		return nil
@@ -306,8 +306,8 @@ func (a *auditing) charges(ctx context.Context, tx pgx.Tx, above, upto int64) er
 }
 
 // supplier checks a row against what was sent upstream.
-func (a *auditing) supplier(charge, cost, costID int64, status usage.Status, u *usage.Units, attempts []int64) (fault string, diff money.Amount) {
-	if charge > 0 && len(attempts) < 6 {
+func (a *auditing) supplier(charge, cost, costID int64, status usage.Status, source usage.Source, u *usage.Units, attempts []int64) (fault string, diff money.Amount) {
+	if charge > 0 && len(attempts) < 6 && source != usage.SourceCache {
 		return "charged without an attempt", money.Amount(charge)
 	}
 	// What a dead proxy had counted of the cost is behind what it had relayed.

@@ -93,7 +93,7 @@ func (u *Units) Add(v *Units) {
 func (u *Units) IsZero() bool { return *u == Units{} }
 
 var sourceNames = [...]string{
-	SourceNone: "none", SourceReported: "reported", SourcePartial: "partial", SourceEstimated: "estimated",
+	SourceNone: "none", SourceReported: "reported", SourcePartial: "partial", SourceEstimated: "estimated", SourceCache: "cache",
 }
 
 // String is the name in reports.
@@ -129,7 +129,7 @@ var outcomeNames = [...]string{
 func (o Outcome) String() string { return enumName(outcomeNames[:], int(o), "outcome") }
 
 var flagNames = [...]string{"stream", "clamped", "usage_suspect", "overrun", "pinned", "key_cut",
-	"found_email", "found_phone", "found_card", "found_id", "found_credential", "found_word", "masked", "blocked"}
+	"found_email", "found_phone", "found_card", "found_id", "found_credential", "found_word", "masked", "blocked", "cache_hit", "trimmed"}
 
 // String lists the names of the flags that are set, with commas between.
 func (f Flags) String() string {

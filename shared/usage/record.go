@@ -39,6 +39,9 @@ const (
 	FlagWord
 	FlagMasked  // something was replaced
 	FlagBlocked // the answer was not shown, or broke off
+
+	FlagCacheHit // an earlier answer was given again
+	FlagTrimmed  // the oldest turns of the request were left out
 )
 
 // MaxAttempts is the most upstream attempts a record can list.

@@ -41,4 +41,5 @@ const (
 	SourceReported                // the provider's own final usage
 	SourcePartial                 // the provider's usage for a part (for example input), the rest counted here
 	SourceEstimated               // counted here from bytes
+	SourceCache                   // an earlier answer was given again
 )

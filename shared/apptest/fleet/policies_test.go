@@ -35,6 +35,7 @@ func TestPoliciesHoldEverywhereWithinASecond(t *testing.T) {
 	}{
 		{"a card that blocks", "/openapi/v1/security/policy", `{"masking":{"card":"block"}}`, `{"masking":{"card":"off"}}`, saying("pay 4111 1111 1111 1111"), blocked},
 		{"a word that blocks", "/openapi/v1/security/policy", `{"content_safety":{"words":{"list":["zebra"],"action":"block"}}}`, `{"content_safety":{"words":{"action":"off"}}}`, saying("a Zebra"), blocked},
+		{"a context window", "/openapi/v1/context/config", `{"context_window":{"max_tokens":3}}`, `{"context_window":{"max_tokens":null}}`, saying("more than three tokens are in this text"), func(x sample) bool { return x.status == 400 }},
 	} {
 		untilAll(t, s, time.Now(), c.what+", before", c.request(k), accepted)
 		on := untilAll(t, s, policy(t, s, k, c.path, c.on), c.what, c.request(k), c.wanted)
@@ -42,6 +43,21 @@ func TestPoliciesHoldEverywhereWithinASecond(t *testing.T) {
 		off := untilAll(t, s, policy(t, s, k, c.path, c.off), c.what+", off", c.request(k), accepted)
 		spread(t, c.what, append(on, off...))
 	}
+
+	// An answer that is given again is in the books: the audit derives its charge.
+	since := policy(t, s, k, "/openapi/v1/context/config", `{"cache":{"answers":"all"}}`)
+	again := func() (hits int) {
+		for _, p := range s.Proxies {
+			if r := p.Do(saying("again and again")(k)); r.Status == 200 && r.Header.Get("X-Relay-Cache") == "hit" {
+				hits++
+			}
+		}
+		return hits
+	}
+	apptest.Eventually(t, 5*time.Second, "answers are given again on every proxy", func() bool { return again() == len(s.Proxies) })
+	t.Logf("answers are given again after %s", time.Since(since))
+	policy(t, s, k, "/openapi/v1/context/config", `{"cache":{"answers":"off"}}`)
+	apptest.Eventually(t, time.Second, "no answer is given again", func() bool { return again() == 0 })
 	s.Audit()
 }
 
