@@ -51,7 +51,6 @@ func (p *Plan) Final(r *Report) (u usage.Units, source usage.Source, flags usage
 		if r.Images == 0 { // it began, and nobody counted
 			u[usage.Images] = p.Guess[usage.Images]
 		}
-		source = usage.SourceReported
 		told = true
 	case usage.Seconds:
 		if u[usage.Seconds] = r.Units[usage.Seconds]; u[usage.Seconds] == 0 {

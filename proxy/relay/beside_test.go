@@ -3,7 +3,6 @@ package relay_test
 import (
 	"bytes"
 	"encoding/binary"
-	"fmt"
 	"mime/multipart"
 	"strings"
 	"testing"
@@ -172,6 +171,6 @@ func units(pairs ...any) (u usage.Units) {
 func check(tb testing.TB, what string, rec *usage.Record, want usage.Units, source usage.Source, charge money.Amount) {
 	tb.Helper()
 	if rec.Units != want || rec.Source != source || rec.Charge != charge || rec.Charge > rec.Hold || rec.Overrun != 0 {
-		tb.Error(fmt.Sprintf("%s: %v (%s) charged %s of %s held, overrun %s; want %v (%s) charged %s", what, rec.Units, rec.Source, rec.Charge, rec.Hold, rec.Overrun, want, source, charge))
+		tb.Errorf("%s: %v (%s) charged %s of %s held, overrun %s; want %v (%s) charged %s", what, rec.Units, rec.Source, rec.Charge, rec.Hold, rec.Overrun, want, source, charge)
 	}
 }

@@ -65,7 +65,11 @@ func TestGeminiEmbed(t *testing.T) {
 		t.Errorf("%+v", rec.Units)
 	}
 	for _, c := range [][2]string{
-		{"embedContent", `{}`}, {"embedContent", `{"content":"x"}`}, {"embedContent", many}, {"batchEmbedContents", one}, {"batchEmbedContents", `{"requests":[]}`},
+		{"embedContent", `{}`},
+		{"embedContent", `{"content":"x"}`},
+		{"embedContent", many},
+		{"batchEmbedContents", one},
+		{"batchEmbedContents", `{"requests":[]}`},
 		{"embedContent", `{"content":{"parts":[]},"Content":{"parts":[]}}`},
 		{"embedContent", `{"content":{"parts":[{"inlineData":{"mimeType":"image/png","data":"QUJD"}}]}}`},
 		{"batchEmbedContents", `{"requests":[{"content":{"parts":[]},"outputDimensionality":8},{"content":{"parts":[]}}]}`},

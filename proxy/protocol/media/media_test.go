@@ -41,18 +41,34 @@ func TestStreams(t *testing.T) {
 		units  usage.Units
 		text   int64
 	}{
-		"transcript, CR LF": {usage.FormTranscription,
+		"transcript, CR LF": {
+			usage.FormTranscription,
 			"data: {\"type\":\"transcript.text.delta\",\"delta\":\"Ahoy\"}\r\n\r\ndata: {\"type\":\"transcript.text.done\",\"text\":\"Ahoy\",\"usage\":{\"type\":\"tokens\",\"input_tokens\":14,\"input_token_details\":{\"text_tokens\":0,\"audio_tokens\":14},\"output_tokens\":3,\"total_tokens\":17}}\r\n\r\ndata: [DONE]\r\n\r\n",
-			[]protocol.Kind{protocol.Output, protocol.Final, protocol.Terminator}, usage.Units{usage.AudioIn: 14, usage.Output: 3}, 4},
-		"transcript by seconds": {usage.FormTranscription,
+			[]protocol.Kind{protocol.Output, protocol.Final, protocol.Terminator},
+			usage.Units{usage.AudioIn: 14, usage.Output: 3},
+			4,
+		},
+		"transcript by seconds": {
+			usage.FormTranscription,
 			"data: {\"type\":\"transcript.text.delta\",\"delta\":\"a\"}\n\ndata: {\"type\":\"transcript.text.done\",\"text\":\"a\",\"usage\":{\"type\":\"duration\",\"seconds\":7}}\n\n",
-			[]protocol.Kind{protocol.Output, protocol.Final}, usage.Units{usage.Seconds: 7}, 1},
-		"speech": {usage.FormSpeech,
+			[]protocol.Kind{protocol.Output, protocol.Final},
+			usage.Units{usage.Seconds: 7},
+			1,
+		},
+		"speech": {
+			usage.FormSpeech,
 			"event: speech.audio.delta\ndata: {\"type\":\"speech.audio.delta\",\"audio\":\"AAAAAAAA\"}\n\n: note\n\ndata: {\"type\":\"speech.audio.done\",\"usage\":{\"input_tokens\":4,\"output_tokens\":20,\"total_tokens\":24}}\n\n",
-			[]protocol.Kind{protocol.Output, protocol.Comment, protocol.Final}, usage.Units{usage.Input: 4, usage.AudioOut: 20}, 0},
-		"pictures": {usage.FormImages,
+			[]protocol.Kind{protocol.Output, protocol.Comment, protocol.Final},
+			usage.Units{usage.Input: 4, usage.AudioOut: 20},
+			0,
+		},
+		"pictures": {
+			usage.FormImages,
 			"event: image_generation.partial_image\ndata: {\"type\":\"image_generation.partial_image\",\"b64_json\":\"AA\"}\n\nevent: image_generation.completed\ndata: {\"type\":\"image_generation.completed\",\"b64_json\":\"AA\",\"usage\":{\"input_tokens\":5,\"input_tokens_details\":{\"text_tokens\":2,\"image_tokens\":3},\"output_tokens\":9,\"total_tokens\":14}}\n\n",
-			[]protocol.Kind{protocol.Output, protocol.Final}, usage.Units{usage.Input: 2, usage.ImageIn: 3, usage.ImageOut: 9}, 0},
+			[]protocol.Kind{protocol.Output, protocol.Final},
+			usage.Units{usage.Input: 2, usage.ImageIn: 3, usage.ImageOut: 9},
+			0,
+		},
 	} {
 		var s Stream
 		begin(&s, c.form, false)
