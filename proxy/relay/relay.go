@@ -3,6 +3,8 @@
 package relay
 
 import (
+	"context"
+	"errors"
 	"log/slog"
 	"net/netip"
 	"runtime/debug"
@@ -351,8 +353,9 @@ const (
 	KeyUnknown                  // none, malformed, or known not to exist
 )
 
-// Judge looks at the key in a head without looking it up. target is the request's.
-func (r *Relay) Judge(raw, target []byte, family protocol.Family) Judgement {
+// Judge looks at the key in a head. target is the request's. With load a key that is not in
+// memory is looked up, as Serve would do behind the body.
+func (r *Relay) Judge(raw, target []byte, family protocol.Family, load bool) Judgement {
 	var h Head
 	if ReadHead(raw, &h) != nil || h.QueryKey(target) != nil {
 		return KeyCold // Serve will refuse it, with its own error
@@ -367,7 +370,15 @@ func (r *Relay) Judge(raw, target []byte, family protocol.Family) Judgement {
 		return KeyUnknown
 	}
 	digest := apikey.Digest(token)
-	switch _, known, err := r.o.Catalog.Cached(&digest); {
+	_, known, err := r.o.Catalog.Cached(&digest)
+	if !known && load {
+		ctx, cancel := context.WithTimeout(context.Background(), r.o.ColdTimeout)
+		_, err = r.o.Catalog.Key(ctx, &digest) // what it says counts: a cache may forget at once
+		cancel()
+		var e *apierr.Error
+		known = err == nil || errors.As(err, &e) && e.Status == 401
+	}
+	switch {
 	case !known:
 		return KeyCold
 	case err != nil:

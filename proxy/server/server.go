@@ -144,7 +144,9 @@ func (s *Server) judge(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
 	if n > 0 {
 		c.ReadTimeout = headTime + time.Duration(n/slowRate)*time.Second
 	}
-	j := s.relay.Judge(h.RawHeaders(), h.RequestURI(), protocol.FamilyNone)
+	// A key that is not in memory may not send much, so it is looked up before more comes:
+	// else who only ever sends large files would never be let in.
+	j := s.relay.Judge(h.RawHeaders(), h.RequestURI(), protocol.FamilyNone, n < 0 || n > coldBody)
 	switch j {
 	case relay.KeyUnknown:
 		c.MaxRequestBodySize = 1 // unreadable answers 401
@@ -166,7 +168,7 @@ func (s *Server) judge(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
 func (s *Server) expect(ctx *fasthttp.RequestCtx) int {
 	err := (*apierr.Error)(nil)
 	switch n := ctx.Request.Header.ContentLength(); {
-	case s.relay.Judge(ctx.Request.Header.RawHeaders(), ctx.Request.Header.RequestURI(), protocol.FamilyNone) == relay.KeyUnknown:
+	case s.relay.Judge(ctx.Request.Header.RawHeaders(), ctx.Request.Header.RequestURI(), protocol.FamilyNone, false) == relay.KeyUnknown:
 		err = apierr.ErrInvalidAPIKey
 	case n > s.o.MaxBody:
 		err = apierr.ErrBodyTooLarge
