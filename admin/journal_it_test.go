@@ -265,14 +265,20 @@ func TestAuditAsksProxiesM6(t *testing.T) {
 	if a = ask(0, "--journals", "proxies"); a.Held.Unflushed != spent-settled || a.Held.Records != 4 {
 		t.Errorf("with journals: %+v", a.Held)
 	}
+	running := right.Held
+	said.Running = &running
+	ask(0)
 	for name, change := range map[string]func(l *proof.Lease){
 		"granted":  func(l *proof.Lease) { l.Granted++ },
 		"returned": func(l *proof.Lease) { l.Returned++ },
 		"spent":    func(l *proof.Lease) { l.Spent = settled - 1 },
 		"free":     func(l *proof.Lease) { l.Free = -1 },
 		"unknown":  func(l *proof.Lease) { l.ID++ },
+		"running":  func(l *proof.Lease) { *l.Running-- },
 	} {
 		said = right
+		running := said.Held
+		said.Running = &running
 		change(&said)
 		if a := ask(1); !strings.Contains(fmt.Sprint(a.Lines), "M6") {
 			t.Errorf("%s: %+v", name, a.Lines)

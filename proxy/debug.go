@@ -4,8 +4,11 @@ import (
 	"bufio"
 	"encoding/json"
 	"net/http"
+	"slices"
 
+	"tokenrelay/proxy/lease"
 	"tokenrelay/shared/journalfile"
+	"tokenrelay/shared/money"
 	"tokenrelay/shared/proof"
 	"tokenrelay/shared/usage"
 )
@@ -27,14 +30,38 @@ func (p *process) whenWired(h http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
+// heldLooks is how often the two counts of held money are compared before they are told
+// as they are: a request that begins or ends between them makes them differ.
+const heldLooks = 5
+
+// held is what the leases say of themselves, and what the running requests hold of each
+// by their in-flight slots (M6).
+func (p *process) held() (list []lease.State, running map[int64]money.Amount) {
+	for range heldLooks {
+		list, running = p.leases.Leases(), map[int64]money.Amount{}
+		p.journal.Flights().Running(func(r *usage.Record) {
+			for _, id := range [...]int64{r.WalletLease, r.MonthLease, r.TotalLease} {
+				if id != 0 {
+					running[id] += r.Hold
+				}
+			}
+		})
+		if !slices.ContainsFunc(list, func(l lease.State) bool { return l.Held != running[l.ID] }) {
+			break
+		}
+	}
+	return list, running
+}
+
 func (p *process) debugLeases(w http.ResponseWriter, _ *http.Request) {
-	list := p.leases.Leases()
+	list, running := p.held()
 	out := proof.Leases{Proxy: p.name(), Slot: p.slot.ID, Epoch: p.slot.Epoch, Lag: p.journal.Lag(), Leases: make([]proof.Lease, len(list))}
 	for i, l := range list {
 		out.Leases[i] = proof.Lease{
 			ID: l.ID, WalletID: l.WalletID, KeyID: l.KeyID, Period: l.Period, Granted: l.Granted, Returned: l.Returned,
-			Returning: l.Returning, Spent: l.Spent, Free: l.Free, Held: l.Held,
+			Returning: l.Returning, Spent: l.Spent, Free: l.Free, Held: l.Held, Running: new(money.Amount),
 		}
+		*out.Leases[i].Running = running[l.ID]
 	}
 	w.Header().Set("Content-Type", "application/json")
 	_ = json.NewEncoder(w).Encode(out)

@@ -93,7 +93,8 @@ const (
 )
 
 // Leases compares every open lease of every live proxy with what the proxy says (M6):
-// granted, returned, and that nothing is settled which the proxy has not spent. A lease
+// granted, returned, that nothing is settled which the proxy has not spent, and that what
+// is held is what its running requests hold, each counted by its in-flight slot. A lease
 // that is just changing is looked at again.
 func Leases(ctx context.Context, db *store.DB) (store.AuditLine, Held, error) {
 	line := store.AuditLine{ID: "M6", Name: "leases = what their proxies say: free, held, not flushed"}
@@ -237,6 +238,9 @@ func compare(r *store.LeaseRow, was, is *proof.Lease) (fault string, diff money.
 	}
 	if low := min(is.Free, is.Held, is.Returning); low < 0 {
 		return fmt.Sprintf("lease %d: its proxy has less than nothing of it", r.ID), -low
+	}
+	if was.Running != nil && is.Running != nil && *was.Running != was.Held && *is.Running != is.Held {
+		return fmt.Sprintf("lease %d: %s are held of it, its running requests hold %s", r.ID, is.Held, *is.Running), max(is.Held-*is.Running, *is.Running-is.Held)
 	}
 	return "", 0
 }

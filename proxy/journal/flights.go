@@ -154,6 +154,33 @@ func (f *Flights) InUse() int {
 	return n
 }
 
+// Running calls visit with what Begin stored of every running request. One that begins
+// or ends meanwhile may be left out or not. It looks at all cells: for audits. rec is
+// not kept.
+func (f *Flights) Running(visit func(rec *usage.Record)) {
+	var head [cellHead]byte
+	var rec usage.Record
+	for i := range f.all {
+		fl := &f.all[i]
+		c := fl.c
+		if !fl.held.Load() || c.state.Load() == phaseFree {
+			continue
+		}
+		n, crc := c.headLen, c.headCRC
+		if n > cellHead {
+			continue // just being written
+		}
+		copy(head[:], c.head[:n])
+		// Changed meanwhile: the sum says so, or it is free again.
+		if journalfile.CRC(head[:n]) != crc || c.state.Load() == phaseFree {
+			continue
+		}
+		if rec = (usage.Record{}); journalfile.DecodeRecord(head[:n], &rec) == nil {
+			visit(&rec)
+		}
+	}
+}
+
 // Cap is the number of cells.
 func (f *Flights) Cap() int { return len(f.all) }
 

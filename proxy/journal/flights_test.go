@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"pgregory.net/rapid"
 
@@ -246,5 +247,55 @@ func TestFreeListTag(t *testing.T) {
 	}
 	if len(seen) != 200 {
 		t.Fatalf("%d different heads after 200 changes", len(seen))
+	}
+}
+
+// M6: the running requests are counted one by one from their cells, while others begin
+// and end.
+func TestFlightsRunning(t *testing.T) {
+	j, _ := mustOpen(t, t.TempDir(), small())
+	f := j.Flights()
+	sum := func() (n int, held money.Amount) {
+		f.Running(func(r *usage.Record) {
+			if r.WalletLease != 7 {
+				t.Errorf("lease %d", r.WalletLease)
+			}
+			n++
+			held += r.Hold
+		})
+		return n, held
+	}
+	begin := func(hold money.Amount) *Flight {
+		fl := f.Acquire()
+		fl.Begin(&usage.Record{ID: reqid.New(time.Now()), Model: "m", Hold: hold, WalletLease: 7})
+		return fl
+	}
+	fl := f.Acquire() // taken, nothing stored
+	a, b := begin(100), begin(23)
+	b.Sent(1, 2, 3)
+	b.Progress(5, &usage.Units{})
+	if n, held := sum(); n != 2 || held != 123 {
+		t.Errorf("%d hold %d", n, held)
+	}
+	var group sync.WaitGroup
+	for range 4 {
+		group.Go(func() {
+			for range 2000 {
+				x := begin(1000)
+				x.Release()
+			}
+		})
+	}
+	for range 200 {
+		if n, held := sum(); n < 2 || n > 6 || held != 123+money.Amount(n-2)*1000 {
+			t.Errorf("%d hold %d", n, held)
+		}
+	}
+	group.Wait()
+	a.Release()
+	b.Release()
+	fl.Release()
+	if n, held := sum(); n != 0 || held != 0 {
+		t.Errorf("at rest %d hold %d", n, held)
 	}
 }

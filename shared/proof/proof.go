@@ -34,7 +34,12 @@ type Lease struct {
 	Returning money.Amount `json:"returning"` // on its way back
 	Spent     money.Amount `json:"spent"`     // settled there, shipped or not
 	Free      money.Amount `json:"free"`
-	Held      money.Amount `json:"held"` // by running requests
+	Held      money.Amount `json:"held"` // by running requests: what the lease's own numbers leave
+
+	// Running is what the in-flight slots of running requests hold of it, counted one by
+	// one; nil: the proxy does not tell. It differs from Held in the moments in which a
+	// request begins or ends.
+	Running *money.Amount `json:"running,omitempty"`
 }
 
 // Offer is one line of JournalPath: a record of the journal.

@@ -1,13 +1,17 @@
 package crash
 
 import (
+	"encoding/json"
 	"fmt"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"tokenrelay/shared/apptest"
+	"tokenrelay/shared/money"
+	"tokenrelay/shared/proof"
 )
 
 // I1: SIGTERM amid streams. Load balancers are told, new work on open connections is
@@ -50,6 +54,17 @@ func TestDrain(t *testing.T) {
 		p.Raw()
 	}
 	apptest.Eventually(t, 20*time.Second, "the streams run", func() bool { return l.open.Load() == streams })
+	// M6: what the leases say is held is what the streams hold, each counted by itself.
+	held := money.Amount(0)
+	for _, x := range proofOf(t, p).Leases {
+		if x.Running == nil || *x.Running != x.Held {
+			t.Errorf("%s are held of lease %d, the running requests hold %v", x.Held, x.ID, x.Running)
+		}
+		held += x.Held
+	}
+	if held <= 0 {
+		t.Error("120 streams hold nothing")
+	}
 
 	p.Terminate()
 	began := time.Now()
@@ -110,6 +125,20 @@ func TestDrain(t *testing.T) {
 	if n := p.Metrics()["relay_journal_lag_records"]; n != 0 || strings.Contains(p.Log(), "recovered the journal") {
 		t.Errorf("%.0f records left", n)
 	}
+}
+
+// proofOf is what a proxy tells an audit of its leases.
+func proofOf(t *testing.T, p *apptest.Proxy) (l proof.Leases) {
+	t.Helper()
+	resp, err := http.Get(p.InternalURL + proof.LeasesPath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if err := json.NewDecoder(resp.Body).Decode(&l); err != nil {
+		t.Fatal(err)
+	}
+	return l
 }
 
 // I1, rulings 3.27: Postgres is away when the proxy is to end. What it owes the books is
