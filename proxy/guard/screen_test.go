@@ -175,8 +175,10 @@ func (w *wire) run(t *testing.T, p *Policy, pieces []string) (string, *Screen) {
 	return text.String(), s
 }
 
-const secrets = "mail joe@x.com card 4111 1111 1111 1111, \"zebra\"\n斑马 key sk-proj-abcdefghij0123456789 \U0001F600 DE89 3704 0044 0532 0130 00"
-const shown = "mail [email] card [card], \"[word]\"\n[word] key [credential] \U0001F600 [id]"
+const (
+	secrets = "mail joe@x.com card 4111 1111 1111 1111, \"zebra\"\n斑马 key sk-proj-abcdefghij0123456789 \U0001F600 DE89 3704 0044 0532 0130 00"
+	shown   = "mail [email] card [card], \"[word]\"\n[word] key [credential] \U0001F600 [id]"
+)
 
 // S1-B14: whatever the protocol, wherever its events cut the text, what the client reads
 // is the masked text, and no secret.

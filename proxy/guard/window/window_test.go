@@ -15,19 +15,29 @@ func TestTurns(t *testing.T) {
 		body string
 		want []string // without 0, 1, 2 … turns
 	}{
-		"chat": {chat.OpenAI, `{"messages":[{"role":"system","content":"s"},{"role":"user","content":"1"},{"role":"assistant","tool_calls":[{"id":"c"}]},{"role":"tool","tool_call_id":"c"},{"role":"developer","content":"d"},{"role":"assistant","content":"a"},{"role":"user","content":"2"}],"n":1}`, []string{"",
-			`{"messages":[{"role":"system","content":"s"},{"role":"developer","content":"d"},{"role":"user","content":"2"}],"n":1}`}},
-		"messages": {chat.Messages, `{"system":"s","messages":[{"role":"user","content":"1"},{"role":"assistant","content":[{"type":"tool_use"}]},{"role":"user","content":[{"type":"tool_result"}]},{"role":"assistant","content":"a"},{"role":"user","content":[{"type":"text"}]}]}`, []string{"",
-			`{"system":"s","messages":[{"role":"user","content":[{"type":"text"}]}]}`}},
-		"responses": {chat.Responses, `{"input":[{"role":"user","content":"1"},{"type":"function_call"},{"type":"function_call_output"},{"role":"user","content":"2"},{"type":"reasoning"},{"role":"user","content":"3"}]}`, []string{"",
-			`{"input":[{"role":"user","content":"2"},{"type":"reasoning"},{"role":"user","content":"3"}]}`, `{"input":[{"role":"user","content":"3"}]}`}},
+		"chat": {chat.OpenAI, `{"messages":[{"role":"system","content":"s"},{"role":"user","content":"1"},{"role":"assistant","tool_calls":[{"id":"c"}]},{"role":"tool","tool_call_id":"c"},{"role":"developer","content":"d"},{"role":"assistant","content":"a"},{"role":"user","content":"2"}],"n":1}`, []string{
+			"",
+			`{"messages":[{"role":"system","content":"s"},{"role":"developer","content":"d"},{"role":"user","content":"2"}],"n":1}`,
+		}},
+		"messages": {chat.Messages, `{"system":"s","messages":[{"role":"user","content":"1"},{"role":"assistant","content":[{"type":"tool_use"}]},{"role":"user","content":[{"type":"tool_result"}]},{"role":"assistant","content":"a"},{"role":"user","content":[{"type":"text"}]}]}`, []string{
+			"",
+			`{"system":"s","messages":[{"role":"user","content":[{"type":"text"}]}]}`,
+		}},
+		"responses": {chat.Responses, `{"input":[{"role":"user","content":"1"},{"type":"function_call"},{"type":"function_call_output"},{"role":"user","content":"2"},{"type":"reasoning"},{"role":"user","content":"3"}]}`, []string{
+			"",
+			`{"input":[{"role":"user","content":"2"},{"type":"reasoning"},{"role":"user","content":"3"}]}`, `{"input":[{"role":"user","content":"3"}]}`,
+		}},
 		"responses, text": {chat.Responses, `{"input":"x"}`, []string{""}},
-		"gemini": {chat.Gemini, `{"contents":[{"parts":[{"text":"1"}]},{"role":"model","parts":[{"functionCall":{}}]},{"role":"user","parts":[{"functionResponse":{}}]},{"role":"user","parts":[{"text":"2"}]}]}`, []string{"",
-			`{"contents":[{"role":"user","parts":[{"text":"2"}]}]}`}},
+		"gemini": {chat.Gemini, `{"contents":[{"parts":[{"text":"1"}]},{"role":"model","parts":[{"functionCall":{}}]},{"role":"user","parts":[{"functionResponse":{}}]},{"role":"user","parts":[{"text":"2"}]}]}`, []string{
+			"",
+			`{"contents":[{"role":"user","parts":[{"text":"2"}]}]}`,
+		}},
 		"dashscope":       {chat.DashScope, `{"input":{"messages":[{"role":"user","content":"1"},{"role":"user","content":"2"}]}}`, []string{"", `{"input":{"messages":[{"role":"user","content":"2"}]}}`}},
 		"dashscope, text": {chat.DashScope, `{"input":{"prompt":"x"}}`, []string{""}},
-		"begins with an answer": {chat.OpenAI, `{"messages":[{"role":"assistant","content":"a"},{"role":"user","content":"1"},{"role":"user","content":"2"}]}`, []string{"",
-			`{"messages":[{"role":"user","content":"1"},{"role":"user","content":"2"}]}`, `{"messages":[{"role":"user","content":"2"}]}`}},
+		"begins with an answer": {chat.OpenAI, `{"messages":[{"role":"assistant","content":"a"},{"role":"user","content":"1"},{"role":"user","content":"2"}]}`, []string{
+			"",
+			`{"messages":[{"role":"user","content":"1"},{"role":"user","content":"2"}]}`, `{"messages":[{"role":"user","content":"2"}]}`,
+		}},
 	} {
 		turns := Find(tc.form, []byte(tc.body))
 		if most := max(1, turns.Count()); most < len(tc.want) {

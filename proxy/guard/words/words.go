@@ -112,7 +112,7 @@ func (f *Filter) Append(dst, text []byte, last bool) []byte {
 			break
 		}
 		r, size := utf8.DecodeRune(b[i:])
-		if f.List.first[b[i]] && !(joins(r) && joins(f.prev)) {
+		if f.List.first[b[i]] && (!joins(r) || !joins(f.prev)) {
 			n, wait := f.List.at(b[i:], last)
 			if wait {
 				break

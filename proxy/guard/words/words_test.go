@@ -9,9 +9,20 @@ import (
 var list = New([]string{"secret plan", "Secret", "STRASSE", "Ünder", "秘密", "秘密计划", "kelvin", "c++", "a"})
 
 var cases = []struct{ text, want string }{
-	{"", ""}, {"the secret is out", "the [word] is out"}, {"Secret Plan!", "[word]!"}, {"secret planning", "[word] planning"}, {"secrets", "secrets"}, {"topsecret", "topsecret"},
-	{"straße strasse", "straße [word]"}, {"üNDER", "[word]"}, {"这是秘密计划。", "这是[word]。"}, {"这是秘密的", "这是[word]的"}, {"\u212aelvin", "[word]"}, {"C++, c+", "[word], c+"},
-	{"A b a\u00e9 a", "[word] b a\u00e9 [word]"}, {"\xff secret \xc3", "\xff [word] \xc3"},
+	{"", ""},
+	{"the secret is out", "the [word] is out"},
+	{"Secret Plan!", "[word]!"},
+	{"secret planning", "[word] planning"},
+	{"secrets", "secrets"},
+	{"topsecret", "topsecret"},
+	{"straße strasse", "straße [word]"},
+	{"üNDER", "[word]"},
+	{"这是秘密计划。", "这是[word]。"},
+	{"这是秘密的", "这是[word]的"},
+	{"\u212aelvin", "[word]"},
+	{"C++, c+", "[word], c+"},
+	{"A b a\u00e9 a", "[word] b a\u00e9 [word]"},
+	{"\xff secret \xc3", "\xff [word] \xc3"},
 }
 
 func mask(text string, cuts ...int) (string, bool) {
