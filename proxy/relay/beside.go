@@ -64,7 +64,11 @@ func (x *Exchange) consumed() (usage.Units, usage.Source, usage.Flags) {
 	if u, source := m.Usage(); source == usage.SourceReported {
 		r.Units, r.Source = u, source
 	}
-	return x.plan.Final(&r)
+	u, source, flags := x.plan.Final(&r)
+	if source != usage.SourceNone {
+		u[usage.Request] = 1 // the fee for an answer, as of conversations
+	}
+	return u, source, flags
 }
 
 // mediaAnswer sets up the reading of an answer in one form.

@@ -170,6 +170,9 @@ func units(pairs ...any) (u usage.Units) {
 
 func check(tb testing.TB, what string, rec *usage.Record, want usage.Units, source usage.Source, charge money.Amount) {
 	tb.Helper()
+	if source != usage.SourceNone {
+		want[usage.Request] = 1 // the fee for an answer, wherever something is billed
+	}
 	if rec.Units != want || rec.Source != source || rec.Charge != charge || rec.Charge > rec.Hold || rec.Overrun != 0 {
 		tb.Errorf("%s: %v (%s) charged %s of %s held, overrun %s; want %v (%s) charged %s", what, rec.Units, rec.Source, rec.Charge, rec.Hold, rec.Overrun, want, source, charge)
 	}
