@@ -58,7 +58,7 @@ func (x *Exchange) consumed() (usage.Units, usage.Source, usage.Flags) {
 	if x.lane.passed != nil {
 		x.lane.passed(x)
 	}
-	m := &x.media
+	m := x.media.take(&medias)
 	notes := m.Notes()
 	r := meter.Report{Impossible: notes.Impossible, Seconds: notes.AudioSeconds, Images: m.Pictures(), Began: m.Began()}
 	if u, source := m.Usage(); source == usage.SourceReported {
@@ -73,8 +73,8 @@ func (x *Exchange) consumed() (usage.Units, usage.Source, usage.Flags) {
 
 // mediaAnswer sets up the reading of an answer in one form.
 func (x *Exchange) mediaAnswer(form usage.Form) answerStream {
-	x.media.Form(form, x.plain, &x.plan.Guess)
-	return &x.media
+	x.media.take(&medias).Form(form, x.plain, &x.plan.Guess)
+	return x.media.take(&medias)
 }
 
 // remade is the answer of an upstream of another form, made anew once it is whole.

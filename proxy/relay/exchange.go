@@ -56,11 +56,11 @@ type Exchange struct {
 	// Kept from request to request: memory that is reused.
 	call      upstream.Call
 	openai    openai.Stream
-	claude    anthropic.Stream
-	gemini    gemini.Stream
-	dashscope dashscope.Stream
-	responses responses.Stream
-	media     media.Stream
+	claude    lent[anthropic.Stream]
+	gemini    lent[gemini.Stream]
+	dashscope lent[dashscope.Stream]
+	responses lent[responses.Stream]
+	media     lent[media.Stream]
 	remade    remade
 	peek      peek.Request
 	trans     *translation
@@ -234,6 +234,7 @@ func (r *Relay) release(x *Exchange) {
 	}
 	x.req, x.ev, x.out, x.final, x.seen = bound(x.req), bound(x.ev), bound(x.out), bound(x.final), bound(x.seen)
 	x.state = state{}
+	x.giveBack()
 	r.pool.Put(x)
 }
 

@@ -109,7 +109,7 @@ var messagesLane = lane{
 	scan:      scanJSON,
 	path:      func(dst []byte, _ *Exchange) []byte { return append(dst, "/messages"...) },
 	heartbeat: anthropic.Heartbeat(),
-	answer:    func(x *Exchange) answerStream { return &x.claude },
+	answer:    func(x *Exchange) answerStream { return x.claude.take(&claudes) },
 	request: func(dst []byte, x *Exchange) []byte {
 		return anthropic.AppendRequest(dst, x.body, &x.peek, &x.edit)
 	},

@@ -24,7 +24,7 @@ var dashScopeLane = lane{
 		return err
 	},
 	path:   func(dst []byte, _ *Exchange) []byte { return append(dst, dashscope.Path...) },
-	answer: func(x *Exchange) answerStream { return &x.dashscope },
+	answer: func(x *Exchange) answerStream { return x.dashscope.take(&dashscopes) },
 	request: func(dst []byte, x *Exchange) []byte {
 		return dashscope.AppendRequest(dst, x.body, &x.peek, &x.edit)
 	},

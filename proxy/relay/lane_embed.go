@@ -51,7 +51,7 @@ var geminiEmbedLane = lane{
 			return x.mediaAnswer(usage.FormGemini)
 		}
 		x.mediaAnswer(usage.FormEmbeddings)
-		x.remade.Stream = &x.media
+		x.remade.Stream = x.media.take(&medias)
 		batch := batches(x)
 		x.remade.again = func(dst, body []byte) ([]byte, bool) { return gemini.AppendEmbeddings(dst, body, batch) }
 		return &x.remade

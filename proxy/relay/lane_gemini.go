@@ -32,7 +32,7 @@ var geminiLane = lane{
 		}
 		return gemini.AppendPath(dst, x.choice.Route.UpstreamModel, operation)
 	},
-	answer: func(x *Exchange) answerStream { return &x.gemini },
+	answer: func(x *Exchange) answerStream { return x.gemini.take(&geminis) },
 	request: func(dst []byte, x *Exchange) []byte {
 		return gemini.AppendRequest(dst, x.body, &x.peek, &x.edit)
 	},
@@ -53,7 +53,7 @@ var geminiCountLane = lane{
 	path: func(dst []byte, x *Exchange) []byte {
 		return gemini.AppendPath(dst, x.choice.Route.UpstreamModel, "countTokens")
 	},
-	answer: func(x *Exchange) answerStream { return &x.gemini },
+	answer: func(x *Exchange) answerStream { return x.gemini.take(&geminis) },
 	request: func(dst []byte, x *Exchange) []byte {
 		return gemini.AppendRequest(dst, x.body, &x.peek, &x.edit)
 	},

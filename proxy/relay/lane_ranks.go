@@ -27,7 +27,7 @@ var ranksLane = lane{
 			return x.mediaAnswer(usage.FormRerank)
 		}
 		x.mediaAnswer(usage.FormDashScope)
-		x.remade.Stream = &x.media
+		x.remade.Stream = x.media.take(&medias)
 		x.remade.again = func(dst, body []byte) ([]byte, bool) {
 			return dashscope.AppendRanks(dst, body, x.requestID(), x.showName)
 		}

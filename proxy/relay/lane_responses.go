@@ -18,7 +18,7 @@ var responsesLane = lane{
 	maxEvent:  responses.MaxEvent,
 	scan:      scanJSON,
 	path:      func(dst []byte, _ *Exchange) []byte { return append(dst, "/responses"...) },
-	answer:    func(x *Exchange) answerStream { return &x.responses },
+	answer:    func(x *Exchange) answerStream { return x.responses.take(&responsive) },
 	request: func(dst []byte, x *Exchange) []byte {
 		return responses.AppendRequest(dst, x.body, &x.peek, &x.edit)
 	},

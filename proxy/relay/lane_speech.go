@@ -75,7 +75,7 @@ func spoken(x *Exchange) {
 	if x.plan.By != usage.Input {
 		return
 	}
-	guess, n := &x.plan.Guess[usage.AudioOut], x.media.Sound()
+	guess, n := &x.plan.Guess[usage.AudioOut], x.media.take(&medias).Sound()
 	most := x.plan.Most[usage.Output]
 	switch string(x.peek.Media.Format) {
 	case "pcm", "wav": // 24,000 samples of two bytes

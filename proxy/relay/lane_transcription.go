@@ -87,6 +87,6 @@ func planTranscription(x *Exchange) *apiError {
 // transcribed counts the words that have passed.
 func transcribed(x *Exchange) {
 	if x.plan.By == usage.Input {
-		x.plan.Guess[usage.Output] = min(x.end.Family.Tokens(x.media.Text()), x.plan.Most[usage.Output])
+		x.plan.Guess[usage.Output] = min(x.end.Family.Tokens(x.media.take(&medias).Text()), x.plan.Most[usage.Output])
 	}
 }
