@@ -77,6 +77,8 @@ type Options struct {
 	Key       func(*store.KeyRow) // edits the one key
 	Quiet     bool
 	Catalog   catalog.Options // sizes and rates; the store is the kit's
+	Cells     int             // requests at once, default 4,096
+	MoreKeys  int             // further keys, each with a wallet of its own (Kit.Tokens)
 }
 
 // Kit is a running proxy.
@@ -96,6 +98,7 @@ type Kit struct {
 	Answers *respcache.Cache
 	Gate    *admit.Gate
 	Digest  [32]byte // of Token
+	Tokens  []string // of the further keys
 
 	reader *journal.Reader
 	mu     sync.Mutex // guards seen
@@ -123,6 +126,16 @@ func New(tb testing.TB, o Options) *Kit {
 		o.Key(&row)
 	}
 	k.Books.key(&row)
+	for i := range o.MoreKeys {
+		token, publicID, err := apikey.Generate("tsk_")
+		if err != nil {
+			tb.Fatal(err)
+		}
+		more := row
+		more.ID, more.WalletID, more.PublicID, more.Digest = int64(i)+2, int64(i)+2, publicID, apikey.Digest([]byte(token))
+		k.Books.key(&more)
+		k.Tokens = append(k.Tokens, token)
+	}
 
 	ctx, cancel := context.WithCancel(context.Background())
 	k.Leases = lease.New(k.Books, store.ProxySlot{ID: 1, Epoch: 1}, lease.Options{Log: obs.Discard()})
@@ -135,7 +148,7 @@ func New(tb testing.TB, o Options) *Kit {
 	k.Publish(tb, &o, 1)
 
 	dir := tb.TempDir()
-	k.Journal, _, err = journal.Open(dir, journal.Options{Slot: 1, Epoch: 1, SegmentBytes: 4 << 20, Cells: 4096})
+	k.Journal, _, err = journal.Open(dir, journal.Options{Slot: 1, Epoch: 1, SegmentBytes: 4 << 20, Cells: max(4096, o.Cells)})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -48,8 +48,9 @@ type Host struct {
 	path   string // base path without a trailing slash
 	tls    *tls.Config
 
-	free  *freelist // places with no connection
-	idle  *freelist // places with an idle connection
+	free  *freelist    // places with no connection that had one
+	used  atomic.Int64 // places that were ever used: the first so many
+	idle  *freelist    // places with an idle connection
 	conns []atomic.Pointer[Conn]
 	live  atomic.Int64
 }
@@ -121,9 +122,6 @@ func (c *Client) addHost(baseURL string) (*Host, error) {
 	h.addr = net.JoinHostPort(u.Hostname(), port)
 	n := c.o.MaxConnsPerHost
 	h.free, h.idle, h.conns = newFreelist(n), newFreelist(n), make([]atomic.Pointer[Conn], n)
-	for i := n - 1; i >= 0; i-- {
-		h.free.push(i)
-	}
 
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -162,7 +160,7 @@ func (h *Host) acquire(w Waiter) (c *Conn, reused bool, err error) {
 }
 
 func (h *Host) dial(w Waiter) (*Conn, error) {
-	i, ok := h.free.pop()
+	i, ok := h.place()
 	if !ok {
 		return nil, ErrNoConn
 	}
@@ -177,6 +175,23 @@ func (h *Host) dial(w Waiter) (*Conn, error) {
 	h.live.Add(1)
 	h.client.Dials.Add(1)
 	return c, nil
+}
+
+// place takes a place with no connection: one that was in use before, else a new one.
+// The places of a host are memory that is only touched when it is needed.
+func (h *Host) place() (int, bool) {
+	if i, ok := h.free.pop(); ok {
+		return i, true
+	}
+	for {
+		n := h.used.Load()
+		if int(n) == len(h.conns) {
+			return 0, false
+		}
+		if h.used.CompareAndSwap(n, n+1) {
+			return int(n), true
+		}
+	}
 }
 
 func (h *Host) connect(w Waiter) (*Conn, error) {
