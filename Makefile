@@ -67,7 +67,7 @@ RACE := ./proxy/live/... ./proxy/limit/... ./proxy/lease/... ./proxy/catalog/...
 
 # Packages that run the real programs: one after another, so that none measures
 # another's load, and never from the test cache, which does not see the programs.
-REAL := ./shared/apptest ./shared/apptest/crash ./shared/apptest/fleet ./scripts/run ./admin
+REAL := ./shared/apptest ./shared/apptest/attack ./shared/apptest/crash ./shared/apptest/fleet ./scripts/run ./admin
 # These mostly wait, for whole minutes and for package registries: side by side, and
 # beside the unit tests and the race detector's runs.
 WAIT := ./shared/apptest/limits ./shared/apptest/sdk
@@ -151,6 +151,42 @@ simulate: ## SCHEDULES=1000000 schedules of kills, power losses and faults again
 .PHONY: bench
 bench: ## Go benchmarks with allocation counts (BENCH=regexp)
 	$(GO) test -run '^$$' -bench '$(or $(BENCH),.)' -benchmem ./...
+
+# Two builds of the benchmarks, run in turns: what was in between has met both.
+BENCHSTAT := $(CACHE)/benchstat
+$(BENCHSTAT):
+	@mkdir -p $(CACHE)
+	GOBIN=$(abspath $(CACHE)) $(GO) install golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da
+
+.PHONY: bench-compare
+bench-compare: $(BENCHSTAT) ## benchmarks of REV= beside those of this tree, ten of each in turns (BENCH=regexp, PKG=./bench)
+	@test -n "$(REV)" || { echo "REV= is the commit to compare with"; exit 1; }
+	@dir=$$(mktemp -d); trap 'git worktree remove --force "$$dir/tree"; rm -rf "$$dir"' EXIT; \
+	git worktree add -q --detach "$$dir/tree" "$(REV)"; pkg=$(or $(PKG),./bench); \
+	(cd "$$dir/tree" && $(GO) test -c -o "$$dir/old.test" $$pkg); $(GO) test -c -o "$$dir/new.test" $$pkg; \
+	for i in 1 2 3 4 5 6 7 8 9 10; do for side in old new; do \
+	  (cd $$pkg && "$$dir/$$side.test" -test.run '^$$' -test.bench '$(or $(BENCH),Buffered|Stream64|Prompt64K|Translated64)' -test.benchmem >>"$$dir/$$side.txt"); done; done; \
+	$(BENCHSTAT) "$$dir/old.txt" "$$dir/new.txt"
+
+.PHONY: scale
+scale: ## what a request costs as models, keys, wallets, upstreams and open streams grow tenfold (minutes)
+	RELAY_SCALE=1 $(GO) test -run '^$$' -bench Scale -benchtime 3000x -timeout 30m ./bench
+
+.PHONY: attack
+attack: ## 15,000 half-sent heads, 1,000 stalled readers, a spray of keys, bombs, while good traffic runs
+	RELAY_LONG=1 $(GO) test -count=1 -timeout 20m -v -run '^TestAttacks$$' ./shared/apptest/attack
+
+.PHONY: pgo
+pgo: ## a profile of the proxy under load for the compiler, proxy/default.pgo; later builds use it (and take minutes)
+	$(GO) run ./bench/sidebyside -rounds 1 -loads 2000,full,paced,flood -targets relay -profile .cache/pgo $(ARGS) >/dev/null
+	$(GO) tool pprof -proto .cache/pgo/*.pprof >proxy/default.pgo
+
+# How long make soak runs.
+SPAN ?= 30m
+
+.PHONY: soak
+soak: ## the same load for SPAN=30m: memory, goroutines and connections stay, the books are whole
+	RELAY_SOAK=$(SPAN) $(GO) test -count=1 -timeout 24h -v -run '^TestSoak$$' ./shared/apptest/attack
 
 .PHONY: sidebyside
 sidebyside: ## the relay beside bare fasthttp, nginx and haproxy, one load, one table (10 minutes; ARGS=-quick)

@@ -1,0 +1,173 @@
+package attack
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"tokenrelay/shared/apptest"
+)
+
+// long says that the whole sizes are wanted, for a machine that does nothing else.
+var long = os.Getenv("RELAY_LONG") != ""
+
+// pick is the size of the short form, or of the long one.
+func pick(short, whole int) int {
+	if long {
+		return whole
+	}
+	return short
+}
+
+// good is traffic of a customer who does no harm: so many requests a second on
+// connections of its own, each timed from when it was due.
+type good struct {
+	t    *testing.T
+	addr string
+	req  []byte
+}
+
+func newGood(t *testing.T, s *apptest.Stack, token string) *good {
+	return &good{t: t, addr: strings.TrimPrefix(s.Proxy(0).URL, "http://"), req: chat(token, `{"model":"mock-chat","messages":[{"role":"user","content":"hello mock:out=5"}],"max_tokens":64}`)}
+}
+
+func chat(token, body string, more ...string) []byte {
+	return fmt.Appendf(nil, "POST /v1/chat/completions HTTP/1.1\r\nHost: relay\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\n%sContent-Length: %d\r\n\r\n%s",
+		token, strings.Join(more, ""), len(body), body)
+}
+
+const (
+	goodConns = 8
+	goodRate  = 200 // a second
+)
+
+// run sends for a span and returns the times of the answers, ascending. An answer that
+// is not 200 fails the test.
+func (g *good) run(span time.Duration) []time.Duration {
+	g.t.Helper()
+	began := time.Now()
+	var ticket atomic.Int64
+	var mu sync.Mutex
+	var all []time.Duration
+	var group sync.WaitGroup
+	for range goodConns {
+		group.Go(func() {
+			nc, err := net.Dial("tcp", g.addr)
+			if err != nil {
+				g.t.Error(err)
+				return
+			}
+			defer func() { _ = nc.Close() }()
+			br := bufio.NewReader(nc)
+			var took []time.Duration
+			for {
+				due := began.Add(time.Duration(ticket.Add(1)-1) * time.Second / goodRate)
+				if due.Sub(began) > span {
+					break
+				}
+				time.Sleep(time.Until(due))
+				status, err := ask(nc, br, g.req)
+				if err != nil || status != http.StatusOK {
+					g.t.Errorf("good traffic: %d %v", status, err)
+					return
+				}
+				took = append(took, time.Since(due))
+			}
+			mu.Lock()
+			all = append(all, took...)
+			mu.Unlock()
+		})
+	}
+	group.Wait()
+	slices.Sort(all)
+	return all
+}
+
+// ask sends a request and reads its whole answer.
+func ask(nc net.Conn, br *bufio.Reader, req []byte) (status int, err error) {
+	_ = nc.SetDeadline(time.Now().Add(30 * time.Second))
+	if _, err := nc.Write(req); err != nil {
+		return 0, err
+	}
+	resp, err := http.ReadResponse(br, nil)
+	if err != nil {
+		return 0, err
+	}
+	_, err = io.Copy(io.Discard, resp.Body)
+	return resp.StatusCode, err
+}
+
+func p99(sorted []time.Duration) time.Duration {
+	if len(sorted) == 0 {
+		return 0
+	}
+	return sorted[len(sorted)*99/100]
+}
+
+// rss is the resident memory of a process, bytes.
+func rss(t *testing.T, pid int) int64 {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := bytes.Cut(b, []byte("VmRSS:"))
+	kib, err := strconv.ParseInt(strings.Fields(string(rest))[0], 10, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kib << 10
+}
+
+// judge compares good traffic amid an attack with good traffic before it, and the
+// proxy's memory with what it may have grown by.
+func judge(t *testing.T, what string, before, amid []time.Duration, slack float64, grown, most int64) {
+	t.Helper()
+	t.Logf("%s: good traffic's p50 %v → %v, p99 %v → %v; the proxy grew by %d KiB, %d allowed", what,
+		before[len(before)/2], amid[len(amid)/2], p99(before), p99(amid), grown>>10, most>>10)
+	limit := time.Duration(float64(p99(before))*slack) + 5*time.Millisecond
+	if !long {
+		limit += 500 * time.Millisecond // the machine may be anybody's
+	}
+	if got := p99(amid); got > limit {
+		t.Errorf("p99 %v, at most %v is allowed", got, limit)
+	}
+	if grown > most {
+		t.Errorf("the proxy grew by %d KiB, at most %d are allowed", grown>>10, most>>10)
+	}
+}
+
+// cpu is the processor time of a process, in ticks of 10 ms.
+func cpu(t *testing.T, pid int) int64 {
+	t.Helper()
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := strings.Fields(string(b[bytes.LastIndexByte(b, ')')+1:]))
+	user, _ := strconv.ParseInt(f[11], 10, 64)
+	system, _ := strconv.ParseInt(f[12], 10, 64)
+	return user + system
+}
+
+// calm waits until the proxy and its provider have hardly anything to do: streams whose
+// readers have stalled run until every buffer is full.
+func calm(t *testing.T, proxy, provider int) {
+	t.Helper()
+	apptest.Eventually(t, time.Minute, "the proxy is at rest", func() bool {
+		before := cpu(t, proxy) + cpu(t, provider)
+		time.Sleep(500 * time.Millisecond)
+		return cpu(t, proxy)+cpu(t, provider)-before <= 5
+	})
+}
