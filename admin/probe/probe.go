@@ -15,6 +15,8 @@ import (
 	"net/url"
 	"strings"
 	"time"
+
+	"tokenrelay/shared/azure"
 )
 
 // Timeout is how long a provider may take.
@@ -126,8 +128,8 @@ func (a *Ask) request(ctx context.Context) (*http.Request, error) {
 		return nil, fmt.Errorf("cannot write the test: %w", err)
 	}
 	address := strings.TrimSuffix(a.BaseURL, "/") + path
-	if v := a.Options["api_version"]; v != "" && a.Dialect == "azure" {
-		address += "?api-version=" + url.QueryEscape(v)
+	if a.Dialect == "azure" {
+		address = string(azure.AppendPath([]byte(strings.TrimSuffix(a.BaseURL, "/")), a.Model, path, a.Options["api_version"]))
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, address, bytes.NewReader(raw))
 	if err != nil {

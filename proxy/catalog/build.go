@@ -151,7 +151,7 @@ func (b *builder) providerKey(r *store.ProviderKeyRow, open func(*store.Provider
 
 func (b *builder) model(r *store.ModelRow) error {
 	m := &Model{
-		ID: r.PublicID, RowID: r.ID, Tags: r.Tags, ContextTokens: r.ContextTokens, MaxOutput: r.MaxOutput,
+		ID: r.PublicID, RowID: r.ID, Tags: r.Tags, Can: abilities(r.Tags), ContextTokens: r.ContextTokens, MaxOutput: r.MaxOutput,
 		PPM: r.PPM, CreatedUnix: r.CreatedAt.Unix(), owner: b.s,
 	}
 	for _, name := range append([]string{r.PublicID}, r.Aliases...) {
@@ -231,7 +231,11 @@ func (b *builder) finish(rows *store.CatalogRows) {
 		if r.AutoStrategy == "" {
 			continue
 		}
-		auto := &Auto{Strategy: r.AutoStrategy}
+		strategy, known := strategies[r.AutoStrategy]
+		if !known {
+			b.problem("model %s: unknown strategy %.40q, balanced is used", r.PublicID, r.AutoStrategy)
+		}
+		auto := &Auto{Strategy: strategy}
 		for _, name := range r.AutoModels {
 			m := b.s.Models[name]
 			switch {
@@ -239,8 +243,11 @@ func (b *builder) finish(rows *store.CatalogRows) {
 				b.problem("model %s: picks from %q, which does not exist", r.PublicID, name)
 			case b.isAuto(rows, m):
 				b.problem("model %s: picks from %q, which is virtual itself", r.PublicID, name)
+			case len(auto.Models) == MaxCandidates:
+				b.problem("model %s: picks from more than %d models", r.PublicID, MaxCandidates)
 			default:
 				auto.Models = append(auto.Models, m)
+				auto.Told |= m.Can
 			}
 		}
 		b.models[r.ID].Auto = auto

@@ -108,7 +108,7 @@ func TestBuild(t *testing.T) {
 		t.Errorf("group %+v", g)
 	}
 	auto := s.Models["auto"].Auto
-	if auto == nil || auto.Strategy != "cheapest" || len(auto.Models) != 2 || auto.Models[0] != mini {
+	if auto == nil || auto.Strategy != Cheapest || len(auto.Models) != 2 || auto.Models[0] != mini {
 		t.Errorf("auto %+v", auto)
 	}
 	problems := strings.Join(s.Problems, "\n")

@@ -45,6 +45,7 @@ type Model struct {
 	RowID         int64
 	Index         int32 // dense, stable inside one snapshot
 	Tags          []string
+	Can           Abilities // by the tags
 	ContextTokens int64
 	MaxOutput     int64            // tokens
 	Routes        []*Route         // by priority, then row id; only enabled ones
@@ -58,9 +59,26 @@ type Model struct {
 
 // Auto says how a virtual model picks a real one.
 type Auto struct {
-	Strategy string   // balanced, cheapest, fastest, best
-	Models   []*Model // real models of the same snapshot, in the operator's order
+	Strategy Strategy
+	Models   []*Model  // real models of the same snapshot, in the operator's order, MaxCandidates at most
+	Told     Abilities // that any of the models has a tag for: only these can be asked of one
 }
+
+// Strategy is what a virtual model goes by.
+type Strategy uint8
+
+// The strategies.
+const (
+	Balanced Strategy = iota // price and speed, alike
+	Cheapest
+	Fastest
+	Best // the first of the operator's list that can
+)
+
+var strategies = map[string]Strategy{"balanced": Balanced, "cheapest": Cheapest, "fastest": Fastest, "best": Best}
+
+// MaxCandidates is how many models a virtual one picks from at most.
+const MaxCandidates = 64
 
 // Route is one way to serve a model.
 type Route struct {

@@ -199,6 +199,14 @@ func (f *Flight) Begin(rec *usage.Record) {
 	c.state.Store(phaseAdmitted)
 }
 
+// Restart is Begin for a request under way that goes on at another price: nothing of it
+// has been sent to its client. A process that dies meanwhile leaves no trace of the
+// request, as if it had ended without an answer.
+func (f *Flight) Restart(rec *usage.Record) {
+	f.c.state.Store(phaseFree)
+	f.Begin(rec)
+}
+
 // Sent marks that the request is about to be written to an upstream. The next
 // attempt of the same request calls it again. startMicros counts from admission.
 func (f *Flight) Sent(routeID, providerKeyID int64, startMicros int32) {

@@ -6,6 +6,7 @@
 package proxytest
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net"
@@ -46,14 +47,16 @@ type Provider struct {
 
 // Model is a public model of the kit, with one route per provider named.
 type Model struct {
-	ID      string
-	Aliases []string
-	Routes  []Route
-	Prices  map[string]string // as in the catalogue file; default input 1, output 2
-	Free    []string          // classes that are free on purpose
-	Context int64             // default 1,000,000
-	Output  int64             // default 32,768
-	Auto    []string
+	ID       string
+	Aliases  []string
+	Routes   []Route
+	Prices   map[string]string // as in the catalogue file; default input 1, output 2
+	Free     []string          // classes that are free on purpose
+	Context  int64             // default 1,000,000
+	Output   int64             // default 32,768
+	Auto     []string
+	Strategy string // of Auto, default balanced
+	Tags     []string
 }
 
 // Route is one way to serve a model.
@@ -272,7 +275,7 @@ func (k *Kit) Publish(tb testing.TB, o *Options, revision int64) {
 	}
 	for i, m := range o.Models {
 		id := int64(i + 1)
-		row := store.ModelRow{ID: id, PublicID: m.ID, Aliases: m.Aliases, ContextTokens: m.Context, MaxOutput: m.Output, PPM: price.PPM}
+		row := store.ModelRow{ID: id, PublicID: m.ID, Aliases: m.Aliases, Tags: m.Tags, ContextTokens: m.Context, MaxOutput: m.Output, PPM: price.PPM}
 		if row.ContextTokens == 0 {
 			row.ContextTokens = 1_000_000
 		}
@@ -280,7 +283,7 @@ func (k *Kit) Publish(tb testing.TB, o *Options, revision int64) {
 			row.MaxOutput = 32_768
 		}
 		if m.Auto != nil {
-			row.AutoStrategy, row.AutoModels = "balanced", m.Auto
+			row.AutoStrategy, row.AutoModels = cmp.Or(m.Strategy, "balanced"), m.Auto
 		}
 		rows.Models = append(rows.Models, row)
 		for j, r := range m.Routes {

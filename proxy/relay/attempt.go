@@ -15,6 +15,7 @@ import (
 	"tokenrelay/proxy/sse"
 	"tokenrelay/proxy/upstream"
 	"tokenrelay/shared/apierr"
+	"tokenrelay/shared/azure"
 	"tokenrelay/shared/money"
 	"tokenrelay/shared/peek"
 	"tokenrelay/shared/usage"
@@ -41,6 +42,7 @@ func (x *Exchange) attempts() *apiError {
 		most = min(most, n)
 	}
 	for ; x.attempt < most; x.attempt++ {
+		x.other(x.attempt > 0 && x.attempt+1 == most)
 		if err := x.choose(); err != nil {
 			if x.attempt == 0 {
 				return err
@@ -94,11 +96,11 @@ func (x *Exchange) choose() *apiError {
 		}
 		return err
 	}
-	why, after := x.pick(false)
+	why, after := x.pickAny(false)
 	if why == route.Exhausted {
 		// Only routes that have just failed are left: they get a moment.
 		x.pause(time.Duration(x.attempt) * retryPause)
-		why, after = x.pick(true)
+		why, after = x.pickAny(true)
 	}
 	switch why {
 	case route.Chosen:
@@ -290,7 +292,12 @@ func (x *Exchange) prepare() {
 // be translated.
 func (x *Exchange) write(h *upstream.Host) *apiError {
 	b := h.AppendLineStart(x.req[:0])
-	b = x.via.path(b, x)
+	if openai.Dialect(x.cfg.Dialect) == openai.Azure {
+		var space [64]byte
+		b = azure.AppendPath(b, x.choice.Route.UpstreamModel, view(x.via.path(space[:0], x)), x.choice.Route.Provider.Options["api_version"])
+	} else {
+		b = x.via.path(b, x)
+	}
 	b = h.AppendLineEnd(b)
 	if x.boundary == nil {
 		b = upstream.AppendField(b, "Content-Type", "application/json")
@@ -325,7 +332,7 @@ func (x *Exchange) write(h *upstream.Host) *apiError {
 		return x.foreignFiles(bodyAt)
 	}
 	x.edit = protocol.Edit{Model: x.choice.Route.UpstreamModel, IncludeUsage: x.lane.needsUsage(x) && !x.peek.IncludeUsage}
-	if n, field := x.ticket.OutputCap, x.lane.capField(x); n > 0 && (x.ticket.Clamped || x.capUnheard(field)) {
+	if n, field := x.outputCap(), x.lane.capField(x); n > 0 && (x.ticket.Clamped || x.capUnheard(field)) {
 		x.edit.MaxTokens, x.edit.MaxTokensField = n, field
 	}
 	if x.boundary != nil {

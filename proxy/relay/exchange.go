@@ -99,6 +99,7 @@ type state struct {
 	snap     *catalog.Snapshot
 	key      *catalog.Key
 	model    *catalog.Model
+	auto     auto
 	rule     *price.Rule
 	cost     price.Rule // the supplier's
 	body     []byte     // the customer's body, unchanged

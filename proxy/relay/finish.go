@@ -47,7 +47,7 @@ func (x *Exchange) fillRecord() {
 		InputEstimate: meter.EstimateInput(family, &x.peek),
 		InputBound:    x.input.Bound.InputTokens + x.input.Bound.AudioTokens + x.input.Bound.ImageTokens,
 		Context:       x.model.ContextTokens,
-		OutputCap:     x.ticket.OutputCap,
+		OutputCap:     x.outputCap(),
 		Choices:       x.peek.Choices(),
 		Most: usage.Units{
 			usage.Searches: x.input.Bound.Searches, usage.Images: x.input.Bound.Images,

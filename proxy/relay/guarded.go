@@ -98,7 +98,7 @@ func (x *Exchange) rewritten(body []byte) *apiError {
 		x.thread.input = x.body[x.peek.InputSpan.Start:x.peek.InputSpan.End]
 	}
 	x.input.BodyBytes = len(x.body)
-	return x.bound()
+	return x.boundAll()
 }
 
 // contentBlocked is the refusal of a text. It names what was found, never the finding.

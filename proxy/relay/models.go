@@ -10,7 +10,6 @@ import (
 	"tokenrelay/proxy/protocol/anthropic"
 	"tokenrelay/proxy/protocol/gemini"
 	"tokenrelay/proxy/protocol/openai"
-	"tokenrelay/proxy/route"
 	"tokenrelay/shared/apierr"
 	"tokenrelay/shared/price"
 )
@@ -162,74 +161,4 @@ func (x *Exchange) callable(m *catalog.Model) bool {
 		}
 	}
 	return false
-}
-
-// look is route.Look in the regions that the request may be served in.
-func (x *Exchange) look(m *catalog.Model, f *route.Filter) (why route.Why) {
-	for i, region := range x.regions() {
-		f.Region = region
-		w := route.Look(m, f, x.r.o.Catalog, route.Now())
-		if w == route.Chosen {
-			return w
-		}
-		if why = mixed(why, w); i == 0 {
-			why = w
-		}
-	}
-	return why
-}
-
-// chooseAuto replaces a virtual model by the first of its models that can be served
-// now. The customer is told which one: answers carry its public name.
-func (x *Exchange) chooseAuto() *apiError {
-	x.showName = x.asked
-	if x.pinned != nil {
-		x.showName = ""
-	}
-	if x.rolledOut && x.pinned == nil {
-		x.showName = x.model.ID
-	}
-	if x.model.Auto == nil {
-		return nil
-	}
-	// First one that speaks the request's protocol, then one that is translated for.
-	last := route.NoRoute
-	others := x.lane.others()
-	if x.lane.free {
-		others = targets // counted here
-	}
-	for _, wires := range [...]catalog.Wires{x.lane.wire, others} {
-		f := route.Filter{Wires: wires, Provider: x.pinned}
-		for _, m := range x.model.Auto.Models {
-			if !x.callable(m) {
-				continue
-			}
-			why := x.look(m, &f)
-			if why == route.Chosen {
-				x.model = m
-				if x.pinned == nil {
-					x.showName = m.ID
-				}
-				return nil
-			}
-			if last == route.NoRoute {
-				last = why
-			}
-		}
-		if x.pinned != nil {
-			break
-		}
-	}
-	switch last {
-	case route.NoRoute:
-		if x.regions()[0] != "" {
-			return apierr.Invalid("model", sprintf(errNoRegion, x.asked))
-		}
-		return apierr.Invalid("model", sprintf(errNoLane, x.asked))
-	case route.NoKeys:
-		return apierr.ErrNoProviderKeys
-	case route.Paused:
-		return apierr.ErrProviderPaused
-	}
-	return apierr.ErrNoHealthyUpstream.WithRetryAfter(1)
 }

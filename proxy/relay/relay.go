@@ -302,7 +302,7 @@ func (x *Exchange) admit() *apiError {
 		ClientCap: x.peek.OutputCap() > 0 || x.lane.inputOnly, NoClamp: x.pinned != nil,
 		Free: x.lane.free, Capped: x.capped, MaxCharge: x.maxCharge, BodyBytes: len(x.body), Now: now, Milli: x.startedMilli,
 	}
-	if err := x.bound(); err != nil {
+	if err := x.boundAll(); err != nil {
 		return err
 	}
 	if x.key.Policy != nil || x.key.Unruled {

@@ -38,7 +38,7 @@ func (x *Exchange) translate(dst []byte) ([]byte, *apiError) {
 		x.decoded = true
 		t.form.Stream = x.stream // Gemini says so in its path, DashScope in a header
 	}
-	if t.form.MaxTokens = x.ticket.OutputCap; t.form.MaxTokens <= 0 {
+	if t.form.MaxTokens = x.outputCap(); t.form.MaxTokens <= 0 {
 		t.form.MaxTokens = defaultCap
 	}
 	x.cfg.Repeats = x.choice.Route.Provider.Options["incremental_output"] == "false"

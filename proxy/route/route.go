@@ -93,13 +93,16 @@ func Pick(m *catalog.Model, f *Filter, t *Tried, again bool, hs Health, now int6
 	return pick(m, f, t, again, hs, now, random, c, true)
 }
 
-// Look says whether Pick would find a route now, without taking a half-open
-// route's probe.
-func Look(m *catalog.Model, f *Filter, hs Health, now int64) Why {
+// Peek says whether Pick would find a route now, without taking a half-open route's
+// probe, and how fast that route answers (µs, 0 = it never has) and how much it does at
+// the moment.
+func Peek(m *catalog.Model, f *Filter, hs Health, now int64) (why Why, micros, inflight int64) {
 	var c Choice
 	var t Tried
-	why, _ := pick(m, f, &t, false, hs, now, 0, &c, false)
-	return why
+	if why, _ = pick(m, f, &t, false, hs, now, 0, &c, false); why == Chosen {
+		micros, inflight = c.Health.LatencyMicros.Load(), c.Health.Inflight.Load()
+	}
+	return why, micros, inflight
 }
 
 func pick(m *catalog.Model, f *Filter, t *Tried, again bool, hs Health, now int64, random uint64, c *Choice, take bool) (Why, int) {

@@ -99,8 +99,8 @@ func TestWhyNothingWasChosen(t *testing.T) {
 		if why, _ := Pick(m, &openai, &tried, false, direct{}, 1000, 5, &c); why != want {
 			t.Fatalf("got %v; want %v", why, want)
 		}
-		if why := Look(m, &openai, direct{}, 1000); why != want {
-			t.Fatalf("Look: got %v; want %v", why, want)
+		if why, _, _ := Peek(m, &openai, direct{}, 1000); why != want {
+			t.Fatalf("Peek: got %v; want %v", why, want)
 		}
 	}
 	paused := func() *catalog.Provider { p := provider("p", 1); p.Paused = true; return p }

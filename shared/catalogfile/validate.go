@@ -108,6 +108,9 @@ func (p *Provider) validate(d *decoder, at string) {
 		d.fault(at+".base_url", "%q is not an address like https://api.example.com/v1", p.BaseURL)
 	}
 	p.BaseURL = strings.TrimRight(p.BaseURL, "/")
+	if u, err := url.Parse(p.BaseURL); err == nil && p.Protocol == "bedrock" && p.Options["region"] == "" && !strings.HasPrefix(u.Hostname(), "bedrock-runtime") {
+		d.fault(at+".options.region", "is missing: the address does not tell the region, as https://bedrock-runtime.REGION.amazonaws.com does")
+	}
 	for name := range p.Options {
 		if !slices.Contains([]string{"api_version", "region", "auth", "incremental_output"}, name) {
 			d.fault(at+".options."+name, "unknown option; there are api_version, region, auth, incremental_output")
@@ -314,6 +317,8 @@ func (g *Group) validate(d *decoder, at string, names map[string]int) {
 var dialects = []struct{ host, dialect string }{
 	{"api.openai.com", "openai"},
 	{".openai.azure.com", "azure"},
+	{".cognitiveservices.azure.com", "azure"},
+	{".services.ai.azure.com", "azure"},
 	{"api.anthropic.com", "anthropic"},
 	{"generativelanguage.googleapis.com", "gemini"},
 	{"aiplatform.googleapis.com", "vertex"},

@@ -24,6 +24,7 @@ const (
 	HuggingFace
 	Cerebras
 	GPUStack
+	VLLM
 	numDialects
 )
 
@@ -57,6 +58,7 @@ var facts = [numDialects]dialectFacts{
 	Ollama:       {names: []string{"ollama"}, inject: true, cap: "max_tokens"},
 	HuggingFace:  {names: []string{"huggingface", "hf"}, inject: true, cap: "max_tokens"},
 	Cerebras:     {names: []string{"cerebras"}, inject: true, cap: "max_completion_tokens"},
+	VLLM:         {names: []string{"vllm"}, inject: true, cap: "max_tokens"},
 	GPUStack:     {names: []string{"gpustack"}, inject: true, noDone: true, cap: "max_tokens"},
 }
 
