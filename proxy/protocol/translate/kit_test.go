@@ -398,8 +398,10 @@ func targets(from chat.Protocol) (list []chat.Protocol) {
 var short = map[chat.Protocol]string{chat.OpenAI: "chat", chat.Messages: "messages", chat.Gemini: "gemini", chat.DashScope: "dashscope", chat.Converse: "bedrock", chat.Cohere: "cohere"}
 
 // models are names of upstream models of a format.
-var models = map[chat.Protocol]string{chat.OpenAI: "gpt-5.2-reason", chat.Messages: "claude-sonnet-4-5", chat.Gemini: "gemini-2.5-flash", chat.DashScope: "qwen-plus",
-	chat.Converse: "us.anthropic.claude-sonnet-4-5-20250929-v1:0", chat.Cohere: "command-a-reasoning-08-2025"}
+var models = map[chat.Protocol]string{
+	chat.OpenAI: "gpt-5.2-reason", chat.Messages: "claude-sonnet-4-5", chat.Gemini: "gemini-2.5-flash", chat.DashScope: "qwen-plus",
+	chat.Converse: "us.anthropic.claude-sonnet-4-5-20250929-v1:0", chat.Cohere: "command-a-reasoning-08-2025",
+}
 
 // sameJSON reports whether two JSON texts say the same, an empty one being {}.
 func sameJSON(a, b string) bool {
