@@ -133,24 +133,17 @@ func (s *Service) top(ctx context.Context, f store.RollupFilter) ([]store.HourRo
 }
 
 func (s *Service) codeCounts(ctx context.Context, q store.HourlyFilter) ([]CodeCount, error) {
-	rows, err := s.db.Codes(ctx, q)
+	rows, err := s.db.CodeSums(ctx, q, wholeCodes)
 	if err != nil {
 		return nil, err
 	}
-	n := map[string]int64{}
-	for i := range rows {
-		n[rows[i].Code] += rows[i].N
-	}
-	out := make([]CodeCount, 0, len(n))
-	for code, count := range n {
-		if code != "" {
-			out = append(out, CodeCount{Code: code, Count: count})
+	out := make([]CodeCount, 0, len(rows))
+	for _, r := range rows {
+		if r.Code != "" {
+			out = append(out, CodeCount{Code: r.Code, Count: r.N})
 		}
 	}
-	slices.SortFunc(out, func(a, b CodeCount) int {
-		return cmp.Or(cmp.Compare(b.Count, a.Count), strings.Compare(a.Code, b.Code))
-	})
-	return out[:min(len(out), wholeCodes)], nil
+	return out, nil
 }
 
 func margin(h *store.HourRow) (m Margin, err error) {

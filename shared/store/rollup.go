@@ -58,6 +58,16 @@ var (
 	sumDurations = sums("latency", HistogramBuckets) + ", " + sums("first_token", HistogramBuckets)
 )
 
+// table is the smallest one that has what is asked for: whole days of all keys are kept
+// by themselves.
+func (f *RollupFilter) table() string {
+	day := func(t time.Time) bool { return t.IsZero() || t.Unix()%86400 == 0 }
+	if f.KeyID == 0 && !f.ByKey && !f.Durations && f.Hours%24 == 0 && day(f.From) && day(f.To) {
+		return "usage_daily"
+	}
+	return "usage_hourly"
+}
+
 func (d *DB) rollup(ctx context.Context, f RollupFilter, order string) ([]HourRow, error) {
 	ctx, cancel := d.limit(ctx)
 	defer cancel()
@@ -89,7 +99,7 @@ func (d *DB) rollup(ctx context.Context, f RollupFilter, order string) ([]HourRo
 	if f.Durations {
 		sql += ", " + sumDurations
 	}
-	sql += " FROM usage_hourly" + w.String()
+	sql += " FROM " + f.table() + w.String()
 	if len(group) > 0 {
 		sql += " GROUP BY " + strings.Join(group, ", ") + " ORDER BY " + order
 	}

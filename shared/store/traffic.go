@@ -39,11 +39,19 @@ type AttemptFilter struct {
 // for the next page: the filter may have selected none of its attempts. more is false when
 // there is no older call.
 func (d *DB) Attempts(ctx context.Context, f AttemptFilter) (list []AttemptRow, last reqid.ID, more bool, err error) {
+	// Only so many calls are looked at for a page, few at first, so that a filter that
+	// selects next to nothing does not read a month.
+	for _, look := range []int{4 * f.Calls, 4000} {
+		if list, last, more, err = d.attempts(ctx, f, look); err != nil || !more || len(list) >= f.Calls {
+			break
+		}
+	}
+	return list, last, more, err
+}
+
+func (d *DB) attempts(ctx context.Context, f AttemptFilter, look int) (list []AttemptRow, last reqid.ID, more bool, err error) {
 	ctx, cancel := d.limit(ctx)
 	defer cancel()
-	// At most this many calls are looked at for a page, so that a filter that selects next
-	// to nothing does not read a month.
-	const look = 20_000
 	w := &where{}
 	w.between(f.From, f.To, f.Before)
 	order := byMonth

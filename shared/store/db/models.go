@@ -517,6 +517,24 @@ type UsageAfter struct {
 	Day       int32
 }
 
+type UsageDaily struct {
+	Hour        int32
+	ClientID    int64
+	Model       string
+	Slot        int16
+	Success     int64
+	Failed      int64
+	Timeout     int64
+	Cancelled   int64
+	Interrupted int64
+	Units       []int64
+	Charge      int64
+	Cost        int64
+	Overrun     int64
+	BytesIn     int64
+	BytesOut    int64
+}
+
 type UsageDefault struct {
 	Month           int32
 	RequestID       reqid.ID
