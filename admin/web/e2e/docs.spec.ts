@@ -1,4 +1,4 @@
-import { expect, test } from './kit';
+import { chat, expect, settled, test } from './kit';
 
 const slugs = [
   'getting-started', 'authentication', 'endpoints', 'models', 'streaming', 'errors', 'rate-limits', 'billing', 'sdk-openai-python', 'sdk-openai-node', 'sdk-openai-go', 'sdk-anthropic', 'sdk-gemini', 'sdk-dashscope',
@@ -66,6 +66,16 @@ test.describe('for everybody', () => {
     const one = list.find((m) => m.id === 'gpt-4o');
     await page.getByLabel('Search').fill('gpt-4o');
     await expect(page.getByRole('row', { name: /^gpt-4o / })).toContainText(`$${one?.price?.prices.input}`);
+  });
+
+  test('S0-17: the status page says what /status.json says', async ({ page, request, who }) => {
+    await chat(request, who.key).then((r) => settled(request, who.key, r.id));
+    const told = (await (await request.get('/status.json')).json()) as { state: string; models: { id: string; state: string }[] };
+    await page.goto('/status');
+    await expect(page.getByRole('heading', { name: 'Status', level: 1 })).toBeVisible();
+    await expect(page.getByText({ operational: 'Operational', degraded: 'Degraded', down: 'Down' }[told.state] ?? '?', { exact: true }).first()).toBeVisible();
+    expect(told.models.length).toBeGreaterThan(100);
+    await expect(page.getByText('the last 24 hours, of real calls')).toBeVisible();
   });
 
   test('Chinese: navigation and getting started', async ({ page }) => {

@@ -62,7 +62,7 @@ test('the key of the playground is revoked when the session ends, and lives in m
   const again = page.waitForResponse((r) => r.url().endsWith('/openapi/v1/api-keys') && r.request().method() === 'POST');
   await page.getByRole('button', { name: 'Make a key and start' }).click();
   const second = ((await (await again).json()) as { data: { id: string } }).data.id;
-  await page.goto('/openapi.json');
+  await page.goto('/docs');
   await expect.poll(async () => ((await (await page.request.get(`/openapi/v1/api-keys/${second}`)).json()) as { data: { status: string } }).data.status).toBe('revoked');
 });
 
@@ -112,12 +112,12 @@ test('S1-08 … S1-12: conversations are named and archived', async ({ page }) =
 test('S1-13 … S1-18: policies are changed and read back', async ({ page }) => {
   await page.goto('/console/policies');
   await page.getByLabel('Answers to repeated requests, hours').fill('12');
-  await page.locator('form').first().getByRole('button', { name: 'Save' }).click();
+  await page.locator('form', { has: page.getByLabel('Answers to repeated requests, hours') }).getByRole('button', { name: 'Save' }).click();
   await expect(page.getByText('Saved')).toBeVisible();
   const hours = async () => ((await (await page.request.get('/openapi/v1/security/policy')).json()) as { data: { data_retention: { replay_hours: number } } }).data.data_retention.replay_hours;
   expect(await hours()).toBe(12);
   await page.getByLabel('Answers to repeated requests, hours').fill('24');
-  await page.locator('form').first().getByRole('button', { name: 'Save' }).click();
+  await page.locator('form', { has: page.getByLabel('Answers to repeated requests, hours') }).getByRole('button', { name: 'Save' }).click();
   await expect.poll(hours).toBe(24);
 });
 
@@ -137,4 +137,27 @@ test('what a page shows when the server refuses: 429, 503, a session that has en
   await page.goto('/console/settings');
   await expect(page).toHaveURL(/sign-in\?next=%2Fconsole%2Fsettings/);
   noise.length = 0; // the browser notes the refusals that were wanted
+});
+
+test('S3-2: an owner invites; the invited chooses a password and is in', async ({ page, browser, baseURL }) => {
+  const email = `ann-${unique()}@example.com`;
+  await page.goto('/console/settings');
+  await page.getByRole('button', { name: 'Invite' }).click();
+  const dialog = page.getByRole('dialog');
+  await dialog.getByLabel('E-mail address').fill('no address');
+  await dialog.getByRole('button', { name: 'Invite' }).click();
+  await expect(dialog.getByText('An address such as')).toBeVisible();
+  await dialog.getByLabel('E-mail address').fill(email);
+  await dialog.getByRole('button', { name: 'Invite' }).click();
+  const link = new URL((await page.getByTestId('invitation').locator('code').innerText()).trim());
+  const context = await browser.newContext({ baseURL, storageState: { cookies: [], origins: [] } });
+  const other = await context.newPage();
+  await other.goto(link.pathname + link.search);
+  await expect(other.getByText(email)).toBeVisible();
+  await other.getByRole('textbox', { name: 'Password' }).fill('a long pass phrase');
+  await other.getByRole('button', { name: 'Accept the invitation' }).click();
+  await expect(other.getByRole('heading', { name: 'Dashboard', level: 1 })).toBeVisible();
+  await context.close();
+  await page.reload();
+  await expect(page.getByRole('table', { name: 'Members' })).toContainText(email);
 });

@@ -33,7 +33,7 @@ test('an operator makes a client, books money and makes a key', async ({ page })
 
 test('S2-6: a price that an operator sets is the price that customers read', async ({ page }) => {
   await page.goto('/console/operator/prices');
-  await page.getByLabel('Search').fill('gpt-5-mini');
+  await page.getByRole('textbox', { name: 'Search' }).fill('gpt-5-mini');
   await page.getByRole('button', { name: 'Set price: gpt-5-mini', exact: true }).click();
   const price = `2.${Math.floor(Math.random() * 900000) + 100001}`.replace(/0+$/, '');
   await page.getByRole('dialog').getByLabel('Output', { exact: true }).fill(price);
@@ -61,12 +61,12 @@ test('S4-17, S4-18, S4-20: providers are tested, paused and reactivated', async 
 
 test('a price is previewed before it is set, and its history kept', async ({ page }) => {
   await page.goto('/console/operator/prices');
-  await page.getByLabel('Search').fill('gpt-4o-mini');
+  await page.getByRole('textbox', { name: 'Search' }).fill('gpt-4o-mini');
   await page.getByRole('button', { name: 'Set price: gpt-4o-mini', exact: true }).click();
   const dialog = page.getByRole('dialog');
   await dialog.getByLabel('Output', { exact: true }).fill('0.000001');
   await dialog.getByRole('button', { name: 'Preview' }).click();
-  await expect(dialog.getByTestId('preview')).toContainText('Below the supplier');
+  await expect(dialog.getByTestId('preview')).toContainText('requests of the last 30 days used would cost');
   await expect(dialog.getByText('in force')).toBeVisible();
 });
 

@@ -2,5 +2,5 @@
 export const pages = [
   '/console', '/console/api-keys', '/console/playground', '/console/usage', '/console/logs', '/console/billing', '/console/billing?tab=ledger', '/console/models', '/console/conversations', '/console/policies', '/console/settings',
   '/console/operator', '/console/operator/clients', '/console/operator/clients/client_1', '/console/operator/prices', '/console/operator/providers', '/console/operator/traffic', '/console/operator/groups', '/console/operator/vouchers', '/console/operator/audit', '/console/nothing',
-  '/docs', '/docs/errors', '/docs/billing', '/docs/api-reference', '/docs/operate-settings', '/docs/nothing', '/docs/pricing',
+  '/docs', '/docs/errors', '/docs/billing', '/docs/api-reference', '/docs/operate-settings', '/docs/nothing', '/docs/pricing', '/status',
 ];

@@ -37,6 +37,7 @@ const pages: [string, string][] = [
   ['docs-errors', '/docs/errors'],
   ['docs-reference', '/docs/api-reference'],
   ['pricing', '/docs/pricing'],
+  ['status', '/status'],
 ];
 
 test.use({ viewport: { width: 1200, height: 760 } });

@@ -104,8 +104,8 @@ export type Decimal = string;
 export type Moment = string;
 
 export interface Visitor {
-  site: { brand: string; contact: string; public_url: string; credits_per_usd: number };
-  user: { email: string; operator: boolean; client_id?: string; client_name?: string } | null;
+  site: { brand: string; contact: string; public_url: string; credits_per_usd: number; registration: boolean; mails: boolean };
+  user: { email: string; operator: boolean; role: string; client_id?: string; client_name?: string } | null;
   guard: string;
 }
 
@@ -290,12 +290,36 @@ export interface Conversation {
   archived_at: Moment | null;
 }
 
+export interface Member {
+  id: number;
+  email: string;
+  role: string;
+  active: boolean;
+  created_at: Moment;
+}
+
+/** An invitation; its link only when it was just made. */
+export interface Invited {
+  id: number;
+  email: string;
+  role: string;
+  state: 'open' | 'used' | 'revoked' | 'expired';
+  expires_at: Moment;
+  mailed?: boolean;
+  link?: string;
+}
+
+export type Action = 'off' | 'flag' | 'mask' | 'block';
+export type Where = 'both' | 'requests' | 'responses';
+
 export interface ModelPolicy {
   model_scope: 'automatic' | 'single' | 'selected';
   allowed_model_ids: string[];
 }
 
 export interface SecurityPolicy {
+  content_safety: { words: { list: string[]; action: Action; apply_to: Where } };
+  masking: Record<'email' | 'phone' | 'card' | 'id' | 'credential', Action> & { apply_to: Where };
   data_retention: { replay_hours: number; response_days: number };
   models: ModelPolicy;
 }

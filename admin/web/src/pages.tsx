@@ -25,6 +25,10 @@ const Traffic = lazy(() => import('./pages/operator/Traffic'));
 const Groups = lazy(() => import('./pages/operator/Groups'));
 const Vouchers = lazy(() => import('./pages/operator/Vouchers'));
 const Audit = lazy(() => import('./pages/operator/Audit'));
+const SignUp = lazy(() => import('./pages/Entrance').then((m) => ({ default: m.SignUp })));
+const Invitation = lazy(() => import('./pages/Entrance').then((m) => ({ default: m.Invitation })));
+const Reset = lazy(() => import('./pages/Entrance').then((m) => ({ default: m.Reset })));
+const Status = lazy(() => import('./pages/Status'));
 const Docs = lazy(() => import('./docs/Docs'));
 const Pricing = lazy(() => import('./pages/Pricing'));
 const Prices = lazy(() => import('./pages/operator/Prices'));
@@ -68,6 +72,10 @@ export function Pages() {
   return (
     <Routes>
       <Route path="/console/sign-in" element={<SignIn />} />
+      <Route path="/console/sign-up" element={open(<SignUp />)} />
+      <Route path="/console/invitation" element={open(<Invitation />)} />
+      <Route path="/console/reset" element={open(<Reset />)} />
+      <Route path="/status" element={open(<Status />)} />
       <Route path="/docs" element={open(<Docs />)} />
       <Route path="/docs/pricing" element={open(<Pricing />)} />
       <Route path="/docs/:slug" element={open(<Docs />)} />

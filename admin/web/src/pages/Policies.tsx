@@ -1,7 +1,7 @@
-import { Button, Group, MultiSelect, NumberInput, Select, SimpleGrid, Stack, Switch, Text, TextInput } from '@mantine/core';
+import { Button, Group, MultiSelect, NumberInput, Select, SimpleGrid, Stack, Switch, TagsInput, Text, TextInput } from '@mantine/core';
 import { useState, type FormEvent } from 'react';
 import { useTranslation } from 'react-i18next';
-import { patch, type AlertConfig, type Model, type RoutingPolicy, type SecurityPolicy } from '../api';
+import { patch, type Action, type AlertConfig, type Model, type RoutingPolicy, type SecurityPolicy, type Where } from '../api';
 import { PageTitle, Panel } from '../components/bits';
 import { Broken, Waiting } from '../components/states';
 import { isDecimal } from '../decimal';
@@ -16,6 +16,7 @@ export default function Policies() {
     <>
       <PageTitle title={t('policy.title')} text={t('policy.subtitle')} />
       <Stack gap="lg">
+        <Content />
         <Kept />
         <Routing />
         <Models />
@@ -33,6 +34,56 @@ function Saving({ pending, changed }: { pending: boolean; changed: boolean }) {
         {t('common.save')}
       </Button>
     </Group>
+  );
+}
+
+const kinds = ['email', 'phone', 'card', 'id', 'credential'] as const;
+
+/** Content is what is looked for in texts, and what is done about it. */
+function Content() {
+  const { t } = useTranslation();
+  const policy = useGet<SecurityPolicy>(paths.security);
+  const [masking, setMasking] = useState<Partial<SecurityPolicy['masking']>>({});
+  const [words, setWords] = useState<Partial<SecurityPolicy['content_safety']['words']>>({});
+  const save = useChange(() => patch<SecurityPolicy>(paths.security, { masking, content_safety: { words } }), [paths.security], () => t('settings.saved'));
+  const submit = (e: FormEvent) => {
+    e.preventDefault();
+    save.mutate(undefined, {
+      onSuccess: () => {
+        setMasking({});
+        setWords({});
+      },
+    });
+  };
+  const p = policy.data;
+  const actions = (['off', 'flag', 'mask', 'block'] as const).map((a) => ({ value: a, label: t(`policy.action.${a}`) }));
+  const wheres = (['both', 'requests', 'responses'] as const).map((w) => ({ value: w, label: t(`policy.where.${w}`) }));
+  return (
+    <Panel title={t('policy.content')}>
+      {policy.error ? (
+        <Broken error={policy.error} />
+      ) : p === undefined ? (
+        <Waiting />
+      ) : (
+        <form onSubmit={submit}>
+          <Text size="sm" c="dimmed" mb="md">
+            {t('policy.contentText')}
+          </Text>
+          <SimpleGrid cols={{ base: 1, xs: 2, sm: 3 }}>
+            {kinds.map((k) => (
+              <Select key={k} label={t(`policy.kind.${k}`)} data={actions} value={masking[k] ?? p.masking[k]} allowDeselect={false} onChange={(v) => v && setMasking((d) => ({ ...d, [k]: v as Action }))} />
+            ))}
+            <Select label={t('policy.where')} data={wheres} value={masking.apply_to ?? p.masking.apply_to} allowDeselect={false} onChange={(v) => v && setMasking((d) => ({ ...d, apply_to: v as Where }))} />
+          </SimpleGrid>
+          <TagsInput mt="md" label={t('policy.words')} description={t('policy.wordsText')} value={words.list ?? p.content_safety.words.list} onChange={(list) => setWords((d) => ({ ...d, list }))} clearable maxTags={500} />
+          <SimpleGrid cols={{ base: 1, xs: 2 }} mt="sm">
+            <Select label={t('policy.wordsAction')} data={actions} value={words.action ?? p.content_safety.words.action} allowDeselect={false} onChange={(v) => v && setWords((d) => ({ ...d, action: v as Action }))} />
+            <Select label={t('policy.where')} data={wheres} value={words.apply_to ?? p.content_safety.words.apply_to} allowDeselect={false} onChange={(v) => v && setWords((d) => ({ ...d, apply_to: v as Where }))} />
+          </SimpleGrid>
+          <Saving pending={save.isPending} changed={Object.keys(masking).length + Object.keys(words).length > 0} />
+        </form>
+      )}
+    </Panel>
   );
 }
 
@@ -110,7 +161,7 @@ function Routing() {
               }}
             />
             <SimpleGrid cols={{ base: 1, sm: 2 }}>
-              <NumberInput label={t('policy.attempts')} description={t('policy.attemptsText')} min={2} max={10} allowDecimal={false} disabled={!fallback} value={(draft.attempts === undefined ? p.retry.max_attempts : draft.attempts) ?? ''} onChange={(v) => setDraft((d) => ({ region: d.region, attempts: typeof v === 'number' ? v : null }))} />
+              <NumberInput label={t('policy.attempts')} description={t('policy.attemptsText')} min={2} max={8} allowDecimal={false} disabled={!fallback} value={(draft.attempts === undefined ? p.retry.max_attempts : draft.attempts) ?? ''} onChange={(v) => setDraft((d) => ({ region: d.region, attempts: typeof v === 'number' ? v : null }))} />
               <Select label={t('policy.region')} description={t('policy.regionText')} clearable placeholder={t('policy.anywhere')} data={p.multi_region.available} value={draft.region === undefined ? p.multi_region.region : draft.region} onChange={(v) => setDraft((d) => ({ ...d, region: v }))} />
             </SimpleGrid>
           </Stack>

@@ -6,6 +6,7 @@ import { useTranslation } from 'react-i18next';
 import { Link } from 'react-router';
 import { patch, put, type Visitor } from '../api';
 import { Copy, PageTitle, Panel } from '../components/bits';
+import { Members } from '../components/members';
 import { Broken, Waiting } from '../components/states';
 import { useChange, useGet } from '../hooks';
 import { languages, setLanguage, type Key } from '../i18n';
@@ -97,6 +98,7 @@ export default function Settings() {
           ) : null}
         </Panel>
         {user?.client_id ? <ProfileForm /> : null}
+        {user?.client_id ? <Members /> : null}
         <Password />
       </Stack>
     </>

@@ -66,10 +66,20 @@ export function SignIn() {
             </Stack>
           </form>
           <Group justify="space-between" mt="lg">
+            {site.registration ? (
+              <Anchor component={Link} to="/console/sign-up" size="sm">
+                {t('entrance.link')}
+              </Anchor>
+            ) : null}
+            <Anchor component={Link} to="/console/reset" size="sm">
+              {t('entrance.forgot')}
+            </Anchor>
+          </Group>
+          <Group justify="space-between" mt="sm">
             <Text size="sm" c="dimmed">
               {site.contact ? t('signIn.contact', { contact: site.contact }) : t('signIn.help')}
             </Text>
-            <Anchor component={Link} to="/console/models" size="sm">
+            <Anchor component={Link} to="/docs/pricing" size="sm">
               {t('signIn.models')}
             </Anchor>
           </Group>

@@ -42,7 +42,7 @@ export default function Audit() {
       <Stack gap="lg">
         {self.error ? <Broken error={self.error} retry={() => void self.refetch()} /> : null}
         <SimpleGrid cols={{ base: 1, sm: 3 }}>
-          <Stat label={t('audit.books')} loading={self.isPending} value={s ? <Text span inherit c={s.clean ? 'teal' : 'red'}>{t(s.clean ? 'audit.clean' : 'audit.broken')}</Text> : null} hint={s ? t('audit.proven', { n: s.proven, all: s.slices }) : ''} />
+          <Stat label={t('audit.books')} loading={self.isPending} value={s ? <Text span inherit className={s.clean ? 'good' : 'bad'}>{t(s.clean ? 'audit.clean' : 'audit.broken')}</Text> : null} hint={s ? t('audit.proven', { n: s.proven, all: s.slices }) : ''} />
           <Stat label={t('audit.wallets')} loading={self.isPending} value={s ? count(s.wallets) : null} hint={s?.newest ? moment(s.newest) : ''} />
           <Stat label={t('audit.found')} loading={self.isPending} value={s ? count(s.broken) : null} hint={s?.oldest ? t('audit.oldest', { time: moment(s.oldest) }) : t('audit.soon')} />
         </SimpleGrid>

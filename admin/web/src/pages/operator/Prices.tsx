@@ -70,7 +70,7 @@ export default function Prices() {
         accessorFn: (m) => marginOf(m) ?? -1000,
         cell: ({ row }) => {
           const margin = marginOf(row.original);
-          return margin === null ? '–' : <Text span size="sm" c={margin < 0 ? 'red' : margin === 0 ? 'dimmed' : 'teal'} fw={550}>{margin}%</Text>;
+          return margin === null ? '–' : <Text span size="sm" className={margin < 0 ? 'bad' : margin === 0 ? '' : 'good'} fw={550}>{margin}%</Text>;
         },
       },
       { accessorKey: 'multiplier', header: t('op.multiplier'), meta: { right: true, wide: true }, cell: ({ row }) => `× ${row.original.multiplier}` },
