@@ -21,14 +21,13 @@ type kernelAsker struct {
 
 // iocb is struct iocb of linux/aio_abi.h; all we set is the operation and the file.
 type iocb struct {
-	data          uint64
-	key, flags    uint32
-	opcode, prio  uint16
-	fd            uint32
-	buf, n        uint64
-	off           int64
-	reserved      uint64
-	more, eventfd uint32
+	_      uint64 // data
+	_      uint64 // key and flags of reads and writes
+	opcode uint16
+	_      uint16 // priority
+	fd     uint32
+	_      [4]uint64 // buffer, length, offset, reserved
+	_      uint64    // flags, eventfd
 }
 
 type ioEvent struct {
