@@ -117,9 +117,19 @@ func TestOtherNamesC21(t *testing.T) {
 func TestDocumentedPathsC21(t *testing.T) {
 	p := newPages(built())
 	for _, c := range []struct{ from, to string }{
-		{"/console/usage", ""}, {"/dashboard/keys", "/console/api-keys"}, {"/dashboard/models", "/console/models"}, {"/docs/pricing", ""},
-		{"/wallet", "/console/billing"}, {"/billing", "/console/billing"}, {"/logs", "/console/logs"}, {"/pricing", "/docs/pricing"}, {"/models", "/console/models"},
-		{"/dashboard/settings/api-keys", "/console/api-keys"}, {"/settings/api-keys", "/console/api-keys"}, {"/register", "/console/sign-up"}, {"/login", "/console/sign-in"},
+		{"/console/usage", ""},
+		{"/dashboard/keys", "/console/api-keys"},
+		{"/dashboard/models", "/console/models"},
+		{"/docs/pricing", ""},
+		{"/wallet", "/console/billing"},
+		{"/billing", "/console/billing"},
+		{"/logs", "/console/logs"},
+		{"/pricing", "/docs/pricing"},
+		{"/models", "/console/models"},
+		{"/dashboard/settings/api-keys", "/console/api-keys"},
+		{"/settings/api-keys", "/console/api-keys"},
+		{"/register", "/console/sign-up"},
+		{"/login", "/console/sign-in"},
 	} {
 		resp := serve(t, p, c.from, "")
 		if c.to == "" && resp.StatusCode != 200 || c.to != "" && (resp.StatusCode != 302 || resp.Header.Get("Location") != c.to) {
