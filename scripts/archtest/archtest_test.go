@@ -308,3 +308,19 @@ func TestDependenciesHaveReasons(t *testing.T) {
 		}
 	}
 }
+
+// TestMigrationNumbers: migrations run in the order of their numbers, one after the
+// other, so two must not have the same and none may be left out.
+func TestMigrationNumbers(t *testing.T) {
+	list, err := filepath.Glob(filepath.Join(root, "shared/store/migrations/*.sql"))
+	if err != nil || len(list) == 0 {
+		t.Fatal("no migrations found", err)
+	}
+	slices.Sort(list)
+	for i, p := range list {
+		number, _, _ := strings.Cut(filepath.Base(p), "_")
+		if n, err := strconv.Atoi(number); err != nil || n != i+1 || len(number) != 4 {
+			t.Errorf("%s is migration %d in order: give it that number", filepath.Base(p), i+1)
+		}
+	}
+}
