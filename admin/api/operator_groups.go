@@ -10,7 +10,6 @@ import (
 	"tokenrelay/shared/apierr"
 	"tokenrelay/shared/catalogfile"
 	"tokenrelay/shared/money"
-	"tokenrelay/shared/store"
 )
 
 // groupLimits is what a tier of customers may do (C18); in a change, what is left out
@@ -36,15 +35,6 @@ type groupPatch struct{ groupLimits }
 
 type groupList struct {
 	Items []report.Group `json:"items"`
-}
-
-type done struct {
-	Changes  []string `json:"changes"`
-	Revision int64    `json:"revision" doc:"see /admin/v1/proxies for who has applied it"`
-}
-
-func changed(a store.Applied, err error) (*done, error) {
-	return &done{Changes: a.Changes, Revision: a.Revision}, err
 }
 
 func (a *api) groupRoutes() []Route {

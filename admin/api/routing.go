@@ -5,11 +5,10 @@ import (
 	"slices"
 	"strings"
 
+	"tokenrelay/admin/report"
 	"tokenrelay/shared/apierr"
 	"tokenrelay/shared/policy"
 	"tokenrelay/shared/store"
-
-	"tokenrelay/admin/report"
 )
 
 // The body of PATCH routing/policy. Members left out stay.

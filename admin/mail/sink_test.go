@@ -4,17 +4,16 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
+	"mime"
+	"mime/multipart"
+	"mime/quotedprintable"
 	"net"
 	"net/mail"
 	"strings"
 	"sync"
 	"testing"
 	"time"
-
-	"io"
-	"mime"
-	"mime/multipart"
-	"mime/quotedprintable"
 )
 
 // sink is an SMTP server that keeps what it gets and refuses whom it is told to.

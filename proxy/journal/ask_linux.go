@@ -22,12 +22,15 @@ type kernelAsker struct {
 // iocb is struct iocb of linux/aio_abi.h; all we set is the operation and the file.
 type iocb struct {
 	_      uint64 // data
-	_      uint64 // key and flags of reads and writes
+	_, _   uint32 // key, flags
 	opcode uint16
 	_      uint16 // priority
 	fd     uint32
-	_      [4]uint64 // buffer, length, offset, reserved
-	_      uint64    // flags, eventfd
+	_, _   uint64 // buffer, bytes
+	_      int64  // offset
+	_      uint64
+	_      uint32 // more flags
+	_      uint32 // eventfd
 }
 
 type ioEvent struct {

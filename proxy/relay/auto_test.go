@@ -180,7 +180,8 @@ func TestAutoScope(t *testing.T) {
 		k := proxytest.New(t, proxytest.Options{
 			Providers: []proxytest.Provider{{Slug: "openai", Protocol: "openai", Dialect: "openai", BaseURL: url + "/openai/v1", Keys: []string{"sk"}}},
 			Models: []proxytest.Model{
-				{ID: "dear", Routes: []proxytest.Route{{Provider: "openai", Model: "up"}}}, {ID: "other", Routes: []proxytest.Route{{Provider: "openai", Model: "up-2"}}},
+				{ID: "dear", Routes: []proxytest.Route{{Provider: "openai", Model: "up"}}},
+				{ID: "other", Routes: []proxytest.Route{{Provider: "openai", Model: "up-2"}}},
 				{ID: "auto-best", Auto: []string{"dear", "other"}, Strategy: "best"},
 			},
 			Key: func(r *store.KeyRow) { r.Models = []string{c.scope} },

@@ -137,8 +137,13 @@ func TestContextWindow(t *testing.T) {
 		status int
 		left   string // the first turn that is left
 	}{
-		{policy.Window{}, 6, 200, "turn0"}, {policy.Window{MaxTokens: 100_000}, 6, 200, "turn0"}, {policy.Window{MaxTokens: 1500}, 6, 400, ""}, {policy.Window{MaxTokens: 1500}, 1, 200, "turn0"},
-		{policy.Window{MaxTokens: 1500, Trim: true}, 6, 200, "turn4"}, {policy.Window{MaxTokens: 1500, Trim: true}, 1, 200, "turn0"}, {policy.Window{MaxTokens: 5, Trim: true}, 2, 400, ""},
+		{policy.Window{}, 6, 200, "turn0"},
+		{policy.Window{MaxTokens: 100_000}, 6, 200, "turn0"},
+		{policy.Window{MaxTokens: 1500}, 6, 400, ""},
+		{policy.Window{MaxTokens: 1500}, 1, 200, "turn0"},
+		{policy.Window{MaxTokens: 1500, Trim: true}, 6, 200, "turn4"},
+		{policy.Window{MaxTokens: 1500, Trim: true}, 1, 200, "turn0"},
+		{policy.Window{MaxTokens: 5, Trim: true}, 2, 400, ""},
 	} {
 		k, meter := standard(t, proxytest.Options{Key: rules(t, policy.Rules{Window: tc.w})})
 		r := post(t, k, "/v1/chat/completions", conversation(tc.turns))

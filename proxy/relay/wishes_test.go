@@ -25,9 +25,15 @@ func TestMaxCharge(t *testing.T) {
 		status     int
 		code       string
 	}{
-		{capped, "0.0019", 402, "max_charge_exceeded"}, {capped, "0", 402, "max_charge_exceeded"}, {capped, "0.01", 200, ""},
-		{open, "0.001", 402, "max_charge_exceeded"}, {open, "0.01", 200, ""}, {open, "1", 200, ""},
-		{capped, "x", 400, "invalid_request"}, {capped, "-1", 400, "invalid_request"}, {capped, "", 200, ""},
+		{capped, "0.0019", 402, "max_charge_exceeded"},
+		{capped, "0", 402, "max_charge_exceeded"},
+		{capped, "0.01", 200, ""},
+		{open, "0.001", 402, "max_charge_exceeded"},
+		{open, "0.01", 200, ""},
+		{open, "1", 200, ""},
+		{capped, "x", 400, "invalid_request"},
+		{capped, "-1", 400, "invalid_request"},
+		{capped, "", 200, ""},
 	} {
 		r := post(t, k, "/v1/chat/completions", tc.body, "x-relay-max-charge", tc.most)
 		if r.status != tc.status || r.header.Get("x-relay-error") != tc.code {
@@ -192,8 +198,12 @@ func TestRegionsInOrder(t *testing.T) {
 		status  int
 		lanes   string
 	}{
-		{[]string{"us", "eu"}, "", 200, "map[first:1]"}, {[]string{"eu", "us"}, "", 200, "map[second:1]"}, {[]string{"eu"}, "", 200, "map[second:1]"},
-		{[]string{"eu", "us"}, ";second.status=500", 200, "map[first:1 second:1]"}, {[]string{"mars", "us"}, "", 200, "map[first:1]"}, {[]string{"mars"}, "", 400, "map[]"},
+		{[]string{"us", "eu"}, "", 200, "map[first:1]"},
+		{[]string{"eu", "us"}, "", 200, "map[second:1]"},
+		{[]string{"eu"}, "", 200, "map[second:1]"},
+		{[]string{"eu", "us"}, ";second.status=500", 200, "map[first:1 second:1]"},
+		{[]string{"mars", "us"}, "", 200, "map[first:1]"},
+		{[]string{"mars"}, "", 400, "map[]"},
 	} {
 		k, meter := twins(t, policy.Rules{Routing: policy.Routing{Regions: tc.regions}})
 		r := post(t, k, "/v1/chat/completions", chat("twin", "out=2;id=order"+tc.script, false))

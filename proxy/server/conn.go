@@ -106,7 +106,7 @@ func (c *conn) SetReadDeadline(t time.Time) error {
 // SetDeadline is SetReadDeadline and SetWriteDeadline.
 func (c *conn) SetDeadline(t time.Time) error {
 	c.writeUntil = 0
-	return errors.Join(c.SetReadDeadline(t), c.TCPConn.SetWriteDeadline(t))
+	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
 }
 
 // receive reads. The deadline that is set may be an earlier one, of which nothing is

@@ -128,8 +128,10 @@ var outcomeNames = [...]string{
 // String is the name in traces.
 func (o Outcome) String() string { return enumName(outcomeNames[:], int(o), "outcome") }
 
-var flagNames = [...]string{"stream", "clamped", "usage_suspect", "overrun", "pinned", "key_cut",
-	"found_email", "found_phone", "found_card", "found_id", "found_credential", "found_word", "masked", "blocked", "cache_hit", "trimmed"}
+var flagNames = [...]string{
+	"stream", "clamped", "usage_suspect", "overrun", "pinned", "key_cut",
+	"found_email", "found_phone", "found_card", "found_id", "found_credential", "found_word", "masked", "blocked", "cache_hit", "trimmed",
+}
 
 // String lists the names of the flags that are set, with commas between.
 func (f Flags) String() string {

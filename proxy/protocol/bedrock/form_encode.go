@@ -531,7 +531,7 @@ func (e *encoder) inference(dst []byte, thinks bool) []byte {
 	r := e.r
 	dst = append(dst, `,"inferenceConfig":{"maxTokens":`...)
 	dst = strconv.AppendInt(dst, r.MaxTokens, 10)
-	free := !thinks && !(e.maker == claude && anthropic.Fixed(e.model))
+	free := !thinks && (e.maker != claude || !anthropic.Fixed(e.model))
 	number := func(name string, m chat.Member, v []byte) {
 		switch {
 		case v == nil:

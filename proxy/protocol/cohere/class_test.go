@@ -16,7 +16,9 @@ func TestErrorClass(t *testing.T) {
 	}{
 		{400, "invalid request: temperature", protocol.Class{Fault: protocol.FaultClient, PassOn: true, Status: 400}},
 		{422, "json: cannot unmarshal", protocol.Class{Fault: protocol.FaultClient, PassOn: true, Status: 422}},
-		{401, "invalid api token", key}, {403, "not permitted", key}, {498, "blocked", key},
+		{401, "invalid api token", key},
+		{403, "not permitted", key},
+		{498, "blocked", key},
 		{402, "no payment method", protocol.Class{Fault: protocol.FaultAccount, Failover: true, Key: protocol.KeyPermanent}},
 		{404, "model 'x' not found, make sure", protocol.Class{Fault: protocol.FaultModelMissing, Failover: true}},
 		{429, "Please wait and try again later", protocol.Class{Fault: protocol.FaultRateLimited, Failover: true, Key: protocol.KeyTransient, CoolSeconds: 5}},
