@@ -28,6 +28,8 @@ var mayBeNegative = map[string]bool{
 var companions = map[string]string{
 	"POST /admin/v1/clients":                     `"name":"Other"`,
 	"POST /admin/v1/clients/:client_id/api-keys": `"name":"other"`,
+	"POST /admin/v1/models":                      `"id":"other"`,
+	"POST /admin/v1/groups":                      `"name":"other"`,
 	"POST /admin/v1/vouchers":                    `"amount":"1"`,
 	"POST /admin/v1/models/:model/price":         `"price":{"input":"1","output":"1"}`,
 }
@@ -52,6 +54,8 @@ func TestBadAmounts(t *testing.T) {
 				return n.key.PublicID
 			case ":model":
 				return "alpha"
+			case ":group":
+				return "default"
 			}
 			return "x"
 		})
