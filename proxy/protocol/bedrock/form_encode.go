@@ -155,15 +155,7 @@ func (e *encoder) messages(dst []byte) ([]byte, *apierr.Error) {
 	turns := e.r.Turns
 	dst = append(dst, `"messages":[`...)
 	any := false
-	for i := 0; i < len(turns); {
-		if turns[i].Role == chat.System {
-			i++
-			continue
-		}
-		role, from := turns[i].Role, i
-		for i < len(turns) && (turns[i].Role == role || turns[i].Role == chat.System) {
-			i++
-		}
+	for role, from, to, ok := e.r.Neighbours(0); ok; role, from, to, ok = e.r.Neighbours(to) {
 		before := len(dst)
 		if any {
 			dst = append(dst, ',')
@@ -176,7 +168,7 @@ func (e *encoder) messages(dst []byte) ([]byte, *apierr.Error) {
 		e.n = 0
 		said, files := false, false
 		for pass := range 2 {
-			for j := from; j < i; j++ {
+			for j := from; j < to; j++ {
 				if turns[j].Role != role {
 					continue
 				}

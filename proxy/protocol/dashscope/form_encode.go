@@ -357,18 +357,7 @@ func (e *encoder) tools(dst []byte) ([]byte, *apierr.Error) {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		dst = append(dst, `{"type":"function","function":{"name":`...)
-		dst = chat.AppendText(dst, t.Name)
-		if len(t.Description) > 0 {
-			dst = append(dst, `,"description":`...)
-			dst = chat.AppendText(dst, t.Description)
-		}
-		dst = append(dst, `,"parameters":`...)
-		if t.Schema == nil {
-			dst = append(dst, `{"type":"object","properties":{}}`...)
-		} else {
-			dst = append(dst, t.Schema...)
-		}
+		dst = chat.AppendFunction(dst, t)
 		dst = append(dst, "}}"...)
 		if string(t.Strict) == "true" {
 			if err := r.Lack(chat.MemberStrict, chat.DashScope); err != nil {

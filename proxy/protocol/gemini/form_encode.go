@@ -119,22 +119,14 @@ func (e *encoder) system(dst []byte) []byte {
 // have one of their own before the rest.
 func (e *encoder) contents(dst []byte) ([]byte, *apierr.Error) {
 	turns := e.r.Turns
-	for i := 0; i < len(turns); {
-		if turns[i].Role == chat.System {
-			i++
-			continue
-		}
-		role, from := turns[i].Role, i
-		for i < len(turns) && (turns[i].Role == role || turns[i].Role == chat.System) {
-			i++
-		}
+	for role, from, to, ok := e.r.Neighbours(0); ok; role, from, to, ok = e.r.Neighbours(to) {
 		var err *apierr.Error
 		if role == chat.Assistant {
-			dst = e.said(dst, turns[from:i])
+			dst = e.said(dst, turns[from:to])
 			continue
 		}
 		for _, results := range [...]bool{true, false} {
-			if dst, err = e.asked(dst, turns[from:i], from, results); err != nil {
+			if dst, err = e.asked(dst, turns[from:to], from, results); err != nil {
 				return dst, err
 			}
 		}

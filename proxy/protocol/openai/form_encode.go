@@ -165,29 +165,7 @@ func (e *encoder) user(dst []byte, t *chat.Turn) []byte {
 		dst = append(dst, `,"tool_call_id":`...)
 		dst = e.appendID(dst, p.ID)
 		dst = append(dst, `,"content":"`...)
-		if p.IsError {
-			dst = append(dst, "Error: "...)
-		}
-		said, shown := false, len(rest)
-		for j := range p.Parts {
-			switch in := &p.Parts[j]; in.Kind {
-			case chat.PartText:
-				if said {
-					dst = append(dst, `\n`...)
-				}
-				said = true
-				dst = chat.AppendInner(dst, in.Text)
-			case chat.PartImage:
-				e.r.Drop(e.r.Name(chat.MemberResultImage))
-				rest = append(rest, *in)
-			case chat.PartFile:
-				e.r.Drop(e.r.Name(chat.MemberResultFile))
-				rest = append(rest, *in)
-			}
-		}
-		if !said && len(rest) > shown {
-			dst = append(dst, "See the attachment in the next message."...)
-		}
+		dst, rest = e.r.AppendResult(dst, p, rest, nil)
 		dst = append(dst, `"}`...)
 	}
 	for i := range t.Parts {
@@ -379,18 +357,7 @@ func (e *encoder) tools(dst []byte) []byte {
 		if i > 0 {
 			dst = append(dst, ',')
 		}
-		dst = append(dst, `{"type":"function","function":{"name":`...)
-		dst = chat.AppendText(dst, t.Name)
-		if len(t.Description) > 0 {
-			dst = append(dst, `,"description":`...)
-			dst = chat.AppendText(dst, t.Description)
-		}
-		dst = append(dst, `,"parameters":`...)
-		if t.Schema == nil {
-			dst = append(dst, `{"type":"object","properties":{}}`...)
-		} else {
-			dst = append(dst, t.Schema...)
-		}
+		dst = chat.AppendFunction(dst, t)
 		if t.Strict != nil {
 			dst = append(dst, `,"strict":`...)
 			dst = append(dst, t.Strict...)

@@ -1,0 +1,71 @@
+package chat
+
+// What several formats write alike.
+
+// AppendFunction appends a tool in the form of Chat Completions, which others have taken
+// over, up to the end of its parameters: the caller adds what its provider knows besides
+// and "}}".
+func AppendFunction(dst []byte, t *Tool) []byte {
+	dst = append(dst, `{"type":"function","function":{"name":`...)
+	dst = AppendText(dst, t.Name)
+	if len(t.Description) > 0 {
+		dst = append(dst, `,"description":`...)
+		dst = AppendText(dst, t.Description)
+	}
+	dst = append(dst, `,"parameters":`...)
+	if t.Schema == nil {
+		return append(dst, `{"type":"object","properties":{}}`...)
+	}
+	return append(dst, t.Schema...)
+}
+
+// AppendResult appends the texts of a tool's result as the inside of one JSON string, for
+// providers whose results are texts only, and tells the client what has lost its place.
+// Pictures and files are appended to rest, to be shown in a message of the user; takes
+// says which files the provider reads, nil = all.
+func (r *Request) AppendResult(dst []byte, p *Part, rest []Part, takes func(file *Part) bool) ([]byte, []Part) {
+	if p.IsError {
+		dst = append(dst, "Error: "...)
+	}
+	said, shown := false, len(rest)
+	for j := range p.Parts {
+		switch in := &p.Parts[j]; in.Kind {
+		case PartText:
+			if said {
+				dst = append(dst, `\n`...)
+			}
+			said = true
+			dst = AppendInner(dst, in.Text)
+		case PartImage:
+			r.Drop(r.Name(MemberResultImage))
+			rest = append(rest, *in)
+		case PartFile:
+			r.Drop(r.Name(MemberResultFile))
+			if takes == nil || takes(in) {
+				rest = append(rest, *in)
+			}
+		}
+	}
+	if !said && len(rest) > shown {
+		dst = append(dst, "See the attachment in the next message."...)
+	}
+	return dst, rest
+}
+
+// Neighbours finds the next turns, from index at on, that are one message where users
+// and assistants must take turns: those of one role, from index from until before to.
+// Turns of the system between them are to be passed over. ok is false behind the last.
+func (r *Request) Neighbours(at int) (role Role, from, to int, ok bool) {
+	turns := r.Turns
+	for at < len(turns) && turns[at].Role == System {
+		at++
+	}
+	if at == len(turns) {
+		return System, at, at, false
+	}
+	role, from, to = turns[at].Role, at, at
+	for to < len(turns) && (turns[to].Role == role || turns[to].Role == System) {
+		to++
+	}
+	return role, from, to, true
+}
