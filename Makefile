@@ -77,28 +77,33 @@ RACE := ./proxy/live/... ./proxy/limit/... ./proxy/lease/... ./proxy/catalog/...
 # Packages that run the real programs: one after another, so that none measures
 # another's load, and never from the test cache, which does not see the programs.
 REAL := ./shared/apptest ./shared/apptest/attack ./shared/apptest/crash ./shared/apptest/fleet ./scripts/run ./admin
-# These mostly wait, for whole minutes and for package registries: side by side, and
-# beside the unit tests and the race detector's runs.
-WAIT := ./shared/apptest/limits ./shared/apptest/sdk
+# These mostly wait: for package registries, beside all that starts no program, and for
+# whole minutes, beside the race detector's runs.
+SDK    := ./shared/apptest/sdk
+LIMITS := ./shared/apptest/limits
 
 .PHONY: test
 test: check ## everything that must hold: shape, unit tests, race on the concurrent packages, the real programs
 	@if [ -z "$${RECORDINGS:-}" ] && [ ! -d ../shared/recordings ]; then \
 	  echo "no folder of recordings (RECORDINGS=DIR names one): the project's own cases are read instead"; fi
-	@out=$$(mktemp); trap 'rm -f "$$out"' EXIT; \
-	$(GO) test -count=1 -p 2 -timeout 20m $(WAIT) >"$$out" 2>&1 & waits=$$!; failed=0; \
+	@sdk=$$(mktemp) limits=$$(mktemp); trap 'rm -f "$$sdk" "$$limits"' EXIT; failed=0; \
+	$(GO) test -count=1 -timeout 20m $(SDK) >"$$sdk" 2>&1 & first=$$!; \
 	$(MAKE) --no-print-directory unit || failed=$$?; \
-	wait $$waits || failed=$$?; cat "$$out"; exit $$failed
+	$(GO) test -count=1 -timeout 10m $(LIMITS) >"$$limits" 2>&1 & second=$$!; \
+	$(MAKE) --no-print-directory race-short fuzz-short || failed=$$?; \
+	wait $$first || failed=$$?; wait $$second || failed=$$?; cat "$$sdk" "$$limits"; exit $$failed
 	$(GO) test -count=1 -p 1 -timeout 15m $(REAL)
 	@if [ "$(WEB_TESTED)" = 0 ]; then echo "WEB=0: the console is not tested"; else $(MAKE) --no-print-directory web-test; fi
 	@if [ -n "$$(git status --porcelain loadtest/k6 2>&1)" ] || git log -1 --name-only --format= | grep -q '^loadtest/k6/'; then \
 	  $(MAKE) --no-print-directory load-test; else echo "loadtest/k6 has not changed: make load-test tests it"; fi
 
 .PHONY: unit
-unit: ## the tests that start no program of ours, those of concurrent packages under the race detector, a little fuzzing
-	$(GO) test -timeout 10m $$($(GO) list ./... | grep -vxF "$$($(GO) list $(REAL) $(WAIT))")
+unit: ## the tests that start no program of ours
+	$(GO) test -timeout 10m $$($(GO) list ./... | grep -vxF "$$($(GO) list $(REAL) $(SDK) $(LIMITS))")
+
+.PHONY: race-short
+race-short: ## the tests of concurrent packages under the race detector
 	$(GO) test -race -short -skip 'Kill|Flip|Torn|Crash|Disk' -timeout 10m $(RACE)
-	$(MAKE) --no-print-directory fuzz-short
 
 .PHONY: load-test
 load-test: $(K6) ## the k6 module's own tests, and one short run of it

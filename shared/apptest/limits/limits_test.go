@@ -124,8 +124,14 @@ func TestSharedLimits(t *testing.T) {
 	group.Wait()
 	took := time.Since(began)
 
-	inMinutes(t, s, "capped", 60)
-	inMinutes(t, s, "polite", 20)
+	// What a proxy judged alone, because Postgres did not answer for a second on a busy
+	// machine, may come on top (decision 0014), and nothing else.
+	alone := 0
+	for _, p := range s.Proxies {
+		alone += int(p.Metric("relay_limit_unshared_total"))
+	}
+	inMinutes(t, s, "capped", 60, alone)
+	inMinutes(t, s, "polite", 20, alone)
 	if n := mostAtOnce(t, s, "crowded"); n > 4 || n < 3 {
 		t.Errorf("%d requests at once with a limit of 4", n)
 	}
@@ -164,7 +170,7 @@ func served(t *testing.T, s *apptest.Stack, marker string) []mockllm.Record {
 }
 
 // inMinutes checks every minute from the first request on.
-func inMinutes(t *testing.T, s *apptest.Stack, marker string, limit int) {
+func inMinutes(t *testing.T, s *apptest.Stack, marker string, limit, alone int) {
 	t.Helper()
 	list := served(t, s, marker)
 	if len(list) == 0 {
@@ -181,7 +187,7 @@ func inMinutes(t *testing.T, s *apptest.Stack, marker string, limit int) {
 	}
 	t.Logf("%s: limit %d, by minute %v", marker, limit, minutes)
 	for i, n := range minutes {
-		if n > limit {
+		if n > limit+alone {
 			t.Errorf("%s: %d in minute %d with a limit of %d", marker, n, i, limit)
 		}
 	}
