@@ -63,6 +63,7 @@ const (
 	idleTime  = 3 * time.Minute  // of a keep-alive connection
 	judgeFrom = 64 << 10         // bodies from here on are read only for a key that exists
 	coldBody  = 1 << 20          // what a key that is not in memory may send before it is looked up
+	noBody    = -2               // fasthttp's length of a request that names none and is not in chunks
 )
 
 // New makes a server for a relay.
@@ -137,7 +138,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 // whether a large one is worth reading at all (rulings 3.11).
 func (s *Server) judge(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
 	n := h.ContentLength()
-	if n >= 0 && n < judgeFrom {
+	if n >= 0 && n < judgeFrom || n == noBody {
 		return fasthttp.RequestConfig{}
 	}
 	c := fasthttp.RequestConfig{ReadTimeout: headTime + time.Duration(s.o.MaxBody/slowRate)*time.Second}
