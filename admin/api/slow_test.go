@@ -35,7 +35,9 @@ func TestSlowReportsAre503(t *testing.T) {
 	}
 	for _, path := range paths {
 		r := send(t, app, "GET", path, acme.token, "")
-		if r.Status != 503 || r.code() != "overloaded" || r.Header.Get("Retry-After") == "" || !strings.Contains(*r.Body.Message, "shorter time") {
+		// On a busy machine the time may be over before there is a connection.
+		said := r.Body.Message != nil && (strings.Contains(*r.Body.Message, "shorter time") || strings.Contains(*r.Body.Message, "not reachable"))
+		if r.Status != 503 || r.code() != "overloaded" || r.Header.Get("Retry-After") == "" || !said {
 			t.Errorf("%s: %d %s, Retry-After %q; want 503", path, r.Status, r.Raw, r.Header.Get("Retry-After"))
 		}
 	}

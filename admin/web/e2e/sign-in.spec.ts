@@ -39,10 +39,13 @@ test('H8: the way back stays in the console', async ({ page, who }) => {
 });
 
 test('S4-8, S3-10, C21: prices are public, under every name', async ({ page }) => {
-  for (const name of ['/docs/pricing', '/pricing', '/dashboard/models', '/console/pricing']) {
+  for (const name of ['/docs/pricing', '/pricing', '/console/pricing']) {
     await page.goto(name);
-    await expect(page, name).toHaveURL(/\/console\/models$/);
+    await expect(page, name).toHaveURL(/\/docs\/pricing$/);
   }
+  await expect(page.getByRole('heading', { name: 'Pricing', level: 1 })).toBeVisible();
+  await page.goto('/dashboard/models');
+  await expect(page).toHaveURL(/\/console\/models$/);
   await expect(page.getByRole('row', { name: /^gpt-5-mini / })).toContainText('$0.25');
   await page.goto('/');
   await expect(page).toHaveURL(/sign-in/);
