@@ -48,7 +48,10 @@ web-tools:
 	@need=; node -e 'process.exit(+process.versions.node.split(".")[0] < 20 ? 1 : 0)' 2>/dev/null && command -v npm >/dev/null || need="nodejs npm"; \
 	[ -n "$${CHROMIUM:-}" ] || command -v chromium chromium-browser google-chrome >/dev/null || need="$$need chromium"; \
 	[ -n "$$need" ] || exit 0; \
-	if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then apt-get update -qq && apt-get install -y -qq --no-install-recommends $$need >/dev/null; \
+	if command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+	  export DEBIAN_FRONTEND=noninteractive; \
+	  for again in 1 2 3; do apt-get update -qq && apt-get install -y -qq --no-install-recommends $$need >/dev/null && exit 0; sleep 5; done; \
+	  echo "Debian's packages $$need could not be installed: install them, or WEB=0 leaves the console out"; exit 1; \
 	else echo "the console's tests need $$need (Node 20 or later; CHROMIUM names a browser); WEB=0 leaves the console out"; exit 1; fi
 
 .PHONY: web-test
