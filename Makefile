@@ -32,7 +32,7 @@ web: ## the console's pages, where Node 20 or later is
 	else $(MAKE) --no-print-directory $(WEB)/dist/app/index.html; fi
 
 $(WEB)/node_modules/.package-lock.json: $(WEB)/package.json $(WEB)/package-lock.json
-	@cd $(WEB) && npm ci --no-audit --no-fund --loglevel=error && touch node_modules/.package-lock.json
+	@cd $(WEB) && npm ci --no-audit --no-fund --no-update-notifier --loglevel=error && touch node_modules/.package-lock.json
 
 # Types of what the APIs send and take, from the descriptions that the relay itself gives.
 $(WEB)/src/gen/operator.d.ts: $(WEB)/node_modules/.package-lock.json $(shell find admin/api admin/report -name '*.go' -not -name '*_test.go')

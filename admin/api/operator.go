@@ -163,12 +163,8 @@ func (a *api) listClients(c *Call, q *page) (*operatorClients, error) {
 	if err != nil {
 		return nil, err
 	}
-	var next int64
-	if len(rows) > q.Limit {
-		rows = rows[:q.Limit]
-		next = rows[q.Limit-1].ID
-	}
-	list := &operatorClients{Items: make([]operatorClient, len(rows)), NextCursor: rowCursor(next)}
+	rows, next := cut(rows, q.Limit, func(r *store.Client) int64 { return r.ID })
+	list := &operatorClients{Items: make([]operatorClient, len(rows)), NextCursor: next}
 	wallets := make([]int64, len(rows))
 	for i := range rows {
 		wallets[i] = rows[i].WalletID
@@ -197,12 +193,8 @@ func (a *api) listEntries(c *Call, q *page) (*operatorEntries, error) {
 	if err != nil {
 		return nil, err
 	}
-	var next int64
-	if len(rows) > q.Limit {
-		rows = rows[:q.Limit]
-		next = rows[q.Limit-1].ID
-	}
-	list := &operatorEntries{Items: make([]operatorEntry, len(rows)), NextCursor: rowCursor(next)}
+	rows, next := cut(rows, q.Limit, func(r *store.Entry) int64 { return r.ID })
+	list := &operatorEntries{Items: make([]operatorEntry, len(rows)), NextCursor: next}
 	for i := range rows {
 		e := &rows[i]
 		list.Items[i] = operatorEntry{

@@ -142,12 +142,8 @@ func (a *api) listAllKeys(c *Call, q *keyFilter) (*operatorKeys, error) {
 	if err != nil {
 		return nil, err
 	}
-	var next int64
-	if len(rows) > q.Limit {
-		rows = rows[:q.Limit]
-		next = rows[q.Limit-1].ID
-	}
-	out := &operatorKeys{Items: make([]operatorKey, len(rows)), NextCursor: rowCursor(next)}
+	rows, next := cut(rows, q.Limit, func(r *store.FoundKey) int64 { return r.ID })
+	out := &operatorKeys{Items: make([]operatorKey, len(rows)), NextCursor: next}
 	for i := range rows {
 		out.Items[i] = operatorKey{APIKey: a.Report.ViewKey(&rows[i].Key), ClientID: report.ClientID(rows[i].ClientID), ClientName: rows[i].ClientName}
 	}

@@ -100,12 +100,8 @@ func (a *api) listAudit(c *Call, q *auditFilter) (*auditEntries, error) {
 	if err != nil {
 		return nil, err
 	}
-	var next int64
-	if len(rows) > q.Limit {
-		rows = rows[:q.Limit]
-		next = rows[q.Limit-1].ID
-	}
-	list := &auditEntries{Items: make([]auditEntry, len(rows)), NextCursor: rowCursor(next)}
+	rows, next := cut(rows, q.Limit, func(r *store.AuditRow) int64 { return r.ID })
+	list := &auditEntries{Items: make([]auditEntry, len(rows)), NextCursor: next}
 	for i := range rows {
 		list.Items[i] = viewAuditEntry(&rows[i])
 	}

@@ -33,6 +33,15 @@ func rowCursor(n int64) *string {
 	return &text
 }
 
+// cut makes a page of rows, of which one more than limit was asked for. next is the
+// cursor of what follows, nil where nothing does; id is a row's number.
+func cut[T any](rows []T, limit int, id func(*T) int64) (page []T, next *string) {
+	if len(rows) <= limit {
+		return rows, nil
+	}
+	return rows[:limit], rowCursor(id(&rows[limit-1]))
+}
+
 // requestPage is the query parameters of a list by request, newest first.
 type requestPage struct {
 	Cursor reqid.ID `query:"cursor" doc:"next_cursor of the page before"`

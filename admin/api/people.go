@@ -65,12 +65,8 @@ func (a *api) memberRoutes() []Route {
 			if err != nil {
 				return nil, err
 			}
-			var next int64
-			if len(rows) > q.Limit {
-				rows = rows[:q.Limit]
-				next = rows[q.Limit-1].ID
-			}
-			list := &memberList{Items: make([]member, len(rows)), NextCursor: rowCursor(next)}
+			rows, next := cut(rows, q.Limit, func(r *store.User) int64 { return r.ID })
+			list := &memberList{Items: make([]member, len(rows)), NextCursor: next}
 			for i := range rows {
 				list.Items[i] = viewMember(&rows[i])
 			}
@@ -130,12 +126,8 @@ func (a *api) invitations(c *Call, clientID int64, q *page) (*invitationList, er
 	if err != nil {
 		return nil, err
 	}
-	var next int64
-	if len(rows) > q.Limit {
-		rows = rows[:q.Limit]
-		next = rows[q.Limit-1].ID
-	}
-	list := &invitationList{Items: make([]invitation, len(rows)), NextCursor: rowCursor(next)}
+	rows, next := cut(rows, q.Limit, func(r *store.Link) int64 { return r.ID })
+	list := &invitationList{Items: make([]invitation, len(rows)), NextCursor: next}
 	for i := range rows {
 		list.Items[i] = a.viewInvitation(&rows[i])
 	}
@@ -344,12 +336,8 @@ func (a *api) listUsers(c *Call, q *userFilter) (*operatorUsers, error) {
 	if err != nil {
 		return nil, err
 	}
-	var next int64
-	if len(rows) > q.Limit {
-		rows = rows[:q.Limit]
-		next = rows[q.Limit-1].ID
-	}
-	list := &operatorUsers{Items: make([]operatorUser, len(rows)), NextCursor: rowCursor(next)}
+	rows, next := cut(rows, q.Limit, func(r *store.User) int64 { return r.ID })
+	list := &operatorUsers{Items: make([]operatorUser, len(rows)), NextCursor: next}
 	for i := range rows {
 		list.Items[i] = viewUser(&rows[i])
 	}

@@ -70,12 +70,8 @@ func (a *api) redeemRoutes() []Route {
 			if err != nil {
 				return nil, err
 			}
-			var next int64
-			if len(rows) > q.Limit {
-				rows = rows[:q.Limit]
-				next = rows[q.Limit-1].ID
-			}
-			list := &voucherList{Items: make([]voucherView, len(rows)), NextCursor: rowCursor(next)}
+			rows, next := cut(rows, q.Limit, func(r *store.Voucher) int64 { return r.ID })
+			list := &voucherList{Items: make([]voucherView, len(rows)), NextCursor: next}
 			for i := range rows {
 				list.Items[i] = a.viewVoucher(&rows[i])
 			}

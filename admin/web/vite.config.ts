@@ -34,7 +34,7 @@ export default defineConfig({
     emptyOutDir: true,
     // An inlined file would be a data: URL, which the content policy does not allow for scripts and fonts.
     assetsInlineLimit: 0,
-    chunkSizeWarningLimit: 700,
+    chunkSizeWarningLimit: 800, // what counts is the budget that a test holds, compressed
   },
   server: {
     proxy: Object.fromEntries(['/console/api', '/openapi', '/admin/v1', '/openapi.json', '/status.json', '/v1/', '/public'].map((path) => [path, admin])),

@@ -153,15 +153,20 @@ func (s *Screen) readChat(at int) {
 		s.readTranscript(at, kind)
 		return
 	}
+	s.each(at, "choices", s.choice)
+}
+
+// each reads the objects of a list that is a member of the object at.
+func (s *Screen) each(at int, member string, read func(at int)) {
 	it := walk.Object(s.data, at)
 	for it.Next() {
-		if string(it.Key) != "choices" || it.Byte() != '[' {
+		if string(it.Key) != member || it.Byte() != '[' {
 			continue
 		}
 		list := walk.Array(s.data, it.Val)
 		for list.Next() {
 			if list.Byte() == '{' {
-				s.choice(list.Val)
+				read(list.Val)
 			}
 		}
 	}
@@ -275,19 +280,7 @@ func (s *Screen) readResponses(at int) {
 }
 
 func (s *Screen) readGemini(at int) {
-	it := walk.Object(s.data, at)
-	for it.Next() {
-		if string(it.Key) != "candidates" || it.Byte() != '[' {
-			continue
-		}
-		list := walk.Array(s.data, it.Val)
-		for list.Next() {
-			if list.Byte() == '{' {
-				s.candidate(list.Val)
-			}
-		}
-	}
-	s.broken = s.broken || it.Bad
+	s.each(at, "candidates", s.candidate)
 }
 
 func (s *Screen) candidate(at int) {

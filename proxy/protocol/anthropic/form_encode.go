@@ -149,7 +149,6 @@ func (e *encoder) end(dst []byte, p *chat.Part) []byte {
 // messages writes the turns: neighbours of one role become one message, results of
 // tools stand first in theirs.
 func (e *encoder) messages(dst []byte) ([]byte, *apierr.Error) {
-	turns := e.r.Turns
 	dst = append(dst, `,"messages":[`...)
 	any := false
 	for role, from, to, ok := e.r.Neighbours(0); ok; role, from, to, ok = e.r.Neighbours(to) {
@@ -163,31 +162,20 @@ func (e *encoder) messages(dst []byte) ([]byte, *apierr.Error) {
 			dst = append(dst, `{"role":"assistant","content":[`...)
 		}
 		n, err := 0, (*apierr.Error)(nil)
-		for pass := range 2 {
-			for j := from; j < to; j++ {
-				if turns[j].Role != role {
-					continue
-				}
-				for k := range turns[j].Parts {
-					p := &turns[j].Parts[k]
-					if first := p.Kind == chat.PartResult || p.Kind == chat.PartThinking || p.Kind == chat.PartRedacted; first != (pass == 0) {
-						continue
-					}
-					at := len(dst)
-					if n > 0 {
-						dst = append(dst, ',')
-					}
-					body := len(dst)
-					if dst, err = e.part(dst, j, p); err != nil {
-						return dst, err
-					}
-					if len(dst) == body {
-						dst = dst[:at]
-						continue
-					}
-					n++
-				}
+		for j, p := range e.r.Blocks(role, from, to) {
+			at := len(dst)
+			if n > 0 {
+				dst = append(dst, ',')
 			}
+			body := len(dst)
+			if dst, err = e.part(dst, j, p); err != nil {
+				return dst, err
+			}
+			if len(dst) == body {
+				dst = dst[:at]
+				continue
+			}
+			n++
 		}
 		if n == 0 {
 			dst = dst[:before]

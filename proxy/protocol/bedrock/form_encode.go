@@ -152,7 +152,6 @@ func (e *encoder) text(dst, raw []byte) []byte {
 // messages writes the turns: neighbours of one role become one message, results of
 // tools stand first in theirs, thoughts in theirs.
 func (e *encoder) messages(dst []byte) ([]byte, *apierr.Error) {
-	turns := e.r.Turns
 	dst = append(dst, `"messages":[`...)
 	any := false
 	for role, from, to, ok := e.r.Neighbours(0); ok; role, from, to, ok = e.r.Neighbours(to) {
@@ -167,23 +166,12 @@ func (e *encoder) messages(dst []byte) ([]byte, *apierr.Error) {
 		}
 		e.n = 0
 		said, files := false, false
-		for pass := range 2 {
-			for j := from; j < to; j++ {
-				if turns[j].Role != role {
-					continue
-				}
-				for k := range turns[j].Parts {
-					p := &turns[j].Parts[k]
-					if first := p.Kind == chat.PartResult || p.Kind == chat.PartThinking || p.Kind == chat.PartRedacted; first != (pass == 0) {
-						continue
-					}
-					said = said || p.Kind == chat.PartText && !chat.Blank(p.Text)
-					files = files || p.Kind == chat.PartFile
-					var err *apierr.Error
-					if dst, err = e.part(dst, j, p); err != nil {
-						return dst, err
-					}
-				}
+		for j, p := range e.r.Blocks(role, from, to) {
+			said = said || p.Kind == chat.PartText && !chat.Blank(p.Text)
+			files = files || p.Kind == chat.PartFile
+			var err *apierr.Error
+			if dst, err = e.part(dst, j, p); err != nil {
+				return dst, err
 			}
 		}
 		if files && !said { // Converse wants a text beside a document

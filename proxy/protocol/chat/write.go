@@ -1,5 +1,7 @@
 package chat
 
+import "iter"
+
 // What several formats write alike.
 
 // AppendFunction appends a tool in the form of Chat Completions, which others have taken
@@ -68,4 +70,26 @@ func (r *Request) Neighbours(at int) (role Role, from, to int, ok bool) {
 		to++
 	}
 	return role, from, to, true
+}
+
+// Blocks are the parts of the turns of one role from index from until before to, as
+// Anthropic and those after it want them in a message: results of tools and thoughts
+// first. Each comes with the index of its turn.
+func (r *Request) Blocks(role Role, from, to int) iter.Seq2[int, *Part] {
+	return func(yield func(int, *Part) bool) {
+		for pass := range 2 {
+			for i := from; i < to; i++ {
+				if r.Turns[i].Role != role {
+					continue
+				}
+				for k := range r.Turns[i].Parts {
+					p := &r.Turns[i].Parts[k]
+					first := p.Kind == PartResult || p.Kind == PartThinking || p.Kind == PartRedacted
+					if first == (pass == 0) && !yield(i, p) {
+						return
+					}
+				}
+			}
+		}
+	}
 }
