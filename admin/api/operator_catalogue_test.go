@@ -227,9 +227,10 @@ func TestTrafficForOperators(t *testing.T) {
 		{RouteID: route, ProviderKeyID: key, HTTPStatus: 503, Outcome: usage.OutcomeStatus, EndMicros: 1000},
 		{RouteID: route, ProviderKeyID: key, HTTPStatus: 200, Outcome: usage.OutcomeOK, StartMicros: 2000, EndMicros: 900_000},
 	}
-	first := w.used(a, "alpha", usage.Success, "", time.Now().Add(-time.Minute), 1000, 100)
+	today := time.Now().Add(-2 * time.Second) // both calls are of one day, also at midnight
+	first := w.used(a, "alpha", usage.Success, "", today, 1000, 100)
 	w.attempts = []usage.Attempt{{RouteID: route, ProviderKeyID: key, Outcome: usage.OutcomeTimeout, EndMicros: 1000}}
-	w.used(b, "alpha", usage.Failed, "upstream_error", time.Now().Add(-time.Second), 10, 10)
+	w.used(b, "alpha", usage.Failed, "upstream_error", today.Add(time.Millisecond), 10, 10)
 
 	var calls callList
 	w.expect(w.operate("GET", "/admin/v1/calls", ""), 200, &calls)

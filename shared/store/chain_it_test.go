@@ -129,9 +129,7 @@ func TestLateRowsOfClosedDaysM13(t *testing.T) {
 	}
 	b.cleanDeep()
 	exec(t, b.conn, "INSERT INTO day_close (day) VALUES (floor(extract(epoch FROM now()) / 86400))") // today is over
-	if n := b.chain(); n != 1 {
-		t.Errorf("%d links", n)
-	}
+	links := b.chain()
 	b.cleanDeep()
 	b.settle(x.ID, b.record(p, lease, 50, 6)) // after the close
 	b.cleanDeep()
@@ -139,8 +137,10 @@ func TestLateRowsOfClosedDaysM13(t *testing.T) {
 	if err := b.conn.QueryRow(t.Context(), "SELECT array_agg(calls ORDER BY day) FROM wallet_day WHERE wallet_id = $1", p.client.WalletID).Scan(&calls); err != nil {
 		t.Fatal(err)
 	}
-	if !slices.Equal(calls, []int64{1, 2}) {
-		t.Errorf("calls of the links: %v", calls)
+	// The late row is of the first open day: today, or for a while after midnight still
+	// yesterday, which then gets a link of its own.
+	if !slices.Equal(calls, []int64{1, 2}) && !slices.Equal(calls, []int64{1, 1, 1}) || links != int64(len(calls))-1 {
+		t.Errorf("%d new links; calls of all: %v", links, calls)
 	}
 }
 
