@@ -12,8 +12,8 @@ import (
 	"tokenrelay/shared/usage"
 )
 
-// answerStream observes and patches one upstream's answer; openai.Stream and
-// anthropic.Stream are the two.
+// answerStream observes and patches one upstream's answer; each package of proxy/protocol
+// has one.
 type answerStream interface {
 	Reset(*protocol.StreamConfig)
 	Event(dst, ev []byte) ([]byte, protocol.Kind)
@@ -41,6 +41,11 @@ type lane struct {
 	inputOnly bool   // nothing is generated, so there is no output to hold money for
 	free      bool   // nothing is billed
 	passes    bool   // the answer passes as it comes, though no stream was asked for
+
+	// What its customers are told of tools whose cost has no bound, nil = errServerTools,
+	// and which member of the body is the output cap, nil = as in Chat.
+	unbounded *apiError
+	capMember func(x *Exchange) string
 
 	// Of endpoints beside the conversations: plan makes x.plan and x.input.Bound, passed
 	// betters the plan's guess by what has passed, count answers with the relay's own

@@ -16,6 +16,8 @@ var dashScopeLane = lane{
 	wire:      catalog.WireDashScope,
 	form:      chat.DashScope,
 	shape:     peek.DashScopeText,
+	unbounded: errEnableSearch,
+	capMember: func(x *Exchange) string { return "parameters." + dashscope.CapField(&x.peek) },
 	heartbeat: dashscope.Heartbeat(),
 	maxEvent:  dashscope.MaxEvent,
 	scan: func(x *Exchange) *apiError {

@@ -22,6 +22,8 @@ var geminiLane = lane{
 	wire:      catalog.WireGemini,
 	form:      chat.Gemini,
 	shape:     peek.GeminiGenerate,
+	unbounded: errGoogleTools,
+	capMember: geminiCap,
 	heartbeat: gemini.Heartbeat(),
 	maxEvent:  maxGeminiEvent,
 	scan:      scanGemini,
@@ -43,13 +45,16 @@ var geminiLane = lane{
 	needsUsage: func(*Exchange) bool { return false },
 }
 
+func geminiCap(*Exchange) string { return "generationConfig.maxOutputTokens" }
+
 // geminiCountLane serves countTokens, which costs nothing.
 var geminiCountLane = lane{
-	wire:  catalog.WireGemini,
-	shape: peek.GeminiCount,
-	free:  true,
-	count: gemini.AppendCount,
-	scan:  scanGemini,
+	wire:      catalog.WireGemini,
+	shape:     peek.GeminiCount,
+	capMember: geminiCap,
+	free:      true,
+	count:     gemini.AppendCount,
+	scan:      scanGemini,
 	path: func(dst []byte, x *Exchange) []byte {
 		return gemini.AppendPath(dst, x.choice.Route.UpstreamModel, "countTokens")
 	},

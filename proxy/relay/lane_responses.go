@@ -14,6 +14,8 @@ var responsesLane = lane{
 	wire:      catalog.WireResponses,
 	form:      chat.Responses,
 	shape:     peek.OpenAIResponses,
+	unbounded: errServerSearch,
+	capMember: func(*Exchange) string { return "max_output_tokens" },
 	heartbeat: openai.Heartbeat(),
 	maxEvent:  responses.MaxEvent,
 	scan:      scanJSON,

@@ -3,6 +3,7 @@
 package relay
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -22,13 +23,11 @@ import (
 	"tokenrelay/proxy/journal"
 	"tokenrelay/proxy/lease"
 	"tokenrelay/proxy/protocol"
-	"tokenrelay/proxy/protocol/dashscope"
 	"tokenrelay/proxy/respcache"
 	"tokenrelay/proxy/upstream"
 	"tokenrelay/shared/apierr"
 	"tokenrelay/shared/apikey"
 	"tokenrelay/shared/failpoint"
-	"tokenrelay/shared/peek"
 	"tokenrelay/shared/price"
 	"tokenrelay/shared/reqid"
 	"tokenrelay/shared/usage"
@@ -252,16 +251,7 @@ func (x *Exchange) resolve() *apiError {
 		return apierr.Invalid("tools", sprintf(errHostedTool, x.peek.ServerTool))
 	}
 	if x.peek.ServerTools > 0 && !x.lane.free && (x.peek.ServerToolsNoLimit > 0 || !x.rule.Version.Base.Priced(usage.Searches)) {
-		if x.lane.shape == peek.OpenAIResponses {
-			return errServerSearch
-		}
-		if x.lane.shape == peek.DashScopeText {
-			return errEnableSearch
-		}
-		if x.lane.shape == peek.GeminiGenerate {
-			return errGoogleTools
-		}
-		return errServerTools
+		return cmp.Or(x.lane.unbounded, errServerTools)
 	}
 	if c := x.peek.OutputCap(); c > x.model.MaxOutput && x.model.MaxOutput > 0 {
 		return apierr.Invalid(x.capMember(), sprintf(errAboveCap, x.model.MaxOutput))
@@ -271,13 +261,8 @@ func (x *Exchange) resolve() *apiError {
 
 // capMember is the body's member for the output cap that counts.
 func (x *Exchange) capMember() string {
-	switch x.lane.shape {
-	case peek.OpenAIResponses:
-		return "max_output_tokens"
-	case peek.GeminiGenerate, peek.GeminiCount:
-		return "generationConfig.maxOutputTokens"
-	case peek.DashScopeText:
-		return "parameters." + dashscope.CapField(&x.peek)
+	if x.lane.capMember != nil {
+		return x.lane.capMember(x)
 	}
 	if x.peek.MaxCompletion >= x.peek.MaxTokens {
 		return "max_completion_tokens"
