@@ -19,28 +19,28 @@ help: ## list the targets
 
 # The console's pages are built where Node is; without them the rest builds and runs.
 # WEB=0 tests without the console, for machines that build it without Node.
-WEB_TESTED  := $(WEB)
-override WEB := admin/web
-WEB_SOURCES := $(shell find $(WEB)/src $(WEB)/public $(WEB)/index.html $(WEB)/vite.config.ts $(WEB)/docs.plugin.ts $(WEB)/tsconfig.json docs/site docs/config.md docs/errors.md docs/translation.md -type f 2>/dev/null)
+WEB             ?= 1
+CONSOLE         := admin/web
+CONSOLE_SOURCES := $(shell find $(CONSOLE)/src $(CONSOLE)/public $(CONSOLE)/index.html $(CONSOLE)/vite.config.ts $(CONSOLE)/docs.plugin.ts $(CONSOLE)/tsconfig.json docs/site docs/config.md docs/errors.md docs/translation.md -type f 2>/dev/null)
 
 .PHONY: web
 web: ## the console's pages, where Node 20 or later is
 	@if ! node -e 'process.exit(+process.versions.node.split(".")[0] < 20 ? 1 : 0)' 2>/dev/null; then \
 	  echo "no Node 20 or later here: admin is built without the console's pages"; \
-	elif ! $(MAKE) --no-print-directory $(WEB)/node_modules/.package-lock.json; then \
+	elif ! $(MAKE) --no-print-directory $(CONSOLE)/node_modules/.package-lock.json; then \
 	  echo "the console's packages cannot be fetched: admin is built with the pages of the last build, if there are any"; \
-	else $(MAKE) --no-print-directory $(WEB)/dist/app/index.html; fi
+	else $(MAKE) --no-print-directory $(CONSOLE)/dist/app/index.html; fi
 
-$(WEB)/node_modules/.package-lock.json: $(WEB)/package.json $(WEB)/package-lock.json
-	@cd $(WEB) && npm ci --no-audit --no-fund --no-update-notifier --loglevel=error && touch node_modules/.package-lock.json
+$(CONSOLE)/node_modules/.package-lock.json: $(CONSOLE)/package.json $(CONSOLE)/package-lock.json
+	@cd $(CONSOLE) && npm ci --no-audit --no-fund --no-update-notifier --loglevel=error && touch node_modules/.package-lock.json
 
 # Types of what the APIs send and take, from the descriptions that the relay itself gives.
-$(WEB)/src/gen/operator.d.ts: $(WEB)/node_modules/.package-lock.json $(shell find admin/api admin/report -name '*.go' -not -name '*_test.go')
-	@$(GO) run ./admin/describe $(WEB)/src/gen
-	@cd $(WEB) && npm run --silent gen
+$(CONSOLE)/src/gen/operator.d.ts: $(CONSOLE)/node_modules/.package-lock.json $(shell find admin/api admin/report -name '*.go' -not -name '*_test.go')
+	@$(GO) run ./admin/describe $(CONSOLE)/src/gen
+	@cd $(CONSOLE) && npm run --silent gen
 
-$(WEB)/dist/app/index.html: $(WEB)/src/gen/operator.d.ts $(WEB_SOURCES)
-	@cd $(WEB) && npm run --silent build -- --logLevel warn
+$(CONSOLE)/dist/app/index.html: $(CONSOLE)/src/gen/operator.d.ts $(CONSOLE_SOURCES)
+	@cd $(CONSOLE) && npm run --silent build -- --logLevel warn
 
 # What the console's tests need and Debian has; elsewhere one line says what to install.
 .PHONY: web-tools
@@ -57,12 +57,12 @@ web-tools:
 .PHONY: web-test
 web-test: web-tools ## the console: unit tests, and a browser against the whole product (SPEC='part of a name')
 	@$(MAKE) --no-print-directory build
-	@test -f $(WEB)/dist/app/index.html || { echo "the console was not built"; exit 1; }
-	cd $(WEB) && npx tsc && npx vitest run && npx playwright test $(if $(SPEC),-g '$(SPEC)')
+	@test -f $(CONSOLE)/dist/app/index.html || { echo "the console was not built"; exit 1; }
+	cd $(CONSOLE) && npx tsc && npx vitest run && npx playwright test $(if $(SPEC),-g '$(SPEC)')
 
 .PHONY: screenshots
 screenshots: build ## pictures of every page in both schemes, to docs/images
-	cd $(WEB) && npx playwright test -c playwright.shots.config.ts
+	cd $(CONSOLE) && npx playwright test -c playwright.shots.config.ts
 
 .PHONY: build
 build: web ## bin/proxy, bin/admin, bin/mockllm (and the launcher)
@@ -96,7 +96,7 @@ test: check ## everything that must hold: shape, unit tests, race on the concurr
 	$(MAKE) --no-print-directory race-short fuzz-short || failed=$$?; \
 	wait $$first || failed=$$?; wait $$second || failed=$$?; cat "$$sdk" "$$limits"; exit $$failed
 	$(GO) test -count=1 -p 1 -timeout 15m $(REAL)
-	@if [ "$(WEB_TESTED)" = 0 ]; then echo "WEB=0: the console is not tested"; else $(MAKE) --no-print-directory web-test; fi
+	@if [ "$(WEB)" = 0 ]; then echo "WEB=0: the console is not tested"; else $(MAKE) --no-print-directory web-test; fi
 	@if [ -n "$$(git status --porcelain loadtest/k6 2>&1)" ] || git log -1 --name-only --format= | grep -q '^loadtest/k6/'; then \
 	  $(MAKE) --no-print-directory load-test; else echo "loadtest/k6 has not changed: make load-test tests it"; fi
 
