@@ -10,6 +10,18 @@ async function check(page: Page, where: string): Promise<void> {
   expect.soft(grave, where).toEqual([]);
 }
 
+// The browser tells of a paint some frames after it; what is visible is not yet told of.
+function firstPaint(page: Page): Promise<number> {
+  return page.evaluate(
+    () =>
+      new Promise<number>((told) => {
+        new PerformanceObserver((list) => {
+          for (const entry of list.getEntriesByName('first-contentful-paint')) told(entry.startTime);
+        }).observe({ type: 'paint', buffered: true });
+      }),
+  );
+}
+
 for (const scheme of ['light', 'dark'] as const) {
   test(`no page has a serious fault for those who cannot see it, ${scheme}`, async ({ page }) => {
     test.setTimeout(400_000);
@@ -38,7 +50,7 @@ test.describe('for everybody', () => {
     for (let i = 0; i < 5; i++) {
       await page.goto('/console/sign-in');
       await expect(page.getByRole('heading', { level: 1 })).toBeVisible();
-      paints.push(await page.evaluate(() => performance.getEntriesByName('first-contentful-paint')[0]?.startTime ?? Infinity));
+      paints.push(await firstPaint(page));
     }
     expect(Math.min(...paints)).toBeLessThan(1000);
   });
