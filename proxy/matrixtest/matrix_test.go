@@ -121,6 +121,9 @@ var features = []feature{
 		if !strings.Contains(c.asked, picture) {
 			return "the picture is lost"
 		}
+		if c.up.protocol == "dashscope" && c.ingress != chat.DashScope && !strings.Contains(c.answered.Path, "multimodal-generation") {
+			return "the models of " + c.answered.Path + " do not see"
+		}
 		return ""
 	}},
 	{name: "thinking", q: question{thinking: true}, script: "out=4;reasoning=3", members: []string{"reasoning_effort", "thinking", "reasoning", "generationConfig.thinkingConfig", "parameters.enable_thinking"}, forms: both, check: func(c *cell) string {

@@ -291,6 +291,11 @@ func (x *Exchange) prepare() {
 // changes of D8, or a translation of it. The error is that of a request that cannot
 // be translated.
 func (x *Exchange) write(h *upstream.Host) *apiError {
+	if x.via != x.lane { // what is asked for may decide the path
+		if err := x.decode(); err != nil {
+			return err
+		}
+	}
 	b := h.AppendLineStart(x.req[:0])
 	if openai.Dialect(x.cfg.Dialect) == openai.Azure {
 		var space [64]byte

@@ -25,7 +25,12 @@ var dashScopeLane = lane{
 		x.peek.Stream = asksEvents(x.head)
 		return err
 	},
-	path:   func(dst []byte, _ *Exchange) []byte { return append(dst, dashscope.Path...) },
+	path: func(dst []byte, x *Exchange) []byte {
+		if x.via != x.lane {
+			return append(dst, dashscope.PathOf(&x.trans.form, x.choice.Route.UpstreamModel)...)
+		}
+		return append(dst, dashscope.Path...)
+	},
 	answer: func(x *Exchange) answerStream { return x.dashscope.take(&dashscopes) },
 	request: func(dst []byte, x *Exchange) []byte {
 		return dashscope.AppendRequest(dst, x.body, &x.peek, &x.edit)

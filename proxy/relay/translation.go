@@ -24,20 +24,26 @@ func (t *translation) release() {
 	t.stream.Release()
 }
 
-// translate appends the customer's request in the form of the attempt's upstream,
-// and sets up the reading of its answer. The body is decoded once for all attempts.
-func (x *Exchange) translate(dst []byte) ([]byte, *apiError) {
+// decode reads the customer's body into the common form, once for all attempts.
+func (x *Exchange) decode() *apiError {
+	if x.decoded {
+		return nil
+	}
 	if x.trans == nil {
 		x.trans = new(translation)
 	}
-	t := x.trans
-	if !x.decoded {
-		if err := translate.Request(x.lane.form, x.body, &t.form); err != nil {
-			return dst, err
-		}
-		x.decoded = true
-		t.form.Stream = x.stream // Gemini says so in its path, DashScope in a header
+	if err := translate.Request(x.lane.form, x.body, &x.trans.form); err != nil {
+		return err
 	}
+	x.decoded = true
+	x.trans.form.Stream = x.stream // Gemini says so in its path, DashScope in a header
+	return nil
+}
+
+// translate appends the customer's request, which has been decoded, in the form of the
+// attempt's upstream, and sets up the reading of its answer.
+func (x *Exchange) translate(dst []byte) ([]byte, *apiError) {
+	t := x.trans
 	if t.form.MaxTokens = x.outputCap(); t.form.MaxTokens <= 0 {
 		t.form.MaxTokens = defaultCap
 	}

@@ -6,8 +6,10 @@ package dashscope
 import (
 	"errors"
 	"strconv"
+	"strings"
 
 	"tokenrelay/proxy/protocol"
+	"tokenrelay/proxy/protocol/chat"
 	"tokenrelay/shared/peek"
 )
 
@@ -75,8 +77,28 @@ func emptyObject(v []byte) bool {
 	return true
 }
 
-// Path is where text is generated, below a provider's base URL.
-const Path = "/services/aigc/text-generation/generation"
+// Where answers are generated, below a provider's base URL: those of text models, and
+// those of models that see.
+const (
+	Path           = "/services/aigc/text-generation/generation"
+	MultimodalPath = "/services/aigc/multimodal-generation/generation"
+)
+
+// PathOf is where a request of the common form is answered: one with pictures, and every
+// one of a model that is known to see, is the multimodal endpoint's.
+func PathOf(r *chat.Request, model string) string {
+	if strings.Contains(model, "-vl") || strings.HasPrefix(model, "qvq") {
+		return MultimodalPath
+	}
+	for i := range r.Turns {
+		for j := range r.Turns[i].Parts {
+			if r.Turns[i].Parts[j].Kind == chat.PartImage {
+				return MultimodalPath
+			}
+		}
+	}
+	return Path
+}
 
 // Heartbeat is written to a silent stream at an event boundary.
 func Heartbeat() []byte { return heartbeat }

@@ -17,7 +17,7 @@ func AppendForm(dst []byte, r *chat.Request, model string) ([]byte, *apierr.Erro
 	if err := r.Settle(chat.DashScope); err != nil {
 		return dst, err
 	}
-	e := encoder{r: r, loop: r.Loop()}
+	e := encoder{r: r, loop: r.Loop(), listed: PathOf(r, model) == MultimodalPath}
 	start := len(dst)
 	dst = append(dst, `{"model":`...)
 	dst = protocol.AppendString(dst, model)
@@ -51,6 +51,8 @@ type encoder struct {
 	own  int // of them not the system's
 	loop int // first turn of the tool loop under way
 
+	listed bool // contents are lists of parts, as the multimodal models have them
+
 	plain []byte // a system text without escapes
 }
 
@@ -64,6 +66,21 @@ func (e *encoder) open(dst []byte, role string) []byte {
 	}
 	dst = append(dst, `{"role":"`...)
 	dst = append(dst, role...)
+	return append(dst, '"')
+}
+
+// begin and end stand around the text that is a message's content.
+func (e *encoder) begin(dst []byte) []byte {
+	if e.listed {
+		return append(dst, `,"content":[{"text":"`...)
+	}
+	return append(dst, `,"content":"`...)
+}
+
+func (e *encoder) end(dst []byte) []byte {
+	if e.listed {
+		return append(dst, `"}]`...)
+	}
 	return append(dst, '"')
 }
 
@@ -117,13 +134,13 @@ func (e *encoder) system(dst []byte) ([]byte, *apierr.Error) {
 			} else {
 				said = true
 				dst = e.open(dst, "system")
-				dst = append(dst, `,"content":"`...)
+				dst = e.begin(dst)
 			}
 			dst = chat.AppendInner(dst, p.Text)
 		}
 	}
 	if said {
-		dst = append(dst, `"}`...)
+		dst = append(e.end(dst), '}')
 	}
 	return dst, nil
 }
@@ -135,7 +152,7 @@ var systemPaths = [chat.NumProtocols]string{
 	chat.OpenAI: "messages", chat.Messages: "system", chat.Responses: "instructions", chat.Gemini: "systemInstruction",
 }
 
-// refuse is the 400 for a part that DashScope's text models do not take.
+// refuse is the 400 for a part that DashScope's models do not take, or not in this turn.
 func (e *encoder) refuse(p *chat.Part) *apierr.Error {
 	if e.r.From == chat.Gemini && p.URL != nil {
 		return e.r.Refuse("contents[].parts[].fileData")
@@ -174,12 +191,15 @@ var partPaths = [chat.NumProtocols]map[chat.PartKind]string{
 
 // user writes a user's turn: the results of tools first, each a message of its own.
 func (e *encoder) user(dst []byte, t *chat.Turn) ([]byte, *apierr.Error) {
-	texts := 0
+	texts, pictures := 0, 0
 	for i := range t.Parts {
 		p := &t.Parts[i]
 		switch p.Kind {
 		case chat.PartText, chat.PartRefusal:
 			texts++
+			e.r.Uncached(p)
+		case chat.PartImage:
+			pictures++
 			e.r.Uncached(p)
 		case chat.PartResult:
 			var err *apierr.Error
@@ -190,17 +210,53 @@ func (e *encoder) user(dst []byte, t *chat.Turn) ([]byte, *apierr.Error) {
 			return dst, e.refuse(p)
 		}
 	}
-	if texts == 0 {
+	if texts+pictures == 0 {
 		return dst, nil
 	}
 	dst = e.open(dst, "user")
-	dst = e.texts(dst, t)
+	if pictures > 0 {
+		dst = list(dst, t)
+	} else {
+		dst = e.texts(dst, t)
+	}
 	return append(dst, '}'), nil
+}
+
+// list writes the member content as a list: texts and pictures in their order.
+func list(dst []byte, t *chat.Turn) []byte {
+	dst = append(dst, `,"content":[`...)
+	first := true
+	for i := range t.Parts {
+		p := &t.Parts[i]
+		if p.Kind == chat.PartResult {
+			continue
+		}
+		if !first {
+			dst = append(dst, ',')
+		}
+		first = false
+		switch {
+		case p.Kind != chat.PartImage:
+			dst = append(dst, `{"text":`...)
+			dst = chat.AppendText(dst, p.Text)
+		case p.Data != nil:
+			dst = append(dst, `{"image":"data:`...)
+			dst = append(dst, p.Media...)
+			dst = append(dst, ";base64,"...)
+			dst = append(dst, p.Data...)
+			dst = append(dst, '"')
+		default:
+			dst = append(dst, `{"image":`...)
+			dst = chat.AppendText(dst, p.URL)
+		}
+		dst = append(dst, '}')
+	}
+	return append(dst, ']')
 }
 
 // texts writes the member content: all texts as one, a line apart.
 func (e *encoder) texts(dst []byte, t *chat.Turn) []byte {
-	dst = append(dst, `,"content":"`...)
+	dst = e.begin(dst)
 	said := false
 	for i := range t.Parts {
 		p := &t.Parts[i]
@@ -213,7 +269,7 @@ func (e *encoder) texts(dst []byte, t *chat.Turn) []byte {
 		said = true
 		dst = chat.AppendInner(dst, p.Text)
 	}
-	return append(dst, '"')
+	return e.end(dst)
 }
 
 func (e *encoder) result(dst []byte, p *chat.Part) ([]byte, *apierr.Error) {
@@ -221,7 +277,7 @@ func (e *encoder) result(dst []byte, p *chat.Part) ([]byte, *apierr.Error) {
 	dst = e.open(dst, "tool")
 	dst = append(dst, `,"tool_call_id":`...)
 	dst = chat.AppendText(dst, p.ID)
-	dst = append(dst, `,"content":"`...)
+	dst = e.begin(dst)
 	if p.IsError {
 		dst = append(dst, "Error: "...)
 	}
@@ -243,7 +299,7 @@ func (e *encoder) result(dst []byte, p *chat.Part) ([]byte, *apierr.Error) {
 			return dst, err
 		}
 	}
-	return append(dst, `"}`...), nil
+	return append(e.end(dst), '}'), nil
 }
 
 // assistant writes an answer of the history. One that the customer has begun, the last

@@ -74,6 +74,7 @@ func text(content json.RawMessage) (s string, images int64, toolResult bool, err
 		var parts []struct {
 			Type    string          `json:"type"`
 			Text    string          `json:"text"`
+			Image   string          `json:"image"` // DashScope's, without a type
 			Content json.RawMessage `json:"content"`
 		}
 		if err = sonic.Unmarshal(content, &parts); err != nil {
@@ -82,6 +83,9 @@ func text(content json.RawMessage) (s string, images int64, toolResult bool, err
 		var b strings.Builder
 		for _, p := range parts {
 			b.WriteString(p.Text)
+			if p.Image != "" {
+				images++
+			}
 			switch p.Type {
 			case "image", "image_url", "input_image":
 				images++

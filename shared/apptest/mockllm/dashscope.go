@@ -14,6 +14,7 @@ import (
 // Without incremental_output an event repeats all that was said before.
 type dashScope struct {
 	streams bool
+	sees    bool  // the multimodal endpoint: contents are lists, asked and answered
 	plain   *bool // result_format text; set by parse
 	grows   *bool // incremental_output
 }
@@ -21,11 +22,15 @@ type dashScope struct {
 // dialectDashScope stands where an OpenAI dialect would: errors and meter need a name.
 var dialectDashScope = &dialect{name: "dashscope-native", contentType: "text/event-stream;charset=UTF-8", nl: "\n"}
 
-// dashScopePath is what the operation's path ends with.
-const dashScopePath = "/services/aigc/text-generation/generation"
+// What the operation's path ends with, of text models and of those that see.
+const (
+	dashScopePath  = "/services/aigc/text-generation/generation"
+	dashScopeSight = "/services/aigc/multimodal-generation/generation"
+)
 
-func newDashScope(c *conn) dashScope {
+func newDashScope(c *conn, sees bool) dashScope {
 	return dashScope{
+		sees:    sees,
 		streams: strings.EqualFold(c.header("x-dashscope-sse"), "enable") || strings.Contains(c.header("accept"), "text/event-stream"),
 		plain:   new(bool), grows: new(bool),
 	}
@@ -73,7 +78,7 @@ func (d dashScope) parse(a *ask, body []byte) error {
 	p := &r.Parameters
 	a.model, a.stream, a.thinking = r.Model, d.streams, p.Thinking
 	*d.grows = p.Incremental
-	*d.plain = p.ResultFormat == "text" || p.ResultFormat == "" && len(p.Tools) == 0 && !p.Thinking
+	*d.plain = !d.sees && (p.ResultFormat == "text" || p.ResultFormat == "" && len(p.Tools) == 0 && !p.Thinking)
 	if r.Model == "" {
 		return wording("Required parameter(s) missing or invalid, please check the request parameters.")
 	}
@@ -107,6 +112,9 @@ func (d dashScope) parse(a *ask, body []byte) error {
 		s, images, _, err := text(m.Content)
 		if err != nil {
 			return fmt.Errorf("cannot read input.messages.%d.content: %w", i, short(err))
+		}
+		if d.sees && (len(m.Content) == 0 || m.Content[0] != '[') {
+			return wording("Input should be a valid list: input.messages." + strconv.Itoa(i) + ".content")
 		}
 		a.countMessage(s, images)
 		switch m.Role {
@@ -201,10 +209,19 @@ func dashScopeCall(b []byte, i int, c call, args string, later bool) []byte {
 	return append(b, "}}"...)
 }
 
-// dashScopeMessage appends a choice's message; calls are written already.
-func dashScopeMessage(b []byte, content, reasoning string, thinks bool, calls []byte) []byte {
+// message appends a choice's message; calls are written already.
+func (d dashScope) message(b []byte, content, reasoning string, thinks bool, calls []byte) []byte {
 	b = append(b, `{"role":"assistant","content":`...)
-	b = appendQuoted(b, content)
+	switch {
+	case d.sees && content == "":
+		b = append(b, "[]"...)
+	case d.sees:
+		b = append(b, `[{"text":`...)
+		b = appendQuoted(b, content)
+		b = append(b, "}]"...)
+	default:
+		b = appendQuoted(b, content)
+	}
 	if thinks {
 		b = append(b, `,"reasoning_content":`...)
 		b = appendQuoted(b, reasoning)
@@ -246,7 +263,7 @@ func (d dashScope) buffered(o *out, w *answer) error {
 			b = append(b, `,"index":`...)
 			b = strconv.AppendInt(b, i, 10)
 			b = append(b, `,"message":`...)
-			b = dashScopeMessage(b, content, joined(w.reasoning), len(w.reasoning) > 0, calls)
+			b = d.message(b, content, joined(w.reasoning), len(w.reasoning) > 0, calls)
 			if w.a.logprobs >= 0 {
 				b = w.a.chatLogprobs(append(b, `,"logprobs":`...), w.pieces, false)
 			}
@@ -307,7 +324,7 @@ func (d dashScope) stream(o *out, w *answer) error {
 					b = append(b, ',')
 				}
 				b = append(b, `{"message":`...)
-				b = dashScopeMessage(b, content, thought, len(w.reasoning) > 0, calls)
+				b = d.message(b, content, thought, len(w.reasoning) > 0, calls)
 				if w.a.logprobs >= 0 && len(pieces) > 0 {
 					b = w.a.chatLogprobs(append(b, `,"logprobs":`...), pieces, false)
 				}

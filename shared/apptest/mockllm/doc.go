@@ -10,7 +10,8 @@
 //
 // OpenAI Chat on …/chat/completions, Responses on …/responses, Anthropic Messages on …/messages and
 // …/messages/count_tokens, Gemini on …/models/M:generateContent, :streamGenerateContent
-// and :countTokens, DashScope on …/services/aigc/text-generation/generation, Cohere on …/v2/chat, Bedrock on
+// and :countTokens, DashScope on …/services/aigc/text-generation/generation and
+// …/multimodal-generation/generation, Cohere on …/v2/chat, Bedrock on
 // …/model/M/converse and …/converse-stream (signed with AccessKeyID, or with a bearer
 // token), model lists on …/models, all under any base path. The
 // first path segment is the lane (the name a test gives to one upstream); a path

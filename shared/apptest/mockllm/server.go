@@ -279,8 +279,8 @@ func (s *Server) answer(o *out, method, path, lane, pathScript, key string) erro
 		if o.dial = dialectGemini; operation == "countTokens" {
 			endpoint = "count"
 		}
-	case strings.HasSuffix(path, dashScopePath):
-		sh, native, o.dial = newDashScope(c), true, dialectDashScope
+	case strings.HasSuffix(path, dashScopePath), strings.HasSuffix(path, dashScopeSight):
+		sh, native, o.dial = newDashScope(c, strings.HasSuffix(path, dashScopeSight)), true, dialectDashScope
 	case strings.HasSuffix(path, "/chat/completions"):
 		sh = chat{}
 	case strings.HasSuffix(path, "/messages/count_tokens"):
