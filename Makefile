@@ -134,8 +134,8 @@ race: ## all tests under the race detector
 	$(GO) test -race -timeout 20m ./...
 
 .PHONY: gen
-gen: ## write generated files: docs/config.md, docs/errors.md, docs/translation.md, docs/matrix.md, SQL code
-	$(GO) generate ./shared/... ./proxy/...
+gen: ## write generated files: docs/config.md, docs/errors.md, docs/translation.md, docs/matrix.md, docs/conformance.md, SQL code
+	$(GO) generate ./shared/... ./proxy/... ./scripts/...
 
 GENERATED := docs shared/store/db
 

@@ -10,6 +10,7 @@ import (
 	"tokenrelay/shared/store"
 )
 
+// S0-5, S1-33, S1-35, S2-3, S3-4.
 // S1-34, S1-B8, S0-6: the token is in the answer to its making and nowhere else.
 func TestCreateKeyShowsTheTokenOnce(t *testing.T) {
 	w := newWorld(t)
@@ -57,6 +58,7 @@ func TestCreateKeyRefuses(t *testing.T) {
 	}
 }
 
+// S0-15, S1-37.
 // S1-B3: [] on PATCH clears to automatic, absent leaves as it is.
 func TestModelScope(t *testing.T) {
 	w := newWorld(t)
@@ -94,6 +96,7 @@ func TestModelScope(t *testing.T) {
 	}
 }
 
+// S1-B4.
 // G9: a key never gives away more models than it has.
 func TestScopeIsNeverWidened(t *testing.T) {
 	w := newWorld(t)
@@ -125,7 +128,7 @@ func TestScopeIsNeverWidened(t *testing.T) {
 	}
 }
 
-// S1-38, S1-39, C20: disable is repeatable, delete revokes for good and keeps the row.
+// S1-38, S1-39, S2-4, C20: disable is repeatable, delete revokes for good and keeps the row.
 func TestDisableAndDelete(t *testing.T) {
 	w := newWorld(t)
 	acme := w.tenant("Acme", "", 0)

@@ -40,6 +40,7 @@ func TestBalance(t *testing.T) {
 	}
 }
 
+// S4-10.
 // S1-44, S0-18, D13: every call has its row, failed and refused ones too.
 func TestBillingDetail(t *testing.T) {
 	w := newWorld(t)

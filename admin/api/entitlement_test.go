@@ -224,6 +224,7 @@ func TestBillingRulesS148S149(t *testing.T) {
 	}
 }
 
+// S4-23.
 // S1-40, S1-41, S1-B8: the new key has the old one's limits and models, its token is shown
 // once; a rotated key is refused from then on, a copied one is not.
 func TestCopyAndRotateS140S141(t *testing.T) {

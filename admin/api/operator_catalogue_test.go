@@ -14,6 +14,7 @@ import (
 	"tokenrelay/shared/usage"
 )
 
+// S4-11.
 // Groups, providers, keys of providers, models, aliases, routes and auto models are changed
 // one by one under the rules of a file, and the audit log says who, what, before and after.
 func TestCatalogueByTheAPI(t *testing.T) {

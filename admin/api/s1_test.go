@@ -79,7 +79,7 @@ func bare() *fiber.App {
 	})
 }
 
-// Every endpoint of S1 is there, behind a key.
+// S1-B1: every endpoint of S1 is there, behind a key.
 func TestEveryS1EndpointIsMounted(t *testing.T) {
 	app := bare()
 	byID := map[string]Route{}

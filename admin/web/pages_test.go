@@ -113,6 +113,7 @@ func TestOtherNamesC21(t *testing.T) {
 	}
 }
 
+// S0-18, S2-4, S2-6, S3-14, S4-8, S4-9.
 // The paths that the source documents name (C21), each by the page that shows it.
 func TestDocumentedPathsC21(t *testing.T) {
 	p := newPages(built())

@@ -12,6 +12,7 @@ import (
 	"tokenrelay/shared/apikey"
 )
 
+// S4-2.
 // Interface 5, C2, S1-B1, S3-16: on every path the family's own header decides
 // first, the others are accepted.
 func TestTokenPrecedence(t *testing.T) {

@@ -230,6 +230,7 @@ func refusedBy(message string) string {
 	return name
 }
 
+// S2-1, S2-14.
 // Every ingress, every upstream, every feature: it works, or is refused or dropped by
 // name, streamed as whole; the page says what was seen.
 func TestMatrix(t *testing.T) {

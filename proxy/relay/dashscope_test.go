@@ -136,6 +136,7 @@ var qwenStream = []string{"X-DashScope-SSE", "enable"}
 
 const qwenTools = `"tools":[{"type":"function","function":{"name":"weather","parameters":{"type":"object","properties":{"city":{"type":"string"}},"required":["city"]}}}]`
 
+// S1-04, S1-B12.
 // DashScope in and out, buffered and streamed in both ways: what is charged is what the
 // mock's meter served, and the hold is the ceiling.
 func TestDashScope(t *testing.T) {

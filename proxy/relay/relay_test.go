@@ -10,6 +10,7 @@ import (
 	"tokenrelay/shared/usage"
 )
 
+// S0-19, S1-01, S1-02, S1-03, S1-B11, S2-1, S3-1, S4-2.
 // S0-1, S0-2, S0-10, S2-2: a buffered and a streamed answer on both protocols, by
 // alias, with the alias in the answer, the usage metered, the charge exact.
 func TestAnswers(t *testing.T) {
@@ -89,6 +90,7 @@ func TestUsageChunk(t *testing.T) {
 	k.AtRest(t)
 }
 
+// S0-11, S0-12.
 // D11: whatever goes wrong before the first output, the customer sees one clean
 // answer from the second upstream, and pays once.
 func TestFailover(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"testing"
 )
 
+// S0-6, S2-3, S3-4.
 func TestGeneratedKeysAreOursWhateverThePrefix(t *testing.T) {
 	for _, prefix := range []string{"tsk_", "sk-tr-", "sk-", "", "abc", "x1"} { // C1
 		token, id, err := Generate(prefix)

@@ -24,6 +24,7 @@ func env(pairs ...string) Lookup {
 
 var key32 = base64.StdEncoding.EncodeToString([]byte("0123456789abcdef0123456789abcdef"))
 
+// S0-16, S4-1.
 // interface 3: the defaults of the page.
 func TestProxyDefaults(t *testing.T) {
 	p, err := LoadProxy(nil, env("RELAY_DATABASE_URL", "postgres://x/y", "RELAY_SECRET_KEY", key32))

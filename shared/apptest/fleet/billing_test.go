@@ -66,6 +66,7 @@ func rowOf(t *testing.T, p *apptest.Proxy, k apptest.Key, id string, since time.
 	return got, time.Since(since)
 }
 
+// S0-21, S2-16, S3-17.
 // S1-33: the charge is in the customer's billing within a second of the answer, by
 // the public port of any proxy, and the balance has moved by exactly that.
 func TestChargeIsInTheBillingWithinASecond(t *testing.T) {
@@ -168,6 +169,7 @@ func TestReservedShowsRunningHolds(t *testing.T) {
 	s.Audit()
 }
 
+// S2-11.
 // D13: what failed at the provider is a row of its status with charge 0, its hold
 // released; what was refused is a row up to ten times per key, code and minute, and
 // counted in the roll-up beyond.

@@ -12,6 +12,7 @@ import (
 	"tokenrelay/shared/store"
 )
 
+// S0-8, S4-23.
 // G1: a key disabled under 300 requests a second is accepted by no proxy later than a
 // second after the disable returned, and never again; whatever else hits the proxies.
 func TestDisabledKeyUnderLoad(t *testing.T) {
@@ -83,6 +84,7 @@ func TestDisabledKeyUnderLoad(t *testing.T) {
 	s.Audit()
 }
 
+// S4-23.
 // G1, G4, ruling 3.30: a disabled or revoked key's running streams end within a second,
 // busy ones and silent ones, with an error in the protocol's shape; a rotated key's
 // streams finish, and it opens no new ones.

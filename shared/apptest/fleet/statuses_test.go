@@ -81,6 +81,7 @@ func retryAfter(r *apptest.Response) int {
 	return n
 }
 
+// S0-14, S0-15, S0-16, S0-17, S0-21, S1-B4, S2-9, S2-10, S2-12, S3-12, S3-13, S3-14, S4-16, S4-20.
 // Interface 7 through real processes: each refusal has its status, code, type, text and
 // fields, in both protocols; what a Retry-After promises is kept.
 func TestStatuses(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 
 // testBodies looks at the bytes of the answers that the SDKs turn into typed errors:
 // exactly the members of C15, S2-13's literal, C7's text, and the headers of each.
+// S0-13, S2-8, S2-9, S2-11, S3-11, S3-15, S4-18, S4-19, S4-20, S4-21.
 func testBodies(t *testing.T, w *world, _ *tools) {
 	p, proxy := w.plans["bodies"], w.Proxy(0)
 	message := `("(?:[^"\\]|\\.)+")`

@@ -61,6 +61,7 @@ const (
 	someText       = `(?s)^[^{}]{8,}$`
 )
 
+// S0-3, S2-7, S3-5, S3-7, S4-22.
 func testSamples(t *testing.T, w *world, x *tools) {
 	p := w.plans["samples"]
 	python, scripts := x.Python(t, "python", "requirements.txt"), x.scripts(t)

@@ -14,6 +14,7 @@ import (
 
 // TestSDK is every suite against one relay. S0-3, S2-7, S3-5, S3-7, S3-9, S3-16,
 // S4-7, S4-22 and the typed error of each status.
+// S2-14, S3-3, S3-6.
 func TestSDK(t *testing.T) {
 	root, err := apptest.Root()
 	if err != nil {

@@ -128,6 +128,7 @@ func list(parts ...[]string) []string {
 	return all
 }
 
+// S2-14, S3-3.
 func testPython(t *testing.T, w *world, x *tools) {
 	suite(t, w, "python", list(openAIScenarios, anthropicScenarios, responsesScenarios, besideScenarios, crossedScenarios, pythonScenarios), t.TempDir(), x.Python(t, "python", "requirements.txt"), "-B", filepath.Join(x.folder("python"), "suite.py"))
 }
