@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"runtime/debug"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/gofiber/fiber/v2"
@@ -261,6 +262,9 @@ func (a *api) failAs(c *fiber.Ctx, err error, shape apierr.Shape) error {
 	}
 	c.Set(fiber.HeaderContentType, fiber.MIMEApplicationJSONCharsetUTF8)
 	c.Set("x-relay-error", string(e.Code))
+	if isFieldName(e.Param) {
+		c.Set("x-relay-param", e.Param)
+	}
 	if e.RetryAfter > 0 {
 		c.Set(fiber.HeaderRetryAfter, strconv.Itoa(e.RetryAfter))
 	}
@@ -268,6 +272,14 @@ func (a *api) failAs(c *fiber.Ctx, err error, shape apierr.Shape) error {
 		c.Set(fiber.HeaderWWWAuthenticate, "Bearer")
 	}
 	return c.Status(e.Status).Send(apierr.Append(nil, shape, e, []byte(id)))
+}
+
+// isFieldName tells whether a name may go into a header: those of our own members may,
+// one that a client made up may hold anything.
+func isFieldName(name string) bool {
+	return name != "" && len(name) <= 128 && !strings.ContainsFunc(name, func(r rune) bool {
+		return r > 'z' || !(r >= 'a' || r >= '0' && r <= '9' || strings.ContainsRune("_.-[]", r))
+	})
 }
 
 // toAPIError gives every error its code.

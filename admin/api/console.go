@@ -61,6 +61,9 @@ func (a *api) consoleRoutes() []Route {
 		write(fiber.MethodPost, "/console/api/session", "S0-4", "Sign in", a.signIn).by(public),
 		read(fiber.MethodDelete, "/console/api/session", "S0-4", "Sign out", a.signOut).by(public),
 		write(fiber.MethodPut, "/console/api/password", "S0-4", "Change the password", a.changePassword).by(public),
+		read(fiber.MethodGet, "/console/api/sessions", "G11", "The sessions of who is signed in", a.listSessions).by(public),
+		read(fiber.MethodDelete, "/console/api/sessions", "G11", "End every session but this one", a.endOtherSessions).by(public),
+		read(fiber.MethodDelete, "/console/api/sessions/:session_id", "G11", "End a session", a.endOneSession).by(public),
 		read(fiber.MethodGet, "/console/api/models", "S4-8", "The models on sale and their list prices", a.listPrices).by(public),
 	}
 }
@@ -127,6 +130,9 @@ func (a *api) signIn(c *Call, in *signIn) (*visitor, error) {
 }
 
 func (a *api) begun(c *Call, signed *session.Signed) (*visitor, error) {
+	if err := a.People.Describe(c.Context, signed.Token, c.IP, c.c.Get(fiber.HeaderUserAgent)); err != nil {
+		return nil, err
+	}
 	a.setCookie(c, signed.Token, a.Now().Add(signed.TTL))
 	v := &visitor{Site: a.site()}
 	return v, a.introduce(c, v, &signed.User, signed.Token)

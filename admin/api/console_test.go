@@ -227,3 +227,61 @@ func TestChangePasswordInTheConsole(t *testing.T) {
 		t.Errorf("the session of the change: %d", r.Status)
 	}
 }
+
+// G11: a person sees where the account is signed in, ends one session or all others, and
+// none of anybody else.
+func TestSessionsAreListedAndEnded(t *testing.T) {
+	w := newWorld(t)
+	w.tenant("Tenant A", "", 0)
+	w.tenant("Tenant B", "", 0)
+	ann := w.person("ann@example.com", "Tenant A", false)
+	bob := w.person("bob@example.com", "Tenant B", false)
+	var theirs sessionList
+	w.expect(bob.call("GET", "/console/api/sessions", ""), 200, &theirs)
+	again := func() *browser {
+		b := w.stranger()
+		b.header["User-Agent"] = "Phone\t of Ann"
+		var v visitor
+		w.expect(b.call("POST", "/console/api/session", `{"email":"ann@example.com","password":"`+personPassword+`"}`), 200, &v)
+		b.guard = v.Guard
+		return b
+	}
+	phone, tablet := again(), again()
+	var list sessionList
+	r := ann.call("GET", "/console/api/sessions", "")
+	w.expect(r, 200, &list)
+	if len(list.Items) != 3 || list.Items[1].Agent != "Phone of Ann" || list.Items[1].IP == "" || list.Items[0].Current || !list.Items[2].Current || !list.Items[0].ExpiresAt.After(list.Items[0].CreatedAt) {
+		t.Fatalf("sessions %+v", list.Items)
+	}
+	if _, token, _ := strings.Cut(phone.cookie, "="); strings.Contains(r.Raw, token) {
+		t.Error("the list has a token")
+	}
+	path := func(s signedSession) string { return "/console/api/sessions/" + string(rowText(s.ID)) }
+	for name, refused := range map[string]*reply{
+		"of somebody else": ann.call("DELETE", path(theirs.Items[0]), ""),
+		"that asks":        ann.call("DELETE", path(list.Items[2]), ""),
+		"without a guard":  (&browser{w: w, cookie: ann.cookie, header: ann.header}).call("DELETE", path(list.Items[1]), ""),
+		"all, no guard":    (&browser{w: w, cookie: ann.cookie, header: ann.header}).call("DELETE", "/console/api/sessions", ""),
+		"of no number":     ann.call("DELETE", "/console/api/sessions/x", ""),
+	} {
+		if refused.Status != 404 && refused.Status != 400 {
+			t.Errorf("ending the session %s: %d %s", name, refused.Status, refused.Raw)
+		}
+	}
+	w.expect(ann.call("DELETE", path(list.Items[1]), ""), 200, &list)
+	if r := phone.call("GET", "/openapi/v1/balance", ""); r.Status != 401 || len(list.Items) != 2 {
+		t.Errorf("a session that was ended: %d, %+v", r.Status, list)
+	}
+	w.expect(ann.call("DELETE", "/console/api/sessions", ""), 200, &list)
+	if r := tablet.call("GET", "/openapi/v1/balance", ""); r.Status != 401 || len(list.Items) != 1 || !list.Items[0].Current {
+		t.Errorf("another session: %d, %+v", r.Status, list)
+	}
+	for name, b := range map[string]*browser{"ann": ann, "bob": bob} {
+		if r := b.call("GET", "/openapi/v1/balance", ""); r.Status != 200 {
+			t.Errorf("the session of %s: %d", name, r.Status)
+		}
+	}
+	if r := w.stranger().call("GET", "/console/api/sessions", ""); r.Status != 401 {
+		t.Errorf("the sessions of nobody: %d", r.Status)
+	}
+}

@@ -94,7 +94,7 @@ func describe(routes []Route, who audience, brand, url string) []byte {
 		"openapi": "3.1.0",
 		"info": object{
 			"title": brand + title, "version": "1",
-			"description": "Every answer is an envelope: request_id, success, data, code, message. Lists are paged by cursor. Times are RFC 3339 in UTC, amounts are decimal strings of USD. Members that are not described are refused.",
+			"description": "Every answer is an envelope: request_id, success, data, code, message. Lists are paged by cursor. Times are RFC 3339 in UTC, amounts are decimal strings of USD. Members that are not described are refused; the header x-relay-param names the member at fault.",
 		},
 		"servers": []object{{"url": url}}, "tags": list, "paths": paths,
 		"components": object{

@@ -284,3 +284,45 @@ func TestTrafficForOperators(t *testing.T) {
 		t.Errorf("live %+v", live)
 	}
 }
+
+// A route is switched off and on again under its number, with the cost that it had, and a
+// refusal names the field at fault for the form that sent it.
+func TestRoutesAreSwitchedOffAndOn(t *testing.T) {
+	w := newWorld(t)
+	var m report.OperatorModel
+	w.expect(w.operate("POST", "/admin/v1/models/alpha/routes", `{"provider":"hidden-supplier","upstream_model":"spare","priority":2,"weight":3,"region":"eu","cost":{"input":"0.5","output":"1"}}`), 201, &m)
+	if len(m.Routes) < 2 || len(m.OffRoutes) != 0 {
+		t.Fatalf("model %+v", m)
+	}
+	had := m.Routes[len(m.Routes)-1]
+	path := "/admin/v1/routes/" + string(rowText(had.ID))
+	w.expect(w.operate("PATCH", path, `{"enabled":false}`), 200, &m)
+	if len(m.OffRoutes) != 1 || m.OffRoutes[0].ID != had.ID || m.OffRoutes[0].Prices["input"] != "0.5" || !m.OffRoutes[0].Own {
+		t.Errorf("off %+v", m.OffRoutes)
+	}
+	if r := w.operate("PATCH", path, `{"weight":9}`); r.Status != 404 {
+		t.Errorf("a route that is off changes: %d %s", r.Status, r.Raw)
+	}
+	w.expect(w.operate("PATCH", path, `{"enabled":true,"weight":5}`), 200, &m)
+	if len(m.OffRoutes) != 0 || len(m.Routes) < 2 {
+		t.Fatalf("on again %+v", m)
+	}
+	got, want := m.Routes[len(m.Routes)-1], had
+	want.Weight = 5
+	if got.ID != want.ID || got.Weight != 5 || got.Priority != 2 || got.Region != "eu" || !got.Own || got.Prices["output"] != "1" {
+		t.Errorf("on again %+v, was %+v", got, had)
+	}
+	w.expect(w.operate("PATCH", path, `{"region":"us"}`), 200, &m)
+	if len(m.OffRoutes) != 1 || m.OffRoutes[0].Region != "eu" || m.Routes[len(m.Routes)-1].Region != "us" || m.Routes[len(m.Routes)-1].Prices["input"] != "0.5" {
+		t.Errorf("moved %+v, off %+v", m.Routes, m.OffRoutes)
+	}
+	if r := w.operate("PATCH", "/admin/v1/routes/999999", `{"enabled":true}`); r.Status != 404 {
+		t.Errorf("no such route: %d", r.Status)
+	}
+	for body, field := range map[string]string{`{"multiplier":"x"}`: "multiplier", `{"context_tokens":-1}`: "context_tokens", `{"aliases":["alpha-1.0","alpha-1.0"]}`: "aliases", `{"tag":[]}`: "tag", `{"t\u00e4g\n":[]}`: ""} {
+		r := w.operate("PATCH", "/admin/v1/models/alpha", body)
+		if got := r.Header.Get("X-Relay-Param"); r.Status != 400 || got != field {
+			t.Errorf("%s: %d at %q, want %q: %s", body, r.Status, got, field, r.Raw)
+		}
+	}
+}

@@ -48,6 +48,8 @@ type routeMembers struct {
 }
 
 type routePatch struct {
+	Enabled  Opt[bool]              `json:"enabled" doc:"false takes the route out of use, true brings it back" example:"true"`
+	Region   Opt[string]            `json:"region" maxlen:"64" doc:"a route of another region is another route; this one is taken out of use" example:"eu"`
 	Priority Opt[int64]             `json:"priority" min:"0" max:"1000" example:"0"`
 	Weight   Opt[int64]             `json:"weight" min:"1" max:"1000000" example:"1"`
 	Cost     Opt[map[string]string] `json:"cost" doc:"what the supplier takes; null: as the model's price" example:"{\"input\":\"1\",\"output\":\"8\"}"`
@@ -114,16 +116,7 @@ func (a *api) catalogueRoutes() []Route {
 				return nil
 			})
 		}).by(operator).status(fiber.StatusCreated),
-		write(fiber.MethodPatch, "/admin/v1/routes/:route_id", "S0-11", "Change a route's priority, weight or cost", func(c *Call, in *routePatch) (*report.OperatorModel, error) {
-			return a.changeRoute(c, "change route", func(m *catalogfile.Model, i int) {
-				r := &m.Routes[i]
-				setCount(&r.Priority, in.Priority)
-				setCount(&r.Weight, in.Weight)
-				if in.Cost.Set {
-					r.Cost = prices(in.Cost.V)
-				}
-			})
-		}).by(operator),
+		write(fiber.MethodPatch, "/admin/v1/routes/:route_id", "S0-11", "Change a route's priority, weight, region or cost, or switch it off and on", a.patchRoute).by(operator),
 		read(fiber.MethodDelete, "/admin/v1/routes/:route_id", "S0-11", "Take a route out of use; what it cost stays in the books", func(c *Call) (*report.OperatorModel, error) {
 			return a.changeRoute(c, "remove route", func(m *catalogfile.Model, i int) { m.Routes = slices.Delete(m.Routes, i, i+1) })
 		}).by(operator),
@@ -195,6 +188,44 @@ func (a *api) changeModel(c *Call, action, name string, change func(*catalogfile
 		return nil, err
 	}
 	return a.operatorModel(c.Context, m.ID)
+}
+
+func (in *routePatch) apply(r *catalogfile.Route) {
+	setCount(&r.Priority, in.Priority)
+	setCount(&r.Weight, in.Weight)
+	if in.Region.Set {
+		r.Region = in.Region.V
+	}
+	if in.Cost.Set {
+		r.Cost = prices(in.Cost.V)
+	}
+}
+
+func (a *api) patchRoute(c *Call, in *routePatch) (*report.OperatorModel, error) {
+	if in.Enabled.Set && in.Enabled.V {
+		id, _ := strconv.ParseInt(c.Param("route_id"), 10, 64)
+		off, err := a.Report.OffRoute(c.Context, id)
+		if err != nil {
+			return nil, err
+		}
+		if off != nil {
+			return a.changeModel(c, "enable route", off.Model, func(m *catalogfile.Model) error {
+				r := catalogfile.Route{Provider: off.Provider, Model: off.UpstreamModel, Region: off.Region, Priority: int64(off.Priority), Weight: int64(off.Weight)}
+				if off.Own {
+					r.Cost = prices(off.Prices)
+				}
+				in.apply(&r)
+				m.Routes = append(m.Routes, r)
+				return nil
+			})
+		}
+	}
+	return a.changeRoute(c, "change route", func(m *catalogfile.Model, i int) {
+		in.apply(&m.Routes[i])
+		if in.Enabled.Set && !in.Enabled.V {
+			m.Routes = slices.Delete(m.Routes, i, i+1)
+		}
+	})
 }
 
 // changeRoute changes the route of the path; change gets its model and its place in it.

@@ -21,7 +21,7 @@ func (s *Service) edit(ctx context.Context, actor store.Actor, action, object, i
 		}
 		checked, err := catalogfile.Parse(catalogfile.Marshal(f))
 		if err != nil {
-			return nil, apierr.Invalid("", faults(f, err))
+			return nil, apierr.Invalid(faultyField(err), faults(f, err))
 		}
 		return checked, nil
 	}})
@@ -51,6 +51,19 @@ func faults(f *catalogfile.File, err error) string {
 		}
 	}
 	return strings.Join(texts, "; ")
+}
+
+// faultyField is the member of a thing that the first fault is about, "" where it is
+// about no member: the last name of models[3].routes[1].weight.
+func faultyField(err error) string {
+	var fault *catalogfile.Error
+	if !errors.As(err, &fault) {
+		return ""
+	}
+	_, member, _ := strings.Cut(fault.Path, "].")
+	member = member[strings.LastIndexByte(member, '.')+1:]
+	name, _, _ := strings.Cut(member, "[")
+	return name
 }
 
 func placeName(f *catalogfile.File, path string) string {

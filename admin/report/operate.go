@@ -160,6 +160,22 @@ type Route struct {
 	RouteCost
 }
 
+// OffRoute finds a route that was taken out of use, nil if there is none of the id.
+func (s *Service) OffRoute(ctx context.Context, id int64) (*Route, error) {
+	models, err := s.OperatorModels(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	for i := range models {
+		for _, r := range models[i].OffRoutes {
+			if r.ID == id {
+				return &Route{Model: models[i].ID, RouteCost: r}, nil
+			}
+		}
+	}
+	return nil, nil
+}
+
 // Routes lists the routes in use; model and provider "" are all.
 func (s *Service) Routes(ctx context.Context, model, provider string) ([]Route, error) {
 	models, err := s.OperatorModels(ctx, model)

@@ -181,6 +181,7 @@ type PricedModel struct {
 	Tiers       []CustomerTier    `json:"tiers"`
 	Next        *time.Time        `json:"next"` // when another price takes effect, null: none is set
 	Routes      []RouteCost       `json:"routes"`
+	OffRoutes   []RouteCost       `json:"off_routes"` // taken out of use; each can be switched on again
 }
 
 // RouteCost is a way to serve a model and what the supplier takes for it.
@@ -222,18 +223,27 @@ func (s *Service) PricedModels(ctx context.Context) ([]PricedModel, error) {
 		list[i] = pricedModel(m, ofModel[m.ID], now)
 		at[m.ID] = &list[i]
 	}
-	for i := range rows.Routes {
-		r := &rows.Routes[i]
-		m := at[r.ModelID]
-		if m == nil {
-			continue
-		}
+	off, err := s.db.OffRoutes(ctx)
+	if err != nil {
+		return nil, err
+	}
+	cost := func(m *PricedModel, r *store.RouteRow) RouteCost {
 		c := RouteCost{ID: r.ID, Region: r.Region, Provider: providers[r.ProviderID], UpstreamModel: r.UpstreamModel, Priority: r.Priority, Weight: r.Weight, Prices: m.Prices}
 		if v := price.Pick(ofRoute[r.ID], now); v != nil {
 			c.Own = true
 			c.Prices, _ = listed(&v.Base)
 		}
-		m.Routes = append(m.Routes, c)
+		return c
+	}
+	for i := range rows.Routes {
+		if m := at[rows.Routes[i].ModelID]; m != nil {
+			m.Routes = append(m.Routes, cost(m, &rows.Routes[i]))
+		}
+	}
+	for i := range off {
+		if m := at[off[i].ModelID]; m != nil && providers[off[i].ProviderID] != "" {
+			m.OffRoutes = append(m.OffRoutes, cost(m, &off[i]))
+		}
 	}
 	slices.SortFunc(list, func(a, b PricedModel) int { return strings.Compare(a.ID, b.ID) })
 	return list, nil
@@ -242,7 +252,7 @@ func (s *Service) PricedModels(ctx context.Context) ([]PricedModel, error) {
 func pricedModel(m *store.ModelRow, versions []*price.Version, now int64) PricedModel {
 	out := PricedModel{
 		ID: m.PublicID, Tags: emptyNotNil(m.Tags), Multiplier: price.FormatPPM(m.PPM), Auto: m.AutoStrategy,
-		Prices: map[string]string{}, Free: []string{}, Tiers: []CustomerTier{}, Routes: []RouteCost{},
+		Prices: map[string]string{}, Free: []string{}, Tiers: []CustomerTier{}, Routes: []RouteCost{}, OffRoutes: []RouteCost{},
 	}
 	for _, v := range versions {
 		if v.EffectiveAt > now {

@@ -147,6 +147,46 @@ func (p *People) SignOut(ctx context.Context, token string) error {
 	return p.db.EndSession(ctx, sha256.Sum256([]byte(token)))
 }
 
+// Describe notes from where a session began, so that its owner knows it again. agent is
+// what the browser calls itself, cut to what is kept.
+func (p *People) Describe(ctx context.Context, token string, from netip.Addr, agent string) error {
+	clean := []rune(strings.ToValidUTF8(strings.Map(func(r rune) rune {
+		if r < 0x20 || r == 0x7f {
+			return -1
+		}
+		return r
+	}, agent), ""))
+	address := ""
+	if from.IsValid() {
+		address = from.Unmap().String()
+	}
+	return p.db.DescribeSession(ctx, sha256.Sum256([]byte(token)), address, string(clean[:min(len(clean), 256)]))
+}
+
+// Sessions lists the sessions of a person, newest first, and says which one token is of.
+func (p *People) Sessions(ctx context.Context, userID int64, token string) (list []store.Session, current int64, err error) {
+	if list, err = p.db.Sessions(ctx, userID); err != nil {
+		return nil, 0, err
+	}
+	digest := sha256.Sum256([]byte(token))
+	for i := range list {
+		if list[i].Digest == digest {
+			current = list[i].ID
+		}
+	}
+	return list, current, nil
+}
+
+// End ends one session of a person, store.ErrNotFound where it is not theirs.
+func (p *People) End(ctx context.Context, userID, id int64) error {
+	return p.db.EndSessionOf(ctx, userID, id)
+}
+
+// EndOthers ends every session of a person but the one of token.
+func (p *People) EndOthers(ctx context.Context, userID int64, token string) error {
+	return p.db.EndOtherSessions(ctx, userID, sha256.Sum256([]byte(token)))
+}
+
 // Allow counts one try of something that strangers may do only so often, for each of the
 // subjects: rate_limited_ip when it is one too many.
 func (p *People) Allow(ctx context.Context, what string, from netip.Addr, subjects ...string) error {

@@ -84,6 +84,11 @@ func calls(d *store.DB) map[string]func(context.Context) error {
 		"SignedIn":      func(c context.Context) error { return d.SignedIn(c, [32]byte{}, [32]byte{}) },
 		"ExpireSignIns": func(c context.Context) error { _, _, err := d.ExpireSignIns(c, time.Minute); return err },
 		"EndSession":    func(c context.Context) error { return d.EndSession(c, [32]byte{}) },
+		"Sessions":      func(c context.Context) error { _, err := d.Sessions(c, 1); return err },
+		"EndSessionOf":  func(c context.Context) error { return d.EndSessionOf(c, 1, 1) },
+		"EndOthers":     func(c context.Context) error { return d.EndOtherSessions(c, 1, [32]byte{}) },
+		"Describe":      func(c context.Context) error { return d.DescribeSession(c, [32]byte{}, "", "") },
+		"OffRoutes":     func(c context.Context) error { _, err := d.OffRoutes(c); return err },
 		"Usage": func(c context.Context) error {
 			_, err := d.Usage(c, store.UsageFilter{All: true, Refusals: true})
 			return err

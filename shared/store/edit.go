@@ -59,6 +59,22 @@ func (d *DB) EditCatalog(ctx context.Context, actor Actor, box *seal.Box, e Edit
 	return out, nil
 }
 
+// OffRoutes lists the routes of models on sale that were taken out of use, by id. A route
+// of the same model, provider, upstream model and region brings one back.
+func (d *DB) OffRoutes(ctx context.Context) ([]RouteRow, error) {
+	ctx, cancel := d.limit(ctx)
+	defer cancel()
+	rows, err := d.pool.Query(ctx, `SELECT r.id, r.model_id, r.provider_id, r.upstream_model, r.priority, r.weight, r.region
+		FROM route r JOIN model m ON m.id = r.model_id WHERE NOT r.enabled AND m.enabled ORDER BY r.id`)
+	if err == nil {
+		var list []RouteRow
+		if list, err = pgx.CollectRows(rows, pgx.RowToStructByPos[RouteRow]); err == nil {
+			return list, nil
+		}
+	}
+	return nil, fmt.Errorf("cannot list the routes that are off: %w", meaning(err))
+}
+
 // DisableModel takes a model out of the catalogue; its rows and its history stay, and a
 // model of the same id brings it back. One that an auto model or a group names is
 // ErrConflict.

@@ -561,3 +561,35 @@ func TestLocked(t *testing.T) {
 		t.Errorf("afterwards: %v, %v", got, err)
 	}
 }
+
+func TestSessionsOfAPerson(t *testing.T) {
+	b := newBooks(t)
+	u, err := b.CreateUser(t.Context(), "test", store.User{Email: "ann@example.com", PasswordHash: "x", Operator: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, ttl := range []time.Duration{time.Hour, -time.Second, time.Hour} {
+		if err := b.CreateSession(t.Context(), [32]byte{byte(i + 1)}, u.ID, ttl); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := b.DescribeSession(t.Context(), [32]byte{3}, "192.0.2.1", "a browser"); err != nil {
+		t.Fatal(err)
+	}
+	list, err := b.Sessions(t.Context(), u.ID)
+	if err != nil || len(list) != 2 || list[0].Digest != [32]byte{3} || list[0].IP != "192.0.2.1" || list[0].Agent != "a browser" || list[1].Agent != "" {
+		t.Fatalf("%+v, %v", list, err)
+	}
+	if err := b.EndSessionOf(t.Context(), u.ID+1, list[0].ID); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("somebody else's: %v", err)
+	}
+	if err := b.EndOtherSessions(t.Context(), u.ID, [32]byte{3}); err != nil {
+		t.Fatal(err)
+	}
+	if list, err = b.Sessions(t.Context(), u.ID); err != nil || len(list) != 1 {
+		t.Fatalf("%+v, %v", list, err)
+	}
+	if err := b.EndSessionOf(t.Context(), u.ID, list[0].ID); err != nil {
+		t.Error(err)
+	}
+}

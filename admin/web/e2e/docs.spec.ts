@@ -1,4 +1,4 @@
-import { chat, expect, settled, test } from './kit';
+import { chat, expect, settled, test, visit } from './kit';
 
 const slugs = [
   'getting-started', 'authentication', 'endpoints', 'models', 'streaming', 'errors', 'rate-limits', 'billing', 'sdk-openai-python', 'sdk-openai-node', 'sdk-openai-go', 'sdk-anthropic', 'sdk-gemini', 'sdk-dashscope',
@@ -28,7 +28,7 @@ test.describe('for everybody', () => {
     expect(await page.evaluate(() => navigator.clipboard.readText())).toBe(await snippet.locator('pre:visible').innerText());
 
     for (const slug of slugs) {
-      await page.goto(`/docs/${slug}`);
+      await visit(page, `/docs/${slug}`);
       await expect(page.locator('h1'), slug).toBeVisible();
       // No link of a page leads nowhere.
       for (const href of await page.locator('.doc a[href^="/"]').evaluateAll((all) => all.map((a) => a.getAttribute('href') ?? ''))) {

@@ -1,4 +1,4 @@
-import { readFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test as base, expect, type APIRequestContext, type BrowserContext, type Page } from '@playwright/test';
 
@@ -31,6 +31,54 @@ export async function signIn(page: Page, who: { email: string; password: string 
   await page.getByRole('textbox', { name: 'Password' }).fill(who.password);
   await page.getByRole('button', { name: 'Sign in' }).click();
   await expect(page.getByRole('heading', { name: 'Dashboard', level: 1 })).toBeVisible();
+}
+
+/** visit goes to a page as its links do, without loading the application again. */
+export async function visit(page: Page, path: string): Promise<void> {
+  if (!(await page.evaluate(() => document.documentElement.dataset.at !== undefined))) {
+    await page.goto(path);
+    return;
+  }
+  await page.evaluate((to) => {
+    history.pushState(null, '', to);
+    dispatchEvent(new PopStateEvent('popstate', { state: null }));
+  }, path);
+  // Redirects end elsewhere; what counts is that the page of the address is there.
+  await page.waitForFunction(() => document.documentElement.dataset.at === location.pathname + location.search);
+}
+
+/** shown waits until a page has all that it shows. */
+export async function shown(page: Page, path: string): Promise<void> {
+  await expect(page.locator('h1, h3').first(), path).toBeVisible();
+  await expect(page.getByRole('status'), path).toHaveCount(0);
+}
+
+/** mailed waits for a mail to an address and returns the link in it. */
+export async function mailed(to: string, page: string): Promise<string> {
+  const folder = join(process.env.RELAY_TEST_DATA ?? '', 'mails');
+  let link = '';
+  await expect
+    .poll(
+      () => {
+        const files = existsSync(folder) ? readdirSync(folder).filter((f) => f.endsWith(`-${to}.eml`)) : [];
+        const text = files.map((f) => readFileSync(join(folder, f), 'utf8').replace(/=\n/g, '').replace(/=3D/g, '=')).join('\n');
+        link = new RegExp(`http[^\\s"<>]*${page}\\?token=[\\w-]+`).exec(text)?.[0] ?? '';
+        return link;
+      },
+      { timeout: 40_000 },
+    )
+    .not.toBe('');
+  return link;
+}
+
+/** change sends a change as the console's pages do. */
+export async function change(page: Page): Promise<(method: string, path: string, body?: unknown) => Promise<{ status: number; data: Record<string, unknown>; text: string }>> {
+  const guard = ((await (await page.request.get('/console/api/session')).json()) as { data: { guard: string } }).data.guard;
+  return async (method, path, body) => {
+    const r = await page.request.fetch(path, { method, headers: { 'x-relay-guard': guard }, ...(body === undefined ? {} : { data: body }) });
+    const text = await r.text();
+    return { status: r.status(), data: ((JSON.parse(text) as { data: Record<string, unknown> | null }).data ?? {}), text };
+  };
 }
 
 type StorageState = Awaited<ReturnType<BrowserContext['storageState']>>;

@@ -6,6 +6,8 @@ export class ApiError extends Error {
     readonly code: string,
     message: string,
     readonly requestId: string,
+    /** the member of what was sent that is at fault, '' where none is named */
+    readonly field = '',
   ) {
     super(message);
     this.name = 'ApiError';
@@ -39,6 +41,7 @@ export function refused(response: Response, envelope: { code?: string | null; me
     envelope?.code ?? `http_${response.status}`,
     envelope?.message ?? `The server answered ${response.status}.`,
     envelope?.request_id ?? response.headers.get('x-request-id') ?? '',
+    response.headers.get('x-relay-param') ?? '',
   );
 }
 
@@ -324,10 +327,18 @@ export interface SecurityPolicy {
   models: ModelPolicy;
 }
 
+/** A part of a model's calls goes to another one. */
+export interface Rollout {
+  model: string;
+  to: string;
+  percent: number;
+}
+
 export interface RoutingPolicy {
-  multi_region: { region: string | null; available: string[] };
+  multi_region: { region: string | null; regions: string[]; available: string[] };
   fallback: { enabled: boolean };
-  retry: { max_attempts: number | null };
+  retry: { max_attempts: number | null; within_ms: number | null };
+  rollout: { rules: Rollout[] };
   models: ModelPolicy;
 }
 

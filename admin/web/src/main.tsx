@@ -24,7 +24,10 @@ setNonce(nonce);
 
 const queries = new QueryClient({
   defaultOptions: {
+    // Without a network things fail, and say so, instead of waiting for one in silence.
+    mutations: { networkMode: 'always' },
     queries: {
+      networkMode: 'always',
       staleTime: 10_000,
       refetchOnWindowFocus: false,
       retry: (failures, error) => failures < 2 && !(error instanceof ApiError && error.status >= 400 && error.status < 500),

@@ -23,6 +23,8 @@ const Client = lazy(() => import('./pages/operator/Client'));
 const Providers = lazy(() => import('./pages/operator/Providers'));
 const Traffic = lazy(() => import('./pages/operator/Traffic'));
 const Groups = lazy(() => import('./pages/operator/Groups'));
+const Users = lazy(() => import('./pages/operator/Users'));
+const Catalogue = lazy(() => import('./pages/operator/Catalogue'));
 const Vouchers = lazy(() => import('./pages/operator/Vouchers'));
 const Audit = lazy(() => import('./pages/operator/Audit'));
 const SignUp = lazy(() => import('./pages/Entrance').then((m) => ({ default: m.SignUp })));
@@ -64,7 +66,9 @@ const operator = (page: ReactNode) => <Signed as="operator">{page}</Signed>;
 
 export function Pages() {
   const { site } = useVisitor();
-  const { pathname } = useLocation();
+  const { pathname, search } = useLocation();
+  // Which page is there, once it is: not while the next one is still being fetched.
+  useEffect(() => void (document.documentElement.dataset.at = pathname + search), [pathname, search]);
   useEffect(() => {
     // The public pages have titles of their own.
     if (pathname.startsWith('/console')) document.title = site.brand;
@@ -95,6 +99,8 @@ export function Pages() {
         <Route path="operator/clients/:id" element={operator(<Client />)} />
         <Route path="operator/traffic" element={operator(<Traffic />)} />
         <Route path="operator/providers" element={operator(<Providers />)} />
+        <Route path="operator/users" element={operator(<Users />)} />
+        <Route path="operator/models" element={operator(<Catalogue />)} />
         <Route path="operator/groups" element={operator(<Groups />)} />
         <Route path="operator/vouchers" element={operator(<Vouchers />)} />
         <Route path="operator/audit" element={operator(<Audit />)} />

@@ -54,6 +54,10 @@ type AppSession struct {
 	Digest    []byte
 	UserID    int64
 	ExpiresAt time.Time
+	ID        *int64
+	CreatedAt time.Time
+	Ip        string
+	Agent     string
 }
 
 type AppUser struct {

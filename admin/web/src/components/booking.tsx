@@ -3,7 +3,7 @@ import { useState, type FormEvent } from 'react';
 import { useTranslation } from 'react-i18next';
 import { post, type OperatorClient } from '../api';
 import { isDecimal, isZero, usd } from '../decimal';
-import { useChange } from '../hooks';
+import { at, useChange } from '../hooks';
 
 /** Booking puts money on a wallet, or takes it off. The reference makes a second press harmless. */
 export function Booking({ client, onClose }: { client: OperatorClient; onClose: () => void }) {
@@ -16,6 +16,7 @@ export function Booking({ client, onClose }: { client: OperatorClient; onClose: 
     () => post<{ balance: string }>(`/admin/v1/clients/${client.id}/credit`, { amount: amount.trim(), note: note.trim(), ref }),
     ['/admin/v1/clients', '/openapi/v1/balance', '/openapi/v1/billing'],
     (out) => t('op.booked', { amount: usd(out.balance) }),
+    ['amount', 'note'],
   );
   const wrong = !isDecimal(amount.trim()) || isZero(amount.trim()) ? t('keys.badAmount') : null;
   const submit = (e: FormEvent) => {
@@ -27,8 +28,8 @@ export function Booking({ client, onClose }: { client: OperatorClient; onClose: 
     <Modal opened onClose={onClose} title={t('op.bookTitle', { name: client.name })} closeButtonProps={{ 'aria-label': t('common.close') }}>
       <form onSubmit={submit} noValidate>
         <Stack>
-          <TextInput label={t('op.amount')} description={t('op.amountHint')} inputMode="decimal" leftSection="$" data-autofocus required value={amount} onChange={(e) => setAmount(e.currentTarget.value)} error={tried ? wrong : null} />
-          <TextInput label={t('op.note')} maxLength={500} value={note} onChange={(e) => setNote(e.currentTarget.value)} />
+          <TextInput label={t('op.amount')} description={t('op.amountHint')} inputMode="decimal" leftSection="$" data-autofocus required value={amount} onChange={(e) => setAmount(e.currentTarget.value)} error={(tried ? wrong : null) ?? at(book.error, 'amount')} />
+          <TextInput label={t('op.note')} maxLength={500} value={note} onChange={(e) => setNote(e.currentTarget.value)} error={at(book.error, 'note')} />
           <Group justify="flex-end">
             <Button variant="default" onClick={onClose}>
               {t('common.cancel')}

@@ -3,7 +3,7 @@ import { useMemo, useState, type FormEvent } from 'react';
 import { useTranslation } from 'react-i18next';
 import { del, patch, post, type Invited, type Member } from '../api';
 import { moment } from '../format';
-import { useChange, usePages } from '../hooks';
+import { at, useChange, usePages } from '../hooks';
 import { IconPlus } from '../icons';
 import { useVisitor } from '../session';
 import { Copy, Panel } from './bits';
@@ -111,7 +111,7 @@ function Invite({ onClose, onMade }: { onClose: () => void; onMade: (i: Invited)
   const [email, setEmail] = useState('');
   const [role, setRole] = useState('member');
   const [tried, setTried] = useState(false);
-  const invite = useChange(() => post<Invited>(invitations, { email: email.trim(), role }), [invitations]);
+  const invite = useChange(() => post<Invited>(invitations, { email: email.trim(), role }), [invitations], undefined, ['email', 'role']);
   const bad = !/^\S+@\S+$/.test(email.trim()) ? t('entrance.badEmail') : null;
   const submit = (e: FormEvent) => {
     e.preventDefault();
@@ -128,8 +128,8 @@ function Invite({ onClose, onMade }: { onClose: () => void; onMade: (i: Invited)
     <Modal opened onClose={onClose} title={t('members.invite')} closeButtonProps={{ 'aria-label': t('common.close') }}>
       <form onSubmit={submit} noValidate>
         <Stack>
-          <TextInput label={t('settings.email')} type="email" required data-autofocus value={email} onChange={(e) => setEmail(e.currentTarget.value)} error={tried ? bad : null} />
-          <Select label={t('settings.role')} description={t('members.roleText')} data={roles} value={role} allowDeselect={false} onChange={(v) => v && setRole(v)} />
+          <TextInput label={t('settings.email')} type="email" required data-autofocus value={email} onChange={(e) => setEmail(e.currentTarget.value)} error={(tried ? bad : null) ?? at(invite.error, 'email')} />
+          <Select label={t('settings.role')} description={t('members.roleText')} data={roles} value={role} allowDeselect={false} onChange={(v) => v && setRole(v)} error={at(invite.error, 'role')} />
           <Group justify="flex-end">
             <Button variant="default" onClick={onClose}>
               {t('common.cancel')}

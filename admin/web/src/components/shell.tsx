@@ -1,6 +1,6 @@
 import { ActionIcon, AppShell, Avatar, Box, Burger, Button, Divider, Group, Menu, NavLink, Stack, Text, Tooltip, UnstyledButton, useComputedColorScheme, useMantineColorScheme } from '@mantine/core';
 import { useDisclosure } from '@mantine/hooks';
-import { IconActivity, IconBolt, IconBook, IconBuilding, IconChartBar, IconCoin, IconHistory, IconKey, IconLanguage, IconLayoutDashboard, IconListDetails, IconLogout, IconMessages, IconMoon, IconPlugConnected, IconReceipt2, IconRobot, IconSelector, IconSettings, IconShield, IconSun, IconTags, IconTerminal, IconTicket, IconUsers, IconWallet } from '../icons';
+import { IconActivity, IconBolt, IconBook, IconBuilding, IconChartBar, IconCoin, IconHistory, IconKey, IconLanguage, IconLayoutDashboard, IconListDetails, IconLogout, IconMessages, IconMoon, IconPlugConnected, IconReceipt2, IconRobot, IconRoute, IconSelector, IconSettings, IconShield, IconSun, IconTags, IconTerminal, IconTicket, IconUserCog, IconUsers, IconWallet } from '../icons';
 import { useQueryClient } from '@tanstack/react-query';
 import { Suspense, type ComponentType } from 'react';
 import { useTranslation } from 'react-i18next';
@@ -43,9 +43,11 @@ const help: Item[] = [
 const operator: Item[] = [
   { to: '/console/operator', label: 'nav.overview', icon: IconCoin },
   { to: '/console/operator/clients', label: 'nav.clients', icon: IconBuilding },
+  { to: '/console/operator/users', label: 'nav.users', icon: IconUserCog },
   { to: '/console/operator/traffic', label: 'nav.traffic', icon: IconBolt },
   { to: '/console/operator/groups', label: 'nav.groups', icon: IconUsers },
   { to: '/console/operator/providers', label: 'nav.providers', icon: IconPlugConnected },
+  { to: '/console/operator/models', label: 'nav.catalogue', icon: IconRoute },
   { to: '/console/operator/prices', label: 'nav.prices', icon: IconTags },
   { to: '/console/operator/vouchers', label: 'nav.vouchers', icon: IconTicket },
   { to: '/console/operator/audit', label: 'nav.audit', icon: IconHistory },

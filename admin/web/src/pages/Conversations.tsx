@@ -6,7 +6,7 @@ import { PageTitle, Panel } from '../components/bits';
 import { Broken, Empty, Waiting } from '../components/states';
 import { DataTable, type Columns } from '../components/table';
 import { moment } from '../format';
-import { useChange, useGet, usePages } from '../hooks';
+import { at, useChange, useGet, usePages } from '../hooks';
 import { IconArchive, IconMessages, IconPlus } from '../icons';
 
 const path = '/openapi/v1/conversations';
@@ -98,6 +98,7 @@ function Form({ existing, onClose }: { existing: Conversation | null; onClose: (
     },
     [path],
     () => t('settings.saved'),
+    ['title', 'model', 'metadata'],
   );
   const archive = useChange(() => del<Conversation>(`${path}/${existing?.id ?? ''}`), [path], () => t('conv.isArchived'));
   const wrong = parsed(metadata) === null ? t('conv.badMetadata') : null;
@@ -110,9 +111,9 @@ function Form({ existing, onClose }: { existing: Conversation | null; onClose: (
     <Modal opened onClose={onClose} title={existing ? t('conv.edit') : t('conv.create')} closeButtonProps={{ 'aria-label': t('common.close') }}>
       <form onSubmit={submit} noValidate>
         <Stack>
-          <TextInput label={t('conv.name')} data-autofocus maxLength={256} value={title} onChange={(e) => setTitle(e.currentTarget.value)} disabled={archived} />
-          <Select label={t('models.model')} clearable searchable data={[...new Set([...(models.data?.items.map((m) => m.id) ?? []), ...(existing?.model ? [existing.model] : [])])]} value={model} onChange={setModel} disabled={archived} />
-          <Textarea label={t('conv.metadata')} description={t('conv.metadataHint')} autosize minRows={2} maxRows={8} value={metadata} onChange={(e) => setMetadata(e.currentTarget.value)} error={wrong} disabled={archived} />
+          <TextInput label={t('conv.name')} data-autofocus maxLength={256} value={title} onChange={(e) => setTitle(e.currentTarget.value)} error={at(save.error, 'title')} disabled={archived} />
+          <Select label={t('models.model')} clearable searchable data={[...new Set([...(models.data?.items.map((m) => m.id) ?? []), ...(existing?.model ? [existing.model] : [])])]} value={model} onChange={setModel} error={at(save.error, 'model')} disabled={archived} />
+          <Textarea label={t('conv.metadata')} description={t('conv.metadataHint')} autosize minRows={2} maxRows={8} value={metadata} onChange={(e) => setMetadata(e.currentTarget.value)} error={wrong ?? at(save.error, 'metadata')} disabled={archived} />
           <Group justify="space-between">
             {existing && !archived ? (
               <Button variant="subtle" color="red" leftSection={<IconArchive size={16} />} loading={archive.isPending} onClick={() => archive.mutate(undefined, { onSuccess: onClose })}>

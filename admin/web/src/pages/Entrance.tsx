@@ -6,6 +6,7 @@ import { Link, useNavigate, useSearchParams } from 'react-router';
 import { post, type Visitor } from '../api';
 import { Brand } from '../components/shell';
 import { Broken, Waiting } from '../components/states';
+import { at } from '../hooks';
 import { IconAlertTriangle } from '../icons';
 import { become, useVisitor } from '../session';
 
@@ -37,8 +38,9 @@ function Door({ title, text, children }: { title: string; text?: string; childre
   );
 }
 
-function Fault({ error }: { error: Error | null }) {
-  return error ? (
+/** Fault is a refusal that no field of the form shows. */
+function Fault({ error, beside = [] }: { error: Error | null; beside?: string[] }) {
+  return error && at(error, ...beside) === null ? (
     <Alert color="red" icon={<IconAlertTriangle size={18} />} role="alert">
       {error.message}
     </Alert>
@@ -86,10 +88,10 @@ export function SignUp() {
     <Door title={t('entrance.title', { brand: site.brand })} text={t('entrance.text')}>
       <form onSubmit={submit} noValidate>
         <Stack>
-          <Fault error={enter.error} />
-          <TextInput label={t('entrance.name')} required autoFocus size="md" maxLength={128} autoComplete="organization" value={d.name} onChange={set('name')} error={tried ? badName : null} />
-          <TextInput label={t('signIn.email')} type="email" required size="md" autoComplete="username" value={d.email} onChange={set('email')} error={tried ? badEmail : null} />
-          <Secret value={d.password} onChange={(password) => setD((all) => ({ ...all, password }))} error={tried ? badPassword : null} />
+          <Fault error={enter.error} beside={['name', 'email', 'password']} />
+          <TextInput label={t('entrance.name')} required autoFocus size="md" maxLength={128} autoComplete="organization" value={d.name} onChange={set('name')} error={(tried ? badName : null) ?? at(enter.error, 'name')} />
+          <TextInput label={t('signIn.email')} type="email" required size="md" autoComplete="username" value={d.email} onChange={set('email')} error={(tried ? badEmail : null) ?? at(enter.error, 'email')} />
+          <Secret value={d.password} onChange={(password) => setD((all) => ({ ...all, password }))} error={(tried ? badPassword : null) ?? at(enter.error, 'password')} />
           <Button type="submit" size="md" loading={enter.isPending}>
             {t('entrance.submit')}
           </Button>
@@ -116,8 +118,8 @@ function ByLink({ title, text, path, submit: label }: { title: string; text: str
     <Door title={title} text={text}>
       <form onSubmit={submit} noValidate>
         <Stack>
-          <Fault error={enter.error} />
-          <Secret value={password} onChange={setPassword} error={tried ? bad : null} />
+          <Fault error={enter.error} beside={['password']} />
+          <Secret value={password} onChange={setPassword} error={(tried ? bad : null) ?? at(enter.error, 'password')} />
           <Button type="submit" size="md" loading={enter.isPending}>
             {label}
           </Button>

@@ -13,7 +13,7 @@ import { Broken, Empty, Waiting } from '../components/states';
 import { DataTable, type Columns } from '../components/table';
 import { compare, isDecimal, share } from '../decimal';
 import { day, moment } from '../format';
-import { useChange, useGet, usePages } from '../hooks';
+import { at, useChange, useGet, usePages } from '../hooks';
 import { useVisitor } from '../session';
 
 const path = '/openapi/v1/api-keys';
@@ -300,6 +300,7 @@ function KeyForm({ editing, onClose, onMade }: { editing: ApiKey | 'new' | null;
     },
     [path],
     (out) => (existing ? t('keys.saved', { name: out.name }) : null),
+    ['name', 'monthly_cap', 'allowed_model_ids', 'rpm', 'tpm', 'max_concurrency', 'expires_at'],
   );
   const nameError = draft.name.trim() === '' ? t('keys.needName') : null;
   const capError = draft.cap.trim() !== '' && (!isDecimal(draft.cap.trim()) || draft.cap.trim().startsWith('-')) ? t('keys.badAmount') : null;
@@ -320,6 +321,7 @@ function KeyForm({ editing, onClose, onMade }: { editing: ApiKey | 'new' | null;
       thousandSeparator=","
       hideControls
       value={draft[name]}
+      error={at(save.error, name === 'concurrency' ? 'max_concurrency' : name)}
       onChange={(v) => set(name, typeof v === 'number' ? v : v === '' ? '' : Number(v))}
     />
   );
@@ -327,12 +329,12 @@ function KeyForm({ editing, onClose, onMade }: { editing: ApiKey | 'new' | null;
     <Modal opened={editing !== null} onClose={onClose} title={t(existing ? 'keys.editTitle' : 'keys.createTitle')} size="md" closeButtonProps={{ 'aria-label': t('common.close') }}>
       <form onSubmit={submit} noValidate>
         <Stack>
-          <TextInput label={t('keys.name')} description={t('keys.nameHint')} required data-autofocus maxLength={128} value={draft.name} onChange={(e) => set('name', e.currentTarget.value)} error={tried ? nameError : null} />
-          <TextInput label={t('keys.capLabel')} description={t('keys.capHint')} inputMode="decimal" leftSection="$" value={draft.cap} onChange={(e) => set('cap', e.currentTarget.value)} error={tried ? capError : null} />
+          <TextInput label={t('keys.name')} description={t('keys.nameHint')} required data-autofocus maxLength={128} value={draft.name} onChange={(e) => set('name', e.currentTarget.value)} error={(tried ? nameError : null) ?? at(save.error, 'name')} />
+          <TextInput label={t('keys.capLabel')} description={t('keys.capHint')} inputMode="decimal" leftSection="$" value={draft.cap} onChange={(e) => set('cap', e.currentTarget.value)} error={(tried ? capError : null) ?? at(save.error, 'monthly_cap')} />
           <Button variant="subtle" size="compact-sm" color="gray" rightSection={<IconChevronDown size={14} />} onClick={toggle} aria-expanded={more} style={{ alignSelf: 'flex-start' }}>
             {t('keys.more')}
           </Button>
-          <Collapse expanded={more}>
+          <Collapse expanded={more || at(save.error, 'allowed_model_ids', 'rpm', 'tpm', 'max_concurrency', 'expires_at') !== null}>
             <Stack>
               <MultiSelect
                 label={t('keys.modelsLabel')}
@@ -343,6 +345,7 @@ function KeyForm({ editing, onClose, onMade }: { editing: ApiKey | 'new' | null;
                 searchable
                 clearable
                 maxDropdownHeight={220}
+                error={at(save.error, 'allowed_model_ids')}
               />
               <Group grow align="flex-start">
                 {number(t('keys.rpm'), 'rpm')}
@@ -350,7 +353,7 @@ function KeyForm({ editing, onClose, onMade }: { editing: ApiKey | 'new' | null;
               </Group>
               <Group grow align="flex-start">
                 {number(t('keys.concurrency'), 'concurrency')}
-                <DateTimePicker label={t('keys.expires')} description={t('keys.expiresHint')} clearable minDate={new Date()} value={draft.expires} onChange={(v) => set('expires', v)} />
+                <DateTimePicker label={t('keys.expires')} description={t('keys.expiresHint')} clearable minDate={new Date()} value={draft.expires} onChange={(v) => set('expires', v)} error={at(save.error, 'expires_at')} />
               </Group>
             </Stack>
           </Collapse>

@@ -1,8 +1,10 @@
-import { Button, Group, MultiSelect, NumberInput, Select, SimpleGrid, Stack, Switch, TagsInput, Text, TextInput } from '@mantine/core';
+import { MultiSelect, NumberInput, Select, SimpleGrid, Stack, TagsInput, Text, TextInput } from '@mantine/core';
 import { useState, type FormEvent } from 'react';
 import { useTranslation } from 'react-i18next';
 import { patch, type Action, type AlertConfig, type Model, type RoutingPolicy, type SecurityPolicy, type Where } from '../api';
 import { PageTitle, Panel } from '../components/bits';
+import { Rollouts, Routing } from '../components/routing';
+import { Saving } from '../components/saving';
 import { Broken, Waiting } from '../components/states';
 import { isDecimal } from '../decimal';
 import { useChange, useGet } from '../hooks';
@@ -19,21 +21,11 @@ export default function Policies() {
         <Content />
         <Kept />
         <Routing />
+        <Rollouts />
         <Models />
         <Alerts />
       </Stack>
     </>
-  );
-}
-
-function Saving({ pending, changed }: { pending: boolean; changed: boolean }) {
-  const { t } = useTranslation();
-  return (
-    <Group justify="flex-end" mt="md">
-      <Button type="submit" loading={pending} disabled={!changed}>
-        {t('common.save')}
-      </Button>
-    </Group>
   );
 }
 
@@ -116,56 +108,6 @@ function Kept() {
             {number('response_days', 30)}
           </SimpleGrid>
           <Saving pending={save.isPending} changed={Object.keys(draft).length > 0} />
-        </form>
-      )}
-    </Panel>
-  );
-}
-
-function Routing() {
-  const { t } = useTranslation();
-  const policy = useGet<RoutingPolicy>(paths.routing);
-  const [draft, setDraft] = useState<{ region?: string | null; fallback?: boolean; attempts?: number | null }>({});
-  const save = useChange(
-    () =>
-      patch<RoutingPolicy>(paths.routing, {
-        ...(draft.region === undefined ? {} : { multi_region: { region: draft.region } }),
-        ...(draft.fallback === undefined ? {} : { fallback: { enabled: draft.fallback } }),
-        ...(draft.attempts === undefined ? {} : { retry: { max_attempts: draft.attempts } }),
-      }),
-    [paths.routing],
-    () => t('settings.saved'),
-  );
-  const submit = (e: FormEvent) => {
-    e.preventDefault();
-    save.mutate(undefined, { onSuccess: () => setDraft({}) });
-  };
-  const p = policy.data;
-  const fallback = draft.fallback ?? p?.fallback.enabled ?? true;
-  return (
-    <Panel title={t('policy.routing')}>
-      {policy.error ? (
-        <Broken error={policy.error} />
-      ) : p === undefined ? (
-        <Waiting />
-      ) : (
-        <form onSubmit={submit}>
-          <Stack>
-            <Switch
-              label={t('policy.fallback')}
-              description={t('policy.fallbackText')}
-              checked={fallback}
-              onChange={(e) => {
-                const { checked } = e.currentTarget;
-                setDraft((d) => ({ region: d.region, fallback: checked }));
-              }}
-            />
-            <SimpleGrid cols={{ base: 1, sm: 2 }}>
-              <NumberInput label={t('policy.attempts')} description={t('policy.attemptsText')} min={2} max={8} allowDecimal={false} disabled={!fallback} value={(draft.attempts === undefined ? p.retry.max_attempts : draft.attempts) ?? ''} onChange={(v) => setDraft((d) => ({ region: d.region, attempts: typeof v === 'number' ? v : null }))} />
-              <Select label={t('policy.region')} description={t('policy.regionText')} clearable placeholder={t('policy.anywhere')} data={p.multi_region.available} value={draft.region === undefined ? p.multi_region.region : draft.region} onChange={(v) => setDraft((d) => ({ ...d, region: v }))} />
-            </SimpleGrid>
-          </Stack>
-          <Saving pending={save.isPending} changed={Object.values(draft).some((v) => v !== undefined)} />
         </form>
       )}
     </Panel>

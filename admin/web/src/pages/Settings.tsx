@@ -7,8 +7,9 @@ import { Link } from 'react-router';
 import { patch, put, type Visitor } from '../api';
 import { Copy, PageTitle, Panel } from '../components/bits';
 import { Members } from '../components/members';
+import { Sessions } from '../components/sessions';
 import { Broken, Waiting } from '../components/states';
-import { useChange, useGet } from '../hooks';
+import { at, useChange, useGet } from '../hooks';
 import { languages, setLanguage, type Key } from '../i18n';
 import { useVisitor, visitorKey } from '../session';
 
@@ -100,6 +101,7 @@ export default function Settings() {
         {user?.client_id ? <ProfileForm /> : null}
         {user?.client_id ? <Members /> : null}
         <Password />
+        <Sessions />
       </Stack>
     </>
   );
@@ -110,7 +112,7 @@ function ProfileForm() {
   const path = '/openapi/v1/client/profile';
   const profile = useGet<Profile>(path);
   const [draft, setDraft] = useState<Partial<Profile>>({});
-  const save = useChange((d: Partial<Profile>) => patch<Profile>(path, d), [path], () => t('settings.saved'));
+  const save = useChange((d: Partial<Profile>) => patch<Profile>(path, d), [path], () => t('settings.saved'), fields.map(([name]) => name));
   const submit = (e: FormEvent) => {
     e.preventDefault();
     save.mutate(draft, { onSuccess: () => setDraft({}) });
@@ -130,6 +132,7 @@ function ProfileForm() {
                 label={t(label)}
                 description={name === 'country' ? t('settings.countryHint') : undefined}
                 value={draft[name] ?? profile.data[name]}
+                error={at(save.error, name)}
                 onChange={(e) => {
                   const { value } = e.currentTarget;
                   setDraft((d) => ({ ...d, [name]: value }));
@@ -162,7 +165,7 @@ function Password() {
       setNext('');
       notifications.show({ message: t('settings.changed'), color: 'teal' });
     },
-    onError: (error) => notifications.show({ message: error.message, color: 'red' }),
+    onError: (error) => at(error, 'old_password', 'new_password') ?? notifications.show({ message: error.message, color: 'red' }),
   });
   const submit = (e: FormEvent) => {
     e.preventDefault();
@@ -173,8 +176,8 @@ function Password() {
       <form onSubmit={submit}>
         <input type="text" name="username" autoComplete="username" value={user?.email ?? ''} readOnly hidden />
         <SimpleGrid cols={{ base: 1, sm: 2 }}>
-          <PasswordInput visibilityToggleButtonProps={{ 'aria-label': t('signIn.show') }} label={t('settings.oldPassword')} autoComplete="current-password" required value={old} onChange={(e) => setOld(e.currentTarget.value)} />
-          <PasswordInput visibilityToggleButtonProps={{ 'aria-label': t('signIn.show') }} label={t('settings.newPassword')} placeholder={t('settings.newPasswordHint')} autoComplete="new-password" required minLength={10} value={next} onChange={(e) => setNext(e.currentTarget.value)} />
+          <PasswordInput visibilityToggleButtonProps={{ 'aria-label': t('signIn.show') }} label={t('settings.oldPassword')} autoComplete="current-password" required value={old} onChange={(e) => setOld(e.currentTarget.value)} error={at(change.error, 'old_password')} />
+          <PasswordInput visibilityToggleButtonProps={{ 'aria-label': t('signIn.show') }} label={t('settings.newPassword')} placeholder={t('settings.newPasswordHint')} autoComplete="new-password" required minLength={10} value={next} onChange={(e) => setNext(e.currentTarget.value)} error={at(change.error, 'new_password')} />
         </SimpleGrid>
         <Group justify="flex-end" mt="md">
           <Button type="submit" variant="default" loading={change.isPending}>

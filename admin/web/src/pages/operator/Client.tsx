@@ -9,7 +9,7 @@ import { Broken, Empty, Waiting } from '../../components/states';
 import { DataTable, type Columns } from '../../components/table';
 import { isDecimal } from '../../decimal';
 import { moment } from '../../format';
-import { useChange, useGet, usePages } from '../../hooks';
+import { at, useChange, useGet, usePages } from '../../hooks';
 import type { Key } from '../../i18n';
 import { Reveal } from '../Keys';
 
@@ -77,7 +77,8 @@ export default function Client() {
     ],
     [t, change],
   );
-  if (client.error) return <Broken error={client.error} retry={() => void client.refetch()} />;
+  // What is open over the page must not go when a later reading of it fails.
+  if (client.error && client.data === undefined) return <Broken error={client.error} retry={() => void client.refetch()} />;
   const c = client.data;
   if (c === undefined) return <Waiting />;
   return (
@@ -132,7 +133,7 @@ function NewKey({ path, onClose, onMade }: { path: string; onClose: () => void; 
   const [name, setName] = useState('');
   const [cap, setCap] = useState('');
   const [tried, setTried] = useState(false);
-  const make = useChange(() => post<CreatedKey>(`${path}/api-keys`, { name: name.trim(), monthly_cap: cap.trim() === '' ? null : cap.trim() }), [path]);
+  const make = useChange(() => post<CreatedKey>(`${path}/api-keys`, { name: name.trim(), monthly_cap: cap.trim() === '' ? null : cap.trim() }), [path], undefined, ['name', 'monthly_cap']);
   const capWrong = cap.trim() !== '' && (!isDecimal(cap.trim()) || cap.trim().startsWith('-'));
   const submit = (e: FormEvent) => {
     e.preventDefault();
@@ -143,8 +144,8 @@ function NewKey({ path, onClose, onMade }: { path: string; onClose: () => void; 
     <Modal opened onClose={onClose} title={t('op.newKey')} closeButtonProps={{ 'aria-label': t('common.close') }}>
       <form onSubmit={submit} noValidate>
         <Stack>
-          <TextInput label={t('keys.name')} data-autofocus required maxLength={128} value={name} onChange={(e) => setName(e.currentTarget.value)} error={tried && name.trim() === '' ? t('keys.needName') : null} />
-          <TextInput label={t('keys.capLabel')} description={t('keys.capHint')} leftSection="$" inputMode="decimal" value={cap} onChange={(e) => setCap(e.currentTarget.value)} error={tried && capWrong ? t('keys.badAmount') : null} />
+          <TextInput label={t('keys.name')} data-autofocus required maxLength={128} value={name} onChange={(e) => setName(e.currentTarget.value)} error={tried && name.trim() === '' ? t('keys.needName') : at(make.error, 'name')} />
+          <TextInput label={t('keys.capLabel')} description={t('keys.capHint')} leftSection="$" inputMode="decimal" value={cap} onChange={(e) => setCap(e.currentTarget.value)} error={tried && capWrong ? t('keys.badAmount') : at(make.error, 'monthly_cap')} />
           <Group justify="flex-end">
             <Button variant="default" onClick={onClose}>
               {t('common.cancel')}

@@ -8,7 +8,7 @@ import { Booking } from '../../components/booking';
 import { Broken, Empty, Waiting } from '../../components/states';
 import { DataTable, type Columns } from '../../components/table';
 import { compare, isDecimal } from '../../decimal';
-import { useChange, usePages } from '../../hooks';
+import { at, useChange, usePages } from '../../hooks';
 import { IconBuilding, IconPlus } from '../../icons';
 
 const path = '/admin/v1/clients';
@@ -102,6 +102,7 @@ function NewClient({ onClose }: { onClose: () => void }) {
     () => post<OperatorClient>(path, { name: draft.name.trim(), group: draft.group.trim(), multiplier: draft.multiplier.trim(), ...(draft.credit.trim() === '' ? {} : { credit: draft.credit.trim() }) }),
     [path],
     (c) => t('op.created', { name: c.name }),
+    ['name', 'group', 'multiplier', 'credit'],
   );
   const set = (name: keyof typeof draft) => (e: { currentTarget: { value: string } }) => {
     const { value } = e.currentTarget;
@@ -118,12 +119,12 @@ function NewClient({ onClose }: { onClose: () => void }) {
     <Modal opened onClose={onClose} title={t('op.newClient')} closeButtonProps={{ 'aria-label': t('common.close') }}>
       <form onSubmit={submit} noValidate>
         <Stack>
-          <TextInput label={t('op.name')} data-autofocus required maxLength={128} value={draft.name} onChange={set('name')} error={tried && draft.name.trim() === '' ? t('keys.needName') : null} />
+          <TextInput label={t('op.name')} data-autofocus required maxLength={128} value={draft.name} onChange={set('name')} error={tried && draft.name.trim() === '' ? t('keys.needName') : at(make.error, 'name')} />
           <Group grow align="flex-start">
-            <TextInput label={t('op.group')} placeholder="default" value={draft.group} onChange={set('group')} />
-            <TextInput label={t('op.multiplier')} placeholder="1.0" inputMode="decimal" value={draft.multiplier} onChange={set('multiplier')} error={tried && factorWrong ? t('op.badPrice') : null} />
+            <TextInput label={t('op.group')} placeholder="default" value={draft.group} onChange={set('group')} error={at(make.error, 'group')} />
+            <TextInput label={t('op.multiplier')} placeholder="1.0" inputMode="decimal" value={draft.multiplier} onChange={set('multiplier')} error={tried && factorWrong ? t('op.badPrice') : at(make.error, 'multiplier')} />
           </Group>
-          <TextInput label={t('op.credit')} leftSection="$" inputMode="decimal" value={draft.credit} onChange={set('credit')} error={tried && amountWrong ? t('keys.badAmount') : null} />
+          <TextInput label={t('op.credit')} leftSection="$" inputMode="decimal" value={draft.credit} onChange={set('credit')} error={tried && amountWrong ? t('keys.badAmount') : at(make.error, 'credit')} />
           <Group justify="flex-end">
             <Button variant="default" onClick={onClose}>
               {t('common.cancel')}

@@ -7,7 +7,7 @@ import { Broken, Empty, Waiting } from '../../components/states';
 import { DataTable, type Columns } from '../../components/table';
 import { isDecimal } from '../../decimal';
 import { count } from '../../format';
-import { useChange } from '../../hooks';
+import { at, useChange } from '../../hooks';
 import { IconPlus, IconUsers } from '../../icons';
 
 type Tier = Schemas['Group'];
@@ -66,6 +66,7 @@ function Form({ existing, onClose }: { existing: Tier | null; onClose: () => voi
     },
     [path],
     () => t('settings.saved'),
+    ['name', 'models', 'multiplier', 'daily_usd', 'rpm', 'tpm'],
   );
   const badName = d.name.trim() === '' ? t('keys.needName') : null;
   const badFactor = !isDecimal(d.multiplier.trim(), 6) ? t('op.badPrice') : null;
@@ -79,13 +80,13 @@ function Form({ existing, onClose }: { existing: Tier | null; onClose: () => voi
     <Modal opened onClose={onClose} title={existing ? existing.name : t('group.add')} closeButtonProps={{ 'aria-label': t('common.close') }}>
       <form onSubmit={submit} noValidate>
         <Stack>
-          {existing ? null : <TextInput label={t('op.name')} required data-autofocus maxLength={64} value={d.name} onChange={(e) => set('name', e.currentTarget.value)} error={tried ? badName : null} />}
-          <MultiSelect label={t('keys.modelsLabel')} description={t('group.modelsText')} data={[...new Set([...(models.data?.items.map((m) => m.id) ?? []), ...d.models])]} value={d.models} onChange={(v) => set('models', v)} searchable clearable maxDropdownHeight={220} />
+          {existing ? null : <TextInput label={t('op.name')} required data-autofocus maxLength={64} value={d.name} onChange={(e) => set('name', e.currentTarget.value)} error={(tried ? badName : null) ?? at(save.error, 'name')} />}
+          <MultiSelect label={t('keys.modelsLabel')} description={t('group.modelsText')} data={[...new Set([...(models.data?.items.map((m) => m.id) ?? []), ...d.models])]} value={d.models} onChange={(v) => set('models', v)} searchable clearable maxDropdownHeight={220} error={at(save.error, 'models')} />
           <SimpleGrid cols={2}>
-            <TextInput label={t('op.multiplier')} inputMode="decimal" value={d.multiplier} onChange={(e) => set('multiplier', e.currentTarget.value)} error={tried ? badFactor : null} />
-            <TextInput label={t('group.daily')} leftSection="$" inputMode="decimal" value={d.daily} onChange={(e) => set('daily', e.currentTarget.value)} error={tried ? badDaily : null} />
-            <NumberInput label={t('keys.rpm')} min={0} allowDecimal={false} hideControls value={d.rpm} onChange={(v) => set('rpm', typeof v === 'number' ? v : '')} />
-            <NumberInput label={t('keys.tpm')} min={0} allowDecimal={false} hideControls value={d.tpm} onChange={(v) => set('tpm', typeof v === 'number' ? v : '')} />
+            <TextInput label={t('op.multiplier')} inputMode="decimal" value={d.multiplier} onChange={(e) => set('multiplier', e.currentTarget.value)} error={(tried ? badFactor : null) ?? at(save.error, 'multiplier')} />
+            <TextInput label={t('group.daily')} leftSection="$" inputMode="decimal" value={d.daily} onChange={(e) => set('daily', e.currentTarget.value)} error={(tried ? badDaily : null) ?? at(save.error, 'daily_usd')} />
+            <NumberInput label={t('keys.rpm')} min={0} allowDecimal={false} hideControls value={d.rpm} onChange={(v) => set('rpm', typeof v === 'number' ? v : '')} error={at(save.error, 'rpm')} />
+            <NumberInput label={t('keys.tpm')} min={0} allowDecimal={false} hideControls value={d.tpm} onChange={(v) => set('tpm', typeof v === 'number' ? v : '')} error={at(save.error, 'tpm')} />
           </SimpleGrid>
           <Group justify="flex-end">
             <Button variant="default" onClick={onClose}>

@@ -11,7 +11,7 @@ import { Broken, Empty, Waiting } from '../../components/states';
 import { DataTable, type Columns } from '../../components/table';
 import { compare, isDecimal, subtract, share, usd } from '../../decimal';
 import { count, moment } from '../../format';
-import { useChange, useGet } from '../../hooks';
+import { at as fault, useChange, useGet } from '../../hooks';
 import type { Key } from '../../i18n';
 import { IconSearch, IconTags } from '../../icons';
 
@@ -131,6 +131,7 @@ function SetPrice({ model, onClose }: { model: PricedModel; onClose: () => void 
       }),
     [path, '/openapi/v1/models', '/console/api/models'],
     () => t('op.priceSaved', { model: model.id }),
+    [...classes.map((c) => `price.${c}`), 'effective_at'],
   );
   const body = () => ({
     price: Object.fromEntries(Object.entries(prices).map(([name, value]) => [name, value.trim()]).filter(([, value]) => value !== '')),
@@ -155,7 +156,7 @@ function SetPrice({ model, onClose }: { model: PricedModel; onClose: () => void 
           {classes
             .filter((c) => c in prices)
             .map((c) => (
-              <TextInput key={c} label={t(`class.${c}` as Key)} leftSection="$" inputMode="decimal" value={prices[c] ?? ''} error={tried && wrong(prices[c] ?? '') ? t('op.badPrice') : null} onChange={(e) => {
+              <TextInput key={c} label={t(`class.${c}` as Key)} leftSection="$" inputMode="decimal" value={prices[c] ?? ''} error={tried && wrong(prices[c] ?? '') ? t('op.badPrice') : fault(save.error, `price.${c}`)} onChange={(e) => {
                 const { value } = e.currentTarget;
                 setPrices((p) => ({ ...p, [c]: value }));
               }} />

@@ -8,7 +8,7 @@ import { Broken, Empty, Waiting } from '../../components/states';
 import { DataTable, type Columns } from '../../components/table';
 import { isDecimal } from '../../decimal';
 import { count, duration } from '../../format';
-import { useChange } from '../../hooks';
+import { at, useChange } from '../../hooks';
 import { IconBolt, IconPlayerPause, IconPlayerPlay, IconPlus, IconPlugConnected } from '../../icons';
 
 type Provider = Schemas['Provider'];
@@ -124,7 +124,7 @@ function Detail({ provider: p, sum }: { provider: Provider; sum: Sum | undefined
   const turn = useTurn();
   const [stop, setStop] = useState(p.daily_stop ?? '');
   const [tried, setTried] = useState(false);
-  const save = useChange(() => data(operator.PATCH('/admin/v1/providers/{provider}', { params: { path: { provider: p.name } }, body: { daily_stop: stop.trim() === '' ? null : stop.trim() } })), [path], () => t('settings.saved'));
+  const save = useChange(() => data(operator.PATCH('/admin/v1/providers/{provider}', { params: { path: { provider: p.name } }, body: { daily_stop: stop.trim() === '' ? null : stop.trim() } })), [path], () => t('settings.saved'), ['daily_stop']);
   const wrong = stop.trim() !== '' && (!isDecimal(stop.trim()) || stop.trim().startsWith('-'));
   const parts: [string, number][] = sum
     ? [['connect_failed', sum.connect_failed], ['timeout', sum.timeout], ['rate_limited', sum.rate_limited], ['refused', sum.refused], ['server_error', sum.server_error], ['broken', sum.broken], ['cancelled', sum.cancelled]]
@@ -164,7 +164,7 @@ function Detail({ provider: p, sum }: { provider: Provider; sum: Sum | undefined
         }}
       >
         <Group align="flex-end" wrap="nowrap">
-          <TextInput flex={1} label={t('prov.stop')} description={t('prov.stopText')} leftSection="$" inputMode="decimal" value={stop} onChange={(e) => setStop(e.currentTarget.value)} error={tried && wrong ? t('keys.badAmount') : null} />
+          <TextInput flex={1} label={t('prov.stop')} description={t('prov.stopText')} leftSection="$" inputMode="decimal" value={stop} onChange={(e) => setStop(e.currentTarget.value)} error={tried && wrong ? t('keys.badAmount') : at(save.error, 'daily_stop')} />
           <Button type="submit" variant="default" loading={save.isPending}>
             {t('common.save')}
           </Button>
@@ -224,7 +224,7 @@ function AddKey({ provider }: { provider: string }) {
   const { t } = useTranslation();
   const [name, setName] = useState('');
   const [secret, setSecret] = useState('');
-  const add = useChange(() => data(operator.POST('/admin/v1/providers/{provider}/keys', { params: { path: { provider } }, body: { name: name.trim(), secret: secret.trim() } })), [path], () => t('prov.keyAdded'));
+  const add = useChange(() => data(operator.POST('/admin/v1/providers/{provider}/keys', { params: { path: { provider } }, body: { name: name.trim(), secret: secret.trim() } })), [path], () => t('prov.keyAdded'), ['name', 'secret']);
   const submit = (e: FormEvent) => {
     e.preventDefault();
     add.mutate(undefined, {
@@ -237,9 +237,9 @@ function AddKey({ provider }: { provider: string }) {
   return (
     <form onSubmit={submit}>
       <Stack gap="xs">
-        <Group grow align="flex-end">
-          <TextInput label={t('op.name')} required maxLength={64} value={name} onChange={(e) => setName(e.currentTarget.value)} />
-          <PasswordInput visibilityToggleButtonProps={{ 'aria-label': t('signIn.show') }} label={t('prov.secret')} required autoComplete="off" value={secret} onChange={(e) => setSecret(e.currentTarget.value)} />
+        <Group grow align="flex-start">
+          <TextInput label={t('op.name')} required maxLength={64} value={name} onChange={(e) => setName(e.currentTarget.value)} error={at(add.error, 'name')} />
+          <PasswordInput visibilityToggleButtonProps={{ 'aria-label': t('signIn.show') }} label={t('prov.secret')} required autoComplete="off" value={secret} onChange={(e) => setSecret(e.currentTarget.value)} error={at(add.error, 'secret')} />
         </Group>
         <Button type="submit" variant="default" size="xs" loading={add.isPending} style={{ alignSelf: 'flex-end' }}>
           {t('prov.addKey')}
@@ -257,7 +257,7 @@ function Add({ onClose }: { onClose: () => void }) {
   const [url, setUrl] = useState('');
   const [protocol, setProtocol] = useState<(typeof protocols)[number]>('openai');
   const [tried, setTried] = useState(false);
-  const add = useChange(() => data(operator.POST(path, { body: { name: name.trim(), protocol, base_url: url.trim() } })), [path], (p) => t('op.created', { name: p.name }));
+  const add = useChange(() => data(operator.POST(path, { body: { name: name.trim(), protocol, base_url: url.trim() } })), [path], (p) => t('op.created', { name: p.name }), ['name', 'base_url']);
   const badName = !/^[a-z0-9][a-z0-9-]*$/.test(name.trim()) ? t('prov.badName') : null;
   const badUrl = !/^https?:\/\/\S+$/.test(url.trim()) ? t('prov.badUrl') : null;
   const submit = (e: FormEvent) => {
@@ -269,9 +269,9 @@ function Add({ onClose }: { onClose: () => void }) {
     <Modal opened onClose={onClose} title={t('prov.add')} closeButtonProps={{ 'aria-label': t('common.close') }}>
       <form onSubmit={submit} noValidate>
         <Stack>
-          <TextInput label={t('op.name')} description={t('prov.nameText')} required data-autofocus value={name} onChange={(e) => setName(e.currentTarget.value)} error={tried ? badName : null} />
+          <TextInput label={t('op.name')} description={t('prov.nameText')} required data-autofocus value={name} onChange={(e) => setName(e.currentTarget.value)} error={(tried ? badName : null) ?? at(add.error, 'name')} />
           <Select label={t('prov.protocol')} data={[...protocols]} value={protocol} onChange={(v) => v && setProtocol(v as (typeof protocols)[number])} allowDeselect={false} />
-          <TextInput label={t('prov.url')} required placeholder="https://api.openai.com/v1" value={url} onChange={(e) => setUrl(e.currentTarget.value)} error={tried ? badUrl : null} />
+          <TextInput label={t('prov.url')} required placeholder="https://api.openai.com/v1" value={url} onChange={(e) => setUrl(e.currentTarget.value)} error={(tried ? badUrl : null) ?? at(add.error, 'base_url')} />
           <Group justify="flex-end">
             <Button variant="default" onClick={onClose}>
               {t('common.cancel')}

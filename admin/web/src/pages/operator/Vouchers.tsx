@@ -7,7 +7,7 @@ import { Broken, Empty, Waiting } from '../../components/states';
 import { DataTable, type Columns } from '../../components/table';
 import { isDecimal, isZero } from '../../decimal';
 import { moment } from '../../format';
-import { useChange } from '../../hooks';
+import { at, useChange } from '../../hooks';
 import { IconPlus, IconTicket } from '../../icons';
 
 type Voucher = Schemas['VoucherView'];
@@ -75,7 +75,7 @@ function Make({ onClose, onMade }: { onClose: () => void; onMade: (v: Voucher[])
   const [n, setN] = useState<number>(1);
   const [note, setNote] = useState('');
   const [tried, setTried] = useState(false);
-  const make = useChange(() => data(operator.POST(path, { body: { amount: amount.trim(), count: n, note: note.trim() } })), [path]);
+  const make = useChange(() => data(operator.POST(path, { body: { amount: amount.trim(), count: n, note: note.trim() } })), [path], undefined, ['amount', 'count', 'note']);
   const wrong = !isDecimal(amount.trim()) || amount.trim().startsWith('-') || isZero(amount.trim()) ? t('keys.badAmount') : null;
   const submit = (e: FormEvent) => {
     e.preventDefault();
@@ -92,9 +92,9 @@ function Make({ onClose, onMade }: { onClose: () => void; onMade: (v: Voucher[])
     <Modal opened onClose={onClose} title={t('vouch.make')} closeButtonProps={{ 'aria-label': t('common.close') }}>
       <form onSubmit={submit} noValidate>
         <Stack>
-          <TextInput label={t('op.amount')} required data-autofocus leftSection="$" inputMode="decimal" value={amount} onChange={(e) => setAmount(e.currentTarget.value)} error={tried ? wrong : null} />
-          <NumberInput label={t('vouch.count')} min={1} max={1000} allowDecimal={false} value={n} onChange={(v) => typeof v === 'number' && setN(v)} />
-          <TextInput label={t('op.note')} maxLength={500} value={note} onChange={(e) => setNote(e.currentTarget.value)} />
+          <TextInput label={t('op.amount')} required data-autofocus leftSection="$" inputMode="decimal" value={amount} onChange={(e) => setAmount(e.currentTarget.value)} error={(tried ? wrong : null) ?? at(make.error, 'amount')} />
+          <NumberInput label={t('vouch.count')} min={1} max={1000} allowDecimal={false} value={n} onChange={(v) => typeof v === 'number' && setN(v)} error={at(make.error, 'count')} />
+          <TextInput label={t('op.note')} maxLength={500} value={note} onChange={(e) => setNote(e.currentTarget.value)} error={at(make.error, 'note')} />
           <Group justify="flex-end">
             <Button variant="default" onClick={onClose}>
               {t('common.cancel')}
