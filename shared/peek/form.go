@@ -3,6 +3,7 @@ package peek
 import (
 	"bytes"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"tokenrelay/shared/apierr"
@@ -230,9 +231,11 @@ func plainLine(key, value []byte) bool {
 	return len(key) > 0
 }
 
-// parameters reads form-data; name="…"; filename="…". A name is plain: no escapes, no
-// other encoding.
+// parameters reads form-data; name="…"; filename="…", and nothing else: some readers take
+// no line with a parameter that they cannot read, or that stands twice. A name is plain:
+// no escapes, no other encoding.
 func parameters(v []byte) (name []byte, file, ok bool) {
+	encoded := false
 	kind, rest, more := bytes.Cut(v, []byte(";"))
 	if !bytes.EqualFold(bytes.TrimSpace(kind), []byte("form-data")) || !more {
 		return nil, false, false
@@ -263,6 +266,9 @@ func parameters(v []byte) (name []byte, file, ok bool) {
 			rest = bytes.TrimPrefix(rest, []byte(";"))
 		} else {
 			text, rest, _ = bytes.Cut(value, []byte(";"))
+			if text = bytes.TrimRight(text, " \t"); !token(text) {
+				return nil, false, false
+			}
 		}
 		switch {
 		case bytes.EqualFold(key, []byte("name")):
@@ -270,13 +276,25 @@ func parameters(v []byte) (name []byte, file, ok bool) {
 				return nil, false, false
 			}
 			name = text
-		case bytes.EqualFold(key, []byte("filename")), bytes.EqualFold(key, []byte("filename*")):
+		case bytes.EqualFold(key, []byte("filename")) && !file:
 			file = true
-		case bytes.EqualFold(key, []byte("name*")):
+		case bytes.EqualFold(key, []byte("filename*")) && !encoded:
+			encoded = true
+		default:
 			return nil, false, false
 		}
 	}
-	return name, file, name != nil
+	return name, file || encoded, name != nil
+}
+
+// token reports whether b is a token of HTTP, which a value without quotes must be.
+func token(b []byte) bool {
+	for _, c := range b {
+		if c <= ' ' || c >= 0x7f || strings.IndexByte(`()<>@,;:\"/[]?=`, c) >= 0 {
+			return false
+		}
+	}
+	return len(b) > 0
 }
 
 // field takes one part.

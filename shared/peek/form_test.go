@@ -64,6 +64,10 @@ func TestFormRefused(t *testing.T) {
 		"an escaped name":    with("Content-Disposition: form-data; name=\"mod\\el\"\r\n\r\nx"),
 		"a percent name":     with("Content-Disposition: form-data; name=\"mod%65l\"\r\n\r\nx"),
 		"two names":          with("Content-Disposition: form-data; name=\"a\"; name=\"model\"\r\n\r\nx"),
+		"a blank value":      with("Content-Disposition: form-data; name=\"a\"; x=\r\n\r\nx"),
+		"another parameter":  with("Content-Disposition: form-data; name=\"a\"; x=y\r\n\r\nx"),
+		"words unquoted":     with("Content-Disposition: form-data; name=\"a\"; filename=a b.mp3\r\n\r\nx"),
+		"two file names":     with("Content-Disposition: form-data; name=\"file\"; filename=a; filename=b\r\n\r\nx"),
 		"two models":         with(part("model", "m")),
 		"another model":      with(part("MODEL", "m")),
 		"a list of models":   with(part("model[]", "m")),
@@ -92,6 +96,8 @@ func FuzzForm(f *testing.F) {
 	f.Add(formOf(file("file", "x"), part("model", "m")))
 	f.Add(formOf(part("n", "2"), file("file", "\r\n--B1x"), part("model", "m"), part("stream", "true")))
 	f.Add([]byte("--B1\r\nContent-Disposition: form-data; name=file; filename=\"a;b\\\"\"\r\n\r\n\r\n--B1\r\ncontent-disposition: form-data; name=model\r\n\r\nm\r\n--B1--"))
+	f.Add([]byte("--B1\r\nContent-Disposition:form-data;name=\"file\";0=\r\n\r\n0\r\n--B1\r\nContent-Disposition:form-data;name=\"model\"\r\n\r\nm\r\n--B1--"))
+	f.Add([]byte("--B1\r\nContent-Disposition: form-data; name=file; filename=a.mp3; filename*=UTF-8''%61 \r\n\r\n\r\n--B1\r\ncontent-disposition: form-data; name=model\r\n\r\nm\r\n--B1--"))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		var r Request
 		if _, err := ScanForm(body, []byte(formType), OpenAITranscription, &r); err != nil {
