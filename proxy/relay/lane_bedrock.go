@@ -20,7 +20,7 @@ var converseLane = lane{
 	accept: "application/vnd.amazon.eventstream",
 	frames: true,
 	path: func(dst []byte, x *Exchange) []byte {
-		return bedrock.AppendPath(dst, x.choice.Route.UpstreamModel, x.stream)
+		return aws.AppendConversePath(dst, x.choice.Route.UpstreamModel, x.stream)
 	},
 	fields: func(dst []byte, x *Exchange) []byte {
 		if _, signs := aws.ParseSecret(string(x.choice.Key.Secret)); signs {

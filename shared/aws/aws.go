@@ -65,6 +65,25 @@ func (s *Signer) AppendFields(dst []byte, c *Credentials, address string, body [
 	return dst, nil
 }
 
+// AppendConversePath appends the path of Converse below an endpoint's address: the
+// operator's name of the model as one segment, an ARN too, and the operation.
+func AppendConversePath(dst []byte, model string, stream bool) []byte {
+	const hex = "0123456789ABCDEF"
+	dst = append(dst, "/model/"...)
+	for i := 0; i < len(model); i++ {
+		c := model[i]
+		if c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'z' || c == '-' || c == '.' || c == '_' || c == '~' {
+			dst = append(dst, c)
+		} else {
+			dst = append(dst, '%', hex[c>>4], hex[c&15])
+		}
+	}
+	if stream {
+		return append(dst, "/converse-stream"...)
+	}
+	return append(dst, "/converse"...)
+}
+
 // Region is the region in the name of an endpoint's host, bedrock-runtime.REGION.…, ""
 // if it has none.
 func Region(host string) string {

@@ -196,3 +196,19 @@ func BenchmarkSign(b *testing.B) {
 		out, _ = s.AppendFields(out[:0], &c, "https://bedrock-runtime.eu-1.amazonaws.com/model/a/converse", body, "eu-1", "bedrock", time.Now())
 	}
 }
+
+// A model's id is one segment of the path, whatever it holds.
+func TestConversePath(t *testing.T) {
+	for model, want := range map[string]string{
+		"anthropic.claude-v1:0":            "/model/anthropic.claude-v1%3A0/converse",
+		"arn:aws:bedrock:us-1:2:profile/x": "/model/arn%3Aaws%3Abedrock%3Aus-1%3A2%3Aprofile%2Fx/converse",
+		"a b/../?#%":                       "/model/a%20b%2F..%2F%3F%23%25/converse",
+	} {
+		if got := string(AppendConversePath(nil, model, false)); got != want {
+			t.Errorf("%s: %s", model, got)
+		}
+		if got := string(AppendConversePath(nil, model, true)); got != want+"-stream" {
+			t.Errorf("%s: %s", model, got)
+		}
+	}
+}

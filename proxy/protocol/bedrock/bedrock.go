@@ -8,25 +8,6 @@ import (
 	"tokenrelay/proxy/protocol"
 )
 
-// AppendPath appends the path of an operation below a provider's base URL: the
-// operator's name of the model as one segment, an ARN too, and the operation.
-func AppendPath(dst []byte, model string, stream bool) []byte {
-	const hex = "0123456789ABCDEF"
-	dst = append(dst, "/model/"...)
-	for i := 0; i < len(model); i++ {
-		c := model[i]
-		if c >= '0' && c <= '9' || c|0x20 >= 'a' && c|0x20 <= 'z' || c == '-' || c == '.' || c == '_' || c == '~' {
-			dst = append(dst, c)
-		} else {
-			dst = append(dst, '%', hex[c>>4], hex[c&15])
-		}
-	}
-	if stream {
-		return append(dst, "/converse-stream"...)
-	}
-	return append(dst, "/converse"...)
-}
-
 // ErrorClass says what to do about an answer with an error status, or with status 0
 // about an exception inside a stream. kind is the name of the error that the answer's
 // head tells (x-amzn-errortype), nil without one.
