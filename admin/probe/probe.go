@@ -16,7 +16,9 @@ import (
 	"strings"
 	"time"
 
+	"tokenrelay/shared/aws"
 	"tokenrelay/shared/azure"
+	"tokenrelay/shared/vertex"
 )
 
 // Timeout is how long a provider may take.
@@ -45,7 +47,7 @@ type Result struct {
 	Message    string `json:"message" doc:"what went wrong, in the provider's words where it said so"`
 }
 
-// ErrProtocol says that a protocol needs more than a credential in a header.
+// ErrProtocol says that no question is known for a protocol.
 var ErrProtocol = errors.New("credentials of this protocol cannot be tested this way: send a request to /v1/{provider}/… instead")
 
 // Prober makes tests.
@@ -63,11 +65,16 @@ func New() *Prober {
 // Do makes one test. An error is a fault of the ask; what the provider does wrong is in
 // the result.
 func (p *Prober) Do(ctx context.Context, a *Ask) (*Result, error) {
+	out := &Result{Model: a.Model}
 	req, err := a.request(ctx)
+	var unauthorized *unauthorizedError
+	if errors.As(err, &unauthorized) {
+		out.Message = a.clean(unauthorized.Error())
+		return out, nil
+	}
 	if err != nil {
 		return nil, err
 	}
-	out := &Result{Model: a.Model}
 	start := time.Now()
 	resp, err := p.client.Do(req)
 	out.LatencyMS = time.Since(start).Milliseconds()
@@ -107,7 +114,17 @@ func (a *Ask) request(ctx context.Context) (*http.Request, error) {
 		path, header = "/messages", map[string]string{"x-api-key": a.Secret, "anthropic-version": "2023-06-01"}
 		chat["max_tokens"] = 1
 	case "gemini":
-		path, header = "/models/"+url.PathEscape(a.Model)+":generateContent", map[string]string{"x-goog-api-key": a.Secret}
+		path = "/models/" + url.PathEscape(a.Model) + ":generateContent"
+		if a.Dialect != "vertex" && a.Options["auth"] != "bearer" {
+			header = map[string]string{"x-goog-api-key": a.Secret}
+		}
+		if a.Dialect == "vertex" && vertex.IsAccount(a.Secret) {
+			token, err := a.token(ctx)
+			if err != nil {
+				return nil, err
+			}
+			header = map[string]string{"Authorization": "Bearer " + token}
+		}
 		body = map[string]any{
 			"contents":         []any{map[string]any{"role": "user", "parts": []any{map[string]string{"text": "Hi"}}}},
 			"generationConfig": map[string]int{"maxOutputTokens": 1},
@@ -120,6 +137,12 @@ func (a *Ask) request(ctx context.Context) (*http.Request, error) {
 	case "cohere":
 		path = "/chat"
 		chat["max_tokens"] = 1
+	case "bedrock":
+		path = string(aws.AppendConversePath(nil, a.Model, false))
+		body = map[string]any{
+			"messages":        []any{map[string]any{"role": "user", "content": []any{map[string]string{"text": "Hi"}}}},
+			"inferenceConfig": map[string]int{"maxTokens": 1},
+		}
 	default:
 		return nil, ErrProtocol
 	}
@@ -139,7 +162,53 @@ func (a *Ask) request(ctx context.Context) (*http.Request, error) {
 	for name, value := range header {
 		req.Header.Set(name, value)
 	}
+	if a.Protocol == "bedrock" {
+		if err := a.sign(req, raw); err != nil {
+			return nil, err
+		}
+	}
 	return req, nil
+}
+
+// sign puts the signature of Amazon's own signer in the place of the bearer token, where
+// the secret is one to sign with.
+func (a *Ask) sign(req *http.Request, body []byte) error {
+	c, ok := aws.ParseSecret(a.Secret)
+	if !ok {
+		return nil
+	}
+	region := a.Options["region"]
+	if region == "" {
+		region = aws.Region(req.URL.Hostname())
+	}
+	var s aws.Signer
+	fields, err := s.AppendFields(nil, &c, req.URL.String(), body, region, "bedrock", time.Now())
+	if err != nil {
+		return fmt.Errorf("cannot sign the test: %w", err)
+	}
+	for line := range strings.SplitSeq(strings.TrimSuffix(string(fields), "\r\n"), "\r\n") {
+		name, value, _ := strings.Cut(line, ": ")
+		req.Header.Set(name, value)
+	}
+	return nil
+}
+
+// unauthorizedError is what a service account's token endpoint has against it: a result
+// of the test, not a fault of the ask.
+type unauthorizedError struct{ err error }
+
+func (e *unauthorizedError) Error() string { return e.err.Error() }
+
+// token exchanges the service account for what is sent.
+func (a *Ask) token(ctx context.Context) (string, error) {
+	account, err := vertex.Parse(a.Secret)
+	if err == nil {
+		var token string
+		if token, _, err = account.Fetch(ctx, nil); err == nil {
+			return token, nil
+		}
+	}
+	return "", &unauthorizedError{err}
 }
 
 // message is what an error body says: {"error":{"message"}}, {"error":"…"}, {"message"}.
@@ -181,6 +250,13 @@ func plain(err error) string {
 // clean takes the credential out of what a provider says (some repeat it) and cuts it.
 func (a *Ask) clean(text string) string {
 	text = strings.ReplaceAll(text, a.Secret, "***")
+	if c, ok := aws.ParseSecret(a.Secret); ok && a.Protocol == "bedrock" {
+		for _, part := range [...]string{c.Secret, c.Session, c.KeyID} {
+			if part != "" {
+				text = strings.ReplaceAll(text, part, "***")
+			}
+		}
+	}
 	if r := []rune(text); len(r) > 500 {
 		text = string(r[:500]) + "…"
 	}

@@ -5,9 +5,11 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"tokenrelay/shared/price"
 	"tokenrelay/shared/store"
+	"tokenrelay/shared/vertex"
 )
 
 // healthID names a live state over snapshots: routes and provider keys have row
@@ -144,9 +146,46 @@ func (b *builder) providerKey(r *store.ProviderKeyRow, open func(*store.Provider
 		b.problem("provider %s: key %s: %v", p.Slug, r.Name, err)
 		return
 	}
-	p.Keys = append(p.Keys, &ProviderKey{
-		ID: r.ID, Name: r.Name, Secret: Secret(secret), Health: b.health(healthID{providerKey: true, row: r.ID}),
-	})
+	key := &ProviderKey{ID: r.ID, Name: r.Name, Secret: Secret(secret)}
+	if p.Protocol == ProtocolGemini && p.Dialect == "vertex" && vertex.IsAccount(secret) {
+		if key.Tokens, err = b.tokens(r.ID, key.Secret); err != nil {
+			b.problem("provider %s: key %s: its secret %v", p.Slug, r.Name, err)
+			return
+		}
+	}
+	key.Health = b.health(healthID{providerKey: true, row: r.ID})
+	p.Keys = append(p.Keys, key)
+}
+
+// Warm begins to fetch the tokens of service accounts that have none yet, so that no
+// request is the one to wait for them.
+func (s *Snapshot) Warm(now time.Time) {
+	for _, p := range s.Providers {
+		for _, k := range p.Keys {
+			if k.Tokens != nil {
+				_ = k.Tokens.Token(now)
+			}
+		}
+	}
+}
+
+// tokens finds the source of a service account's tokens in the last snapshot, or makes
+// one.
+func (b *builder) tokens(row int64, secret Secret) (*vertex.Source, error) {
+	if b.prev != nil {
+		for _, p := range b.prev.Providers {
+			for _, k := range p.Keys {
+				if k.ID == row && k.Secret == secret && k.Tokens != nil {
+					return k.Tokens, nil
+				}
+			}
+		}
+	}
+	a, err := vertex.Parse(string(secret))
+	if err != nil {
+		return nil, err
+	}
+	return vertex.NewSource(a, nil), nil
 }
 
 func (b *builder) model(r *store.ModelRow) error {

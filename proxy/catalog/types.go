@@ -11,6 +11,7 @@ import (
 	"tokenrelay/proxy/live"
 	"tokenrelay/shared/money"
 	"tokenrelay/shared/price"
+	"tokenrelay/shared/vertex"
 )
 
 // Snapshot is everything an operator configures, immutable once published. A
@@ -114,7 +115,8 @@ type ProviderKey struct {
 	ID     int64
 	Name   string
 	Secret Secret
-	Health *Health // lives as long as the key's row id
+	Tokens *vertex.Source // where Secret is a service account: what is sent in its place
+	Health *Health        // lives as long as the key's row id
 }
 
 // Secret prints as *** everywhere.

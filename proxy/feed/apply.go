@@ -153,6 +153,7 @@ func (f *Feed) publish(rows *store.CatalogRows) error {
 		return err
 	}
 	f.o.Catalog.Publish(s)
+	s.Warm(time.Now())
 	f.reloads.Inc()
 	if rows.Revision >= f.dirty {
 		f.dirty = 0

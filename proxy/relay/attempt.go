@@ -208,6 +208,11 @@ func (x *Exchange) ask() (verdict, *apiError) {
 		return next, apierr.ErrUpstreamError
 	}
 	x.prepare()
+	if c.Key.Tokens != nil {
+		if v, err := x.token(); err != nil {
+			return v, err
+		}
+	}
 	if err := x.write(host); err != nil {
 		return unfit, err
 	}
@@ -435,6 +440,9 @@ func (x *Exchange) errorStatus(a *usage.Attempt) (verdict, *apiError) {
 	}
 	x.phase = idle
 	class := x.via.class(x, h.Status, h.RetryAfter, x.ev)
+	if h.Status == 401 && x.choice.Key.Tokens != nil && x.choice.Key.Tokens.Refused(x.bearer, time.Now()) {
+		class.Key, class.CoolSeconds = protocol.KeyTransient, 1 // another token is fetched meanwhile
+	}
 	x.close(a, usage.OutcomeStatus)
 	return x.classified(a, &class, x.ev)
 }

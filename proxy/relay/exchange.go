@@ -124,6 +124,7 @@ type state struct {
 	// The attempt under way.
 	tried  route.Tried
 	choice route.Choice
+	bearer string // the token in use, where the provider key is a service account
 	cfg    protocol.StreamConfig
 	edit   protocol.Edit
 	answer answerStream

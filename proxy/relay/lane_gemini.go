@@ -70,6 +70,11 @@ var geminiCountLane = lane{
 }
 
 func geminiFields(dst []byte, x *Exchange) []byte {
+	if x.choice.Key.Tokens != nil {
+		dst = append(dst, "Authorization: Bearer "...)
+		dst = append(dst, x.bearer...)
+		return append(dst, "\r\n"...)
+	}
 	if p := x.choice.Route.Provider; p.Dialect == "vertex" || p.Options["auth"] == "bearer" {
 		dst = append(dst, "Authorization: Bearer "...)
 		dst = append(dst, x.choice.Key.Secret...)

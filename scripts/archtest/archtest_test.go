@@ -132,6 +132,7 @@ var doors = []struct {
 	{"github.com/goccy/go-yaml", []string{"shared/catalogfile"}, "the catalogue is the only YAML, and its parser adds strictness and lines", nil},
 	{"github.com/fergusstrange/embedded-postgres", []string{"shared/embedpg"}, "binaries are fetched in one place", nil},
 	{"github.com/aws/", []string{"shared/aws"}, "signatures and frames are Amazon's own affair: one package asks its libraries", nil},
+	{"golang.org/x/oauth2", []string{"shared/vertex"}, "how Google wants to be asked for access is its library's affair, behind one package", nil},
 	{"tokenrelay/shared/store/db", []string{"shared/store"}, "generated queries are wrapped before anyone calls them", nil},
 	{"tokenrelay/proxy/relay", []string{"proxy", "proxy/relay", "proxy/server", "proxy/simtest", "proxy/proxytest", "bench"}, "stages are called by the line of a request, they do not call it", nil},
 	{"tokenrelay/proxy/server", []string{"proxy", "proxy/server", "proxy/simtest", "proxy/proxytest", "bench"}, "the server is the outermost part of the proxy", nil},

@@ -130,8 +130,8 @@ func (p *Provider) validate(d *decoder, at string) {
 		}
 		seen[k.Name] = true
 		// The fault does not show the secret.
-		if strings.ContainsFunc(k.Secret, func(r rune) bool { return r <= ' ' || r > '~' }) {
-			d.fault(where+".secret", "has a blank or a character outside printable ASCII")
+		if err := p.checkSecret(k.Secret); err != nil {
+			d.fault(where+".secret", "%w", err)
 		}
 	}
 	amount(d, at+".daily_stop_usd", p.DailyStopUSD)
