@@ -4,8 +4,6 @@ package journal
 
 import (
 	"testing"
-
-	"tokenrelay/shared/usage"
 )
 
 // TestAllocationsG7: the hot path of the journal does not allocate.
@@ -28,7 +26,7 @@ func TestAllocationsG7(t *testing.T) {
 		"Begin":            func() { f.Begin(rec) },
 		"Sent":             func() { f.Sent(1, 2, 3) },
 		"Progress":         func() { f.Progress(77, &u) },
-		"Details":          func() { f.FirstToken(5); f.Details(1, 2, usage.SourceReported) },
+		"Details":          func() { f.FirstToken(5); f.Details(1, 3, 2) },
 		"Acquire, Release": func() { j.Flights().Acquire().Release() },
 	} {
 		if n := testing.AllocsPerRun(200, fn); n != 0 {

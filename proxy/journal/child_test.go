@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"tokenrelay/shared/money"
 	"tokenrelay/shared/usage"
 )
 
@@ -82,7 +83,7 @@ func runToPoint(j *Journal, point string) {
 		dieHere()
 	}
 	u[usage.Output] = 9
-	f.Details(12, 3456, usage.SourceReported)
+	f.Details(12, 5, 3456)
 	f.Progress(777, &u) // the provider's own usage
 	at("K5")
 	final := *record(500)
@@ -187,10 +188,16 @@ func readAck(t *testing.T, out *bufio.Reader, acked map[int]bool) bool {
 	return true
 }
 
+// supplied is what Details notes.
+type supplied struct {
+	cost           money.Amount
+	price, written int64
+}
+
 // TestCrashPointsA2A3: a request's process dies at every crash point of it; the
 // next start charges exactly what was owed there, once, and a third start nothing.
 func TestCrashPointsA2A3(t *testing.T) {
-	interrupted := func(charge, output int64, src usage.Source) func(*testing.T, *Recovery, []usage.Record) {
+	interrupted := func(charge, output int64, details supplied) func(*testing.T, *Recovery, []usage.Record) {
 		return func(t *testing.T, rec *Recovery, all []usage.Record) {
 			if len(all) != 1 || len(rec.Interrupted) != 1 {
 				t.Fatalf("%d records, %+v", len(all), rec)
@@ -198,7 +205,8 @@ func TestCrashPointsA2A3(t *testing.T) {
 			want := *record(500)
 			got := all[0]
 			if got.ID != want.ID || got.Status != usage.Interrupted || int64(got.Charge) != charge ||
-				got.Units[usage.Output] != output || got.Units[usage.Input] != 100 || got.Source != src {
+				got.Units[usage.Output] != output || got.Units[usage.Input] != 100 || got.Source != usage.SourceEstimated ||
+				(supplied{got.Cost, got.CostPriceID, got.BytesOut}) != details {
 				t.Fatalf("got %+v", got)
 			}
 			if got.ProxySlot != want.ProxySlot || got.ClientID != want.ClientID || got.WalletID != want.WalletID ||
@@ -244,10 +252,10 @@ func TestCrashPointsA2A3(t *testing.T) {
 				t.Fatalf("%+v", rec)
 			}
 		},
-		"K4":     interrupted(501_000, 5, usage.SourceEstimated),
-		"K4torn": interrupted(501_000, 5, usage.SourceEstimated),
-		"K5":     interrupted(777, 9, usage.SourceReported),
-		"K6torn": interrupted(777, 9, usage.SourceReported),
+		"K4":     interrupted(501_000, 5, supplied{}),
+		"K4torn": interrupted(501_000, 5, supplied{}),
+		"K5":     interrupted(777, 9, supplied{12, 5, 3456}),
+		"K6torn": interrupted(777, 9, supplied{12, 5, 3456}),
 		"K6": func(t *testing.T, rec *Recovery, all []usage.Record) {
 			exact(t, rec, all)
 			if rec.Seen != 1 {

@@ -54,7 +54,7 @@ type cell struct {
 	state       atomic.Uint32
 	headLen     uint32
 	headCRC     uint32
-	_           uint32
+	costPrice   uint32 // 0: that of the charge, or beyond 32 bits
 	progress    [2]progress
 	cost        int64
 	bytesOut    int64
@@ -62,7 +62,7 @@ type cell struct {
 	keyID       int64
 	sentMicros  int32
 	firstMicros int32
-	source      uint32
+	_           uint32
 	attempts    uint32
 	head        [cellHead]byte // an encoded record without units and attempts
 }
@@ -192,9 +192,9 @@ func (f *Flight) Begin(rec *usage.Record) {
 	c.headLen = uint32(len(head))
 	c.headCRC = journalfile.CRC(head)
 	c.progress = [2]progress{}
-	c.cost, c.bytesOut = 0, 0
+	c.cost, c.bytesOut, c.costPrice = 0, 0, 0
 	c.routeID, c.keyID = 0, 0
-	c.sentMicros, c.firstMicros, c.source, c.attempts = 0, 0, 0, 0
+	c.sentMicros, c.firstMicros, c.attempts = 0, 0, 0
 	f.flip = 0
 	c.state.Store(phaseAdmitted)
 }
@@ -231,11 +231,15 @@ func (f *Flight) Progress(charge money.Amount, u *usage.Units) {
 // FirstToken notes when the first output came, microseconds since admission.
 func (f *Flight) FirstToken(micros int32) { f.c.firstMicros = micros }
 
-// Details notes optional figures for the recovered record: the supplier's price so
-// far, response bytes so far, where the units come from (estimated if not told).
-func (f *Flight) Details(cost money.Amount, bytesOut int64, src usage.Source) {
+// Details notes figures of the recovered record that nobody pays by: what the supplier
+// asks so far by price row priceID (0: the row of the charge), and response bytes so
+// far. They may be one Progress ahead of the charge.
+func (f *Flight) Details(cost money.Amount, priceID, bytesOut int64) {
 	c := f.c
-	c.cost, c.bytesOut, c.source = int64(cost), bytesOut, uint32(src)
+	c.cost, c.bytesOut, c.costPrice = int64(cost), bytesOut, 0
+	if priceID == int64(uint32(priceID)) {
+		c.costPrice = uint32(priceID)
+	}
 }
 
 // Release frees the cell: after Append returned, or when the request is void.

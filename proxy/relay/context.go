@@ -130,13 +130,14 @@ func (x *Exchange) hear(p []byte) {
 }
 
 // remember keeps a whole answer. What it will cost again is what a provider's own cache
-// would: all of its tokens, in and out, as cached input.
+// would: all of its tokens, in and out, as cached input; a fee per request is owed again.
 func (x *Exchange) remember(body []byte) {
 	if x.rec.Status != usage.Success || x.rec.HTTPStatus != 200 || x.rec.Flags&usage.FlagUsageSuspect != 0 {
 		return
 	}
 	a := respcache.Answer{Body: body, Type: string(x.contentType())}
 	a.Units[usage.CacheRead] = tokens(&x.rec.Units)
+	a.Units[usage.Request] = x.rec.Units[usage.Request]
 	x.r.o.Answers.Keep(&x.asking, a, x.startedMilli, x.key.Policy.Rules.Cache.TTL())
 }
 

@@ -23,7 +23,7 @@ func cold(text, id string, stream bool) string {
 func TestAnswersGivenAgain(t *testing.T) {
 	k, meter := standard(t, proxytest.Options{
 		Key:    rules(t, policy.Rules{Cache: policy.Cache{Answers: policy.Deterministic}}),
-		Models: []proxytest.Model{{ID: "cheap", Prices: map[string]string{"input": "1", "cache_read": "0.1", "output": "2"}, Routes: []proxytest.Route{{Provider: "openai", Model: "up"}}}},
+		Models: []proxytest.Model{{ID: "cheap", Prices: map[string]string{"input": "1", "cache_read": "0.1", "output": "2", "request": "0.003"}, Routes: []proxytest.Route{{Provider: "openai", Model: "up"}}}},
 	})
 	for i, stream := range []bool{false, true} {
 		body := strings.Replace(cold("hello", "again", stream), "gpt-a", "cheap", 1)
@@ -39,7 +39,7 @@ func TestAnswersGivenAgain(t *testing.T) {
 		recs := k.WaitRecords(t, 2*i+2)[2*i:]
 		a, b := &recs[0], &recs[1]
 		total := a.Units[usage.Input] + a.Units[usage.Output]
-		if b.Source != usage.SourceCache || b.Flags&usage.FlagCacheHit == 0 || b.Units[usage.CacheRead] != total || b.NumAttempts != 0 || b.Cost != 0 || int64(b.Charge) != total*100 || b.Charge >= a.Charge {
+		if b.Source != usage.SourceCache || b.Flags&usage.FlagCacheHit == 0 || b.Units[usage.CacheRead] != total || b.NumAttempts != 0 || b.Cost != 0 || int64(b.Charge) != 3_000_000+total*100 || b.Charge >= a.Charge {
 			t.Errorf("first %+v\nagain %+v", a, b)
 		}
 	}

@@ -242,6 +242,11 @@ func (x *Exchange) progress() {
 	if x.answer.Began() {
 		u[usage.Request] = 1 // owed as soon as there is an answer, like meter.Final says
 	}
+	if rule := x.supplierRule(); rule != nil {
+		if cost, err := rule.Charge(&u); err == nil {
+			x.flight.Details(cost, x.rec.CostPriceID, x.bytesOut+int64(len(x.out)))
+		}
+	}
 	x.flight.Progress(x.charge(&u), &u)
 	failpoint.Hit(failpoint.K4)
 }

@@ -11,8 +11,8 @@ import (
 // machine's byte order. It belongs to one machine: it is read again only after the
 // process that wrote it died.
 //
-//	cell: state 4 | length of head 4 | CRC32C of head 4 | 0 4 | two times progress 72 | cost 8 |
-//	      bytes out 8 | route 8 | provider key 8 | sent µs 4 | first token µs 4 | source 4 | attempts 4 | head 304
+//	cell: state 4 | length of head 4 | CRC32C of head 4 | price row of the cost 4 | two times progress 72 | cost 8 |
+//	      bytes out 8 | route 8 | provider key 8 | sent µs 4 | first token µs 4 | 0 4 | attempts 4 | head 304
 //	progress: charge 8 | units 16 × 4
 const (
 	FlightsMagic   = "TRFLIGHT"
@@ -97,12 +97,10 @@ func readCell(b []byte, state uint32, beat int64, rec *usage.Record) bool {
 	}
 	rest := b[cellCost:]
 	rec.Cost = max(money.Amount(ne.Uint64(rest)), 0)
+	rec.CostPriceID = int64(ne.Uint32(b[12:]))
 	rec.BytesOut = max(int64(ne.Uint64(rest[8:])), 0)
 	rec.FirstTokenMicros = max(int32(ne.Uint32(rest[36:])), 0)
 	rec.Source = usage.SourceEstimated
-	if s := usage.Source(ne.Uint32(rest[40:])); s == usage.SourceReported || s == usage.SourcePartial {
-		rec.Source = s
-	}
 	rec.EndMicros = max(beat, rec.AdmittedMicros+int64(rec.FirstTokenMicros))
 	if ne.Uint32(rest[44:]) > 0 {
 		rec.NumAttempts = 1 // the last one; the earlier ones died with the process

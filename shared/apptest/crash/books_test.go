@@ -209,6 +209,10 @@ func (l *load) judge(c *tally, a *answer, recs []mockllm.Record, rows []store.Us
 			n := float64(rec.Produced.Output-rec.Unheard.Output-row.Units[usage.Output]-row.Units[usage.Reasoning]) * float64(a.chunks) / float64(a.out)
 			c.chunks, c.worst = c.chunks+n, max(c.worst, n)
 		}
+		// The supplier asks the list price here; it may be noted one event ahead.
+		if row.Cost < row.Charge {
+			fault(&c.wrong, "%v: charged %s, the supplier's %s: %+v", a, row.Charge, row.Cost, *rec)
+		}
 		got := mockllm.Units{Output: int64(a.text) / 4}
 		if row.Charge > produced || row.Charge < cost(&got) || row.Units[usage.Output] < got.Output || row.Units[usage.Output] > rec.Produced.Output {
 			fault(&c.wrong, "%v: charged %s for %v, the client had %s, the provider produced %s: %+v", a, row.Charge, row.Units, cost(&got), produced, *rec)
