@@ -201,10 +201,27 @@ func (p *proofRun) failures(from, to time.Time) (all, bad int) {
 	return all, bad
 }
 
+// warm waits until the proxies have borrowed again for what is spent and not only for
+// what is held (decision 0002): a second long, many times what is held is free.
+func (p *proofRun) warm() {
+	looks := 0
+	apptest.Eventually(p.w.t, time.Minute, "the leases have the size of the load", func() bool {
+		for _, x := range p.w.Proxies {
+			if held := x.Metric("relay_leases_held_nanousd"); held == 0 || x.Metric("relay_leases_free_nanousd") < 8*held {
+				looks = 0
+				return false
+			}
+		}
+		looks++
+		time.Sleep(100 * time.Millisecond)
+		return looks > 10
+	})
+}
+
 // killPostgres kills Postgres with all its processes, again and again.
 func (p *proofRun) killPostgres() {
 	t, began := p.w.t, time.Now()
-	time.Sleep(time.Second) // wallets that lost their proxy have their leases again
+	p.warm()
 	from := time.Now()
 	for range *provePGKills {
 		if err := p.w.Postgres.Kill(); err != nil {
