@@ -65,7 +65,9 @@ func (c *Call) DoParts(h *Host, req []byte, parts [][]byte, w Waiter) error {
 		c.host, c.conn, c.r, c.w, c.got, c.clean, c.body = h, conn, 0, 0, false, false, bodyNone
 		err = conn.write(req)
 		for i := 0; i < len(parts) && err == nil; i++ {
-			err = conn.write(parts[i])
+			if len(parts[i]) > 0 { // an empty write is a system call as well
+				err = conn.write(parts[i])
+			}
 		}
 		if err == nil {
 			failpoint.Hit(failpoint.K3)
