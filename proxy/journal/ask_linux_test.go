@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"tokenrelay/shared/reqid"
 	"tokenrelay/shared/usage"
 )
@@ -148,5 +150,42 @@ func TestCloseWhileAsked(t *testing.T) {
 		if got := syncedSeq(j); got != uint64(written.Load()) {
 			t.Fatalf("%d of %d records are on the disk behind Close", got, written.Load())
 		}
+	}
+}
+
+// G10: a sync that a record began puts the alarm off; nobody is woken for records whose sync
+// is under way. A record that comes behind it sets the alarm for itself.
+func TestAskedByRecordPutsTheAlarmOff(t *testing.T) {
+	j, a := openHeld(t, t.TempDir())
+	appendN(t, j, 0, 1)
+	waitFor(t, "sync", func() bool { return syncedSeq(j) == 1 && !j.asking.Load() })
+	left := func() time.Duration {
+		t.Helper()
+		var spec unix.ItimerSpec
+		if err := unix.TimerfdGettime(j.alarm.fd, &spec); err != nil {
+			t.Fatal(err)
+		}
+		return time.Duration(spec.Value.Nano())
+	}
+	// A slow machine may look when most of the time has passed already: the round is no evidence.
+	for round := 1; ; round++ {
+		n, asked := 2*round-1, a.asked.Load()
+		appendN(t, j, n, n+1)
+		j.mu.Lock()
+		j.dueAt = 0
+		j.mu.Unlock()
+		appendN(t, j, n+1, n+2)
+		if d := left(); d > j.o.SyncEvery && a.asked.Load() == asked+1 {
+			break
+		}
+		if round == 200 {
+			t.Fatal("the alarm never was put off")
+		}
+		waitFor(t, "sync", func() bool { return syncedSeq(j) == uint64(n+2) && !j.asking.Load() })
+	}
+	asked := a.asked.Load()
+	appendN(t, j, 5000, 5001)
+	if d := left(); d > j.o.SyncEvery && a.asked.Load() == asked {
+		t.Fatalf("the alarm rings in %v for a record", d)
 	}
 }

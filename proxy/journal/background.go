@@ -112,10 +112,23 @@ func (j *Journal) hurry() {
 	case slow:
 		j.alarm.set(0)
 	default:
-		if done, _ := j.turn(); !done {
+		done, err := j.turn()
+		if !done {
 			j.later()
+		} else if err == nil {
+			j.rearm()
 		}
 	}
+}
+
+// rearm puts off the alarm of records whose sync has begun before it rang: the grouper is
+// woken for nothing else. A record that came meanwhile has set it for itself.
+func (j *Journal) rearm() {
+	j.mu.Lock()
+	if !j.dirty && j.asking.Load() && !j.closed {
+		j.alarm.set(unasked)
+	}
+	j.mu.Unlock()
 }
 
 // later puts off a sync that cannot begin because one is under way.

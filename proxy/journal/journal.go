@@ -261,7 +261,7 @@ func (j *Journal) write() (seq uint64, err error) {
 			} else {
 				now := time.Now().UnixNano()
 				j.dirtyAt.CompareAndSwap(0, now)
-				j.dueAt = now + int64(j.o.SyncEvery)*4/5
+				j.dueAt = now + int64(j.o.SyncEvery)*3/5
 				j.alarm.set(j.o.SyncEvery)
 			}
 		}
