@@ -19,6 +19,7 @@ import (
 	"tokenrelay/proxy/catalog"
 	"tokenrelay/proxy/claim"
 	"tokenrelay/proxy/feed"
+	"tokenrelay/proxy/guard/hook"
 	"tokenrelay/proxy/journal"
 	"tokenrelay/proxy/lease"
 	"tokenrelay/proxy/limit"
@@ -31,6 +32,7 @@ import (
 	"tokenrelay/proxy/upstream"
 	"tokenrelay/shared/config"
 	"tokenrelay/shared/obs"
+	"tokenrelay/shared/policy"
 	"tokenrelay/shared/reqid"
 	"tokenrelay/shared/seal"
 	"tokenrelay/shared/store"
@@ -297,7 +299,10 @@ func (p *process) wire() error {
 	p.limits = limit.New(limit.Options{
 		DB: p.db, Slot: p.slot, Live: p.live, IPs: ips, DBTime: func() time.Time { return p.leases.DBTime(lease.Now()) }, Log: p.log,
 	})
-	p.catalog, err = catalog.New(catalog.Options{Store: p.db, Live: p.live.Key})
+	p.catalog, err = catalog.New(catalog.Options{
+		Store: p.db, Live: p.live.Key,
+		Secret: func(clientID int64, sealed string) ([]byte, error) { return policy.OpenSecret(box, clientID, sealed) },
+	})
 	if err != nil {
 		return err
 	}
@@ -339,6 +344,7 @@ func (p *process) wire() error {
 	p.relay = relay.New(relay.Options{
 		Claims:  book,
 		Answers: answers,
+		Hooks:   hook.New(p.c.PrivateWebhooks),
 		Stored:  responses,
 		Catalog: p.catalog, Gate: admit.NewGate(admit.Options{Leases: p.leases, Live: p.live, Limits: p.limits, IPs: ips, IPRPM: p.c.IPRPM}),
 		Journal: p.journal, Upstream: p.upstream, Refusals: p.refusals, Clock: &p.clock, Log: p.log, Slot: p.slot.ID,

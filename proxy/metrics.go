@@ -28,6 +28,9 @@ func (p *process) register() {
 	number("relay_charged_nanousd_total", r.Stats.Charged.Load)
 	number("relay_unrecorded_total", r.Stats.Unrecorded.Load)
 	number("relay_cache_hits_total", r.Stats.CacheHits.Load)
+	for i, outcome := range [...]string{"passed", "found", "unavailable"} {
+		number(`relay_judgements_total{outcome="`+outcome+`"}`, r.Stats.Judged[i].Load)
+	}
 	number("relay_cache_misses_total", r.Stats.CacheMisses.Load)
 	number("relay_responses_stored_total", r.Stats.Stored.Load)
 	number("relay_responses_errors_total", r.Stats.StoreErrors.Load)

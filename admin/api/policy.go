@@ -150,6 +150,9 @@ func (a *api) patchSecurity(c *Call, in *securityPatch) (*report.SecurityPolicy,
 	if err := in.ContentSafety.Words.check(); err != nil {
 		return nil, err
 	}
+	if err := a.judges(c, in); err != nil {
+		return nil, err
+	}
 	models, err := a.policyModels(c, &in.Models)
 	if err != nil {
 		return nil, err

@@ -10,6 +10,7 @@ import (
 
 	"tokenrelay/admin/report"
 	"tokenrelay/shared/money"
+	"tokenrelay/shared/policy"
 	"tokenrelay/shared/store"
 	"tokenrelay/shared/usage"
 )
@@ -143,7 +144,7 @@ func TestContentPolicy(t *testing.T) {
 	} {
 		if step.body == "again" {
 			step.body = string(w.call(acme, "GET", path, "").Body.Data)
-			step.body = strings.NewReplacer(`,"model_scope":"automatic"`, "", `"model_scope":"automatic",`, "").Replace(step.body)
+			step.body = strings.NewReplacer(`,"model_scope":"automatic"`, "", `"model_scope":"automatic",`, "", `"secret_set":false,`, "").Replace(step.body)
 		}
 		w.expect(w.call(acme, "PATCH", path, step.body), 200, nil)
 		var got, want any
@@ -157,6 +158,70 @@ func TestContentPolicy(t *testing.T) {
 			t.Errorf("PATCH %s: the key is looked up with %v", step.body, got)
 		}
 	}
+}
+
+// S1-15, S1-16, S1-B14: those who judge are told to the proxies; a webhook's secret is
+// sealed for its client, written only, and in no answer and no log.
+func TestJudgePolicy(t *testing.T) {
+	w := newWorld(t)
+	acme := w.tenant("Acme", "", money.USD)
+	const path, secret = "/openapi/v1/security/policy", "canary-canary-canary"
+	var p report.SecurityPolicy
+	if w.get(acme, path, &p); p.ContentSafety.Moderation.Action != "off" || p.ContentSafety.Moderation.TimeoutMS != 2000 || p.ContentSafety.Webhook.OnFailure != "refuse" || p.ContentSafety.Webhook.SecretSet {
+		t.Errorf("policy %+v", p.ContentSafety)
+	}
+	rules := func() *policy.Rules {
+		t.Helper()
+		r, err := policy.Parse(mustKey(w, acme).Rules)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r == nil {
+			r = new(policy.Rules)
+		}
+		return r
+	}
+	w.expect(w.call(acme, "PATCH", path, `{"content_safety":{"moderation":{"model":"alpha-1.0","categories":["hate","violence/graphic"],"action":"block","timeout_ms":500,"on_failure":"allow"}}}`), 200, &p)
+	if m := rules().Moderation; m.Model != "alpha" || !slices.Equal(m.Categories, []string{"hate", "violence/graphic"}) || m.Action != policy.Block || m.TimeoutMS != 500 || !m.Open || *p.ContentSafety.Moderation.Model != "alpha" {
+		t.Errorf("stored %+v", m)
+	}
+	r := w.call(acme, "PATCH", path, `{"content_safety":{"webhook":{"url":"https://guard.example/x","secret":"`+secret+`","on_failure":"refuse"}}}`)
+	if w.expect(r, 200, &p); !p.ContentSafety.Webhook.SecretSet || *p.ContentSafety.Webhook.URL != "https://guard.example/x" || strings.Contains(string(r.Raw), "canary") {
+		t.Errorf("%s", r.Raw)
+	}
+	h := rules().Webhook
+	if plain, err := policy.OpenSecret(w.box, acme.ID, h.Secret); err != nil || string(plain) != secret {
+		t.Errorf("the secret opens as %q: %v", plain, err)
+	}
+	if _, err := policy.OpenSecret(w.box, acme.ID+1, h.Secret); err == nil {
+		t.Error("the secret opens for another client")
+	}
+	w.expect(w.call(acme, "PATCH", path, `{"content_safety":{"webhook":{"url":"http://guard.example/y","secret":null,"timeout_ms":null}}}`), 200, nil)
+	if again := rules().Webhook; again.Secret != h.Secret || again.URL != "http://guard.example/y" {
+		t.Errorf("%+v", again)
+	}
+	page, err := w.db.AuditLog(t.Context(), store.AuditFilter{Limit: 100})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text strings.Builder
+	for _, row := range page {
+		text.Write(row.Detail)
+	}
+	if log := text.String(); strings.Contains(log, h.Secret) || strings.Contains(log, "canary") || !strings.Contains(log, "guard.example") {
+		t.Errorf("the audit log has %s", log)
+	}
+	w.refusesPatch(acme, path, map[string]string{
+		`{"content_safety":{"moderation":{"model":"nothing"}}}`: "content_safety.moderation.model", `{"content_safety":{"moderation":{"model":null}}}`: "content_safety.moderation.model",
+		`{"content_safety":{"moderation":{"action":"mask"}}}`: "content_safety.moderation.action", `{"content_safety":{"moderation":{"categories":["No!"]}}}`: "content_safety.moderation.categories", `{"content_safety":{"moderation":{"timeout_ms":10}}}`: "content_safety.moderation.timeout_ms",
+		`{"content_safety":{"webhook":{"url":"ftp://x"}}}`: "content_safety.webhook.url", `{"content_safety":{"webhook":{"url":"http://u:p@x/"}}}`: "content_safety.webhook.url", `{"content_safety":{"webhook":{"secret":"short"}}}`: "content_safety.webhook.secret",
+		`{"content_safety":{"webhook":{"url":null,"secret":"` + secret + `"}}}`: "content_safety.webhook.secret", `{"content_safety":{"webhook":{"on_failure":"maybe"}}}`: "content_safety.webhook.on_failure",
+	})
+	w.expect(w.call(acme, "PATCH", path, `{"content_safety":{"webhook":{"url":null},"moderation":{"model":null,"categories":[],"action":null,"timeout_ms":null,"on_failure":null}}}`), 200, nil)
+	if key := mustKey(w, acme); string(key.Rules) != `{}` {
+		t.Errorf("cleared to %s", key.Rules)
+	}
+	w.refusesPatch(acme, path, map[string]string{`{"content_safety":{"webhook":{"url":"https://guard.example"}}}`: "content_safety.webhook.secret"})
 }
 
 // S1-17, S1-18, S1-B14.

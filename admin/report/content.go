@@ -8,7 +8,27 @@ import (
 // SafetyPolicy is what the relay itself looks for in texts, besides what models and their
 // suppliers refuse.
 type SafetyPolicy struct {
-	Words WordPolicy `json:"words"`
+	Words      WordPolicy       `json:"words"`
+	Moderation ModerationPolicy `json:"moderation"`
+	Webhook    WebhookPolicy    `json:"webhook"`
+}
+
+// ModerationPolicy has the texts of requests judged by a model, before they go upstream.
+// The judgement is a call of its own at that model's price.
+type ModerationPolicy struct {
+	Model      *string  `json:"model" doc:"null: none is asked"`
+	Categories []string `json:"categories" doc:"those that count; empty: whatever the model flags"`
+	Action     string   `json:"action" enum:"off,flag,block"`
+	TimeoutMS  int64    `json:"timeout_ms"`
+	OnFailure  string   `json:"on_failure" enum:"refuse,allow" doc:"refuse: 503 policy_unavailable"`
+}
+
+// WebhookPolicy has them judged by a server of the customer's own.
+type WebhookPolicy struct {
+	URL       *string `json:"url" doc:"null: none is asked"`
+	SecretSet bool    `json:"secret_set" doc:"the secret itself cannot be read"`
+	TimeoutMS int64   `json:"timeout_ms"`
+	OnFailure string  `json:"on_failure" enum:"refuse,allow" doc:"refuse: 503 policy_unavailable"`
 }
 
 // WordPolicy is what is done about words of the customer's own.
@@ -30,7 +50,19 @@ type MaskingPolicy struct {
 }
 
 func viewSafety(r *policy.Rules) SafetyPolicy {
-	return SafetyPolicy{Words: WordPolicy{List: emptyNotNil(r.Words.List), Action: action(r.Words.Action), ApplyTo: where(r.Words.ApplyTo)}}
+	m, h := &r.Moderation, &r.Webhook
+	return SafetyPolicy{
+		Words:      WordPolicy{List: emptyNotNil(r.Words.List), Action: action(r.Words.Action), ApplyTo: where(r.Words.ApplyTo)},
+		Moderation: ModerationPolicy{Model: textOrNil(m.Model), Categories: emptyNotNil(m.Categories), Action: action(m.Action), TimeoutMS: policy.Patience(m.TimeoutMS), OnFailure: onFailure(m.Open)},
+		Webhook:    WebhookPolicy{URL: textOrNil(h.URL), SecretSet: h.Secret != "", TimeoutMS: policy.Patience(h.TimeoutMS), OnFailure: onFailure(h.Open)},
+	}
+}
+
+func onFailure(open bool) string {
+	if open {
+		return "allow"
+	}
+	return "refuse"
 }
 
 func viewMasking(m *policy.Masking) MaskingPolicy {
@@ -55,7 +87,7 @@ func where(w policy.Where) string {
 
 // Content is what the customer's policy found in the texts of a call, and did.
 type Content struct {
-	Found   []string `json:"found" doc:"email, phone, card, id, credential, word"`
+	Found   []string `json:"found" doc:"email, phone, card, id, credential, word, moderation, webhook; unjudged: one of the last two could not be asked, and the call passed"`
 	Masked  bool     `json:"masked"`
 	Blocked bool     `json:"blocked" doc:"the answer was not shown, or broke off"`
 }
@@ -69,5 +101,17 @@ func viewContent(f usage.Flags) Content {
 			c.Found = append(c.Found, name)
 		}
 	}
+	for i, name := range [...]string{"moderation", "webhook", "unjudged"} {
+		if f&(usage.FlagModerated<<i) != 0 {
+			c.Found = append(c.Found, name)
+		}
+	}
 	return c
+}
+
+func textOrNil(s string) *string {
+	if s == "" {
+		return nil
+	}
+	return &s
 }

@@ -46,6 +46,7 @@ type Input struct {
 	Bound     price.Bound
 	ClientCap bool
 	NoClamp   bool // the cap must not be lowered: provider-pinned paths
+	Inner     bool // part of a request that was let in: it counts for money only
 	Free      bool // nothing is billed, so nothing is held, not even a fee for the request
 
 	Capped    bool         // the client says the most that the request may cost
@@ -159,6 +160,9 @@ func (g *Gate) admit(in *Input, t *Ticket) *apierr.Error {
 // limit takes what is limited besides money.
 func (g *Gate) limit(in *Input, t *Ticket) *apierr.Error {
 	k := in.Key
+	if in.Inner {
+		return g.limitInner(in, t)
+	}
 	if err := Scope(k, in.Group, in.Model); err != nil {
 		return err
 	}
@@ -218,6 +222,20 @@ func (g *Gate) limit(in *Input, t *Ticket) *apierr.Error {
 	return nil
 }
 
+// limitInner is limit for what the relay itself asks on a request's behalf: rates and
+// places were the request's, and the key's scope is about what its holder may call.
+func (g *Gate) limitInner(in *Input, t *Ticket) *apierr.Error {
+	if err := groupScope(in.Group, in.Model); err != nil {
+		return err
+	}
+	t.day = in.Milli / dayMilli
+	if in.Group.DailyUSD >= 0 {
+		t.group = g.o.Live.Group(in.Group.ID)
+		t.took |= tookGroupDay
+	}
+	return nil
+}
+
 // enter counts a running request, unless limit (> 0) of them run.
 func (g *Gate) enter(s store.LimitSubject, u *live.Use, shared *live.Shared, limit, now int64) bool {
 	if limit <= 0 {
@@ -241,6 +259,10 @@ func Scope(k *catalog.Key, group *catalog.Group, m *catalog.Model) *apierr.Error
 			return apierr.ModelDenied(m.ID)
 		}
 	}
+	return groupScope(group, m)
+}
+
+func groupScope(group *catalog.Group, m *catalog.Model) *apierr.Error {
 	if group == nil {
 		return apierr.GroupDenied(m.ID)
 	}

@@ -26,6 +26,8 @@ type Options struct {
 	// Live finds or begins the live side of a key: its counters, its wallet. It is
 	// called when a key is loaded, never on a hit.
 	Live func(keyID, walletID int64) *live.Key
+	// Secret opens the secrets of webhooks; nil: policies with one cannot be obeyed.
+	Secret OpenSecret
 
 	CachedKeys  int64 // most keys kept, default 200,000
 	CachedRules int64 // most price rules (client × model) kept, default 200,000

@@ -148,7 +148,7 @@ func (c *Catalog) load(ctx context.Context, digest *[32]byte) (*Key, error) {
 		return nil, apierr.ErrProxyError.WithCause(errors.New("the store answered with another key"))
 	}
 	k := newKey(row)
-	k.Policy, k.Unruled = c.policies.of(row.Rules)
+	k.Policy, k.Unruled = c.policies.of(row.ClientID, row.Rules, c.o.Secret)
 	k.era = era
 	if c.o.Live != nil {
 		k.Live = c.o.Live(k.ID, k.WalletID)

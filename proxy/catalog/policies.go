@@ -17,9 +17,12 @@ type policies struct {
 	seen map[string]*guard.Policy
 }
 
+// OpenSecret opens the sealed secret of a client's webhook.
+type OpenSecret func(clientID int64, sealed string) ([]byte, error)
+
 // of is the policy of stored rules; nil if they ask for nothing. unruled: they cannot be
-// read, as those of a later build, and must not be taken for none.
-func (p *policies) of(rules []byte) (_ *guard.Policy, unruled bool) {
+// read, as those of a later build or a secret that does not open, and must not be taken for none.
+func (p *policies) of(clientID int64, rules []byte, open OpenSecret) (_ *guard.Policy, unruled bool) {
 	if len(rules) == 0 || string(rules) == "{}" {
 		return nil, false
 	}
@@ -31,6 +34,16 @@ func (p *policies) of(rules []byte) (_ *guard.Policy, unruled bool) {
 	r, err := policy.Parse(rules)
 	if err != nil {
 		return nil, true
+	}
+	if r.Webhook.URL != "" { // its secret is one client's
+		if open == nil {
+			return nil, true
+		}
+		g := guard.Compile(r)
+		if g.Secret, err = open(clientID, r.Webhook.Secret); err != nil {
+			return nil, true
+		}
+		return g, false
 	}
 	if len(p.seen) >= maxPolicies || p.seen == nil {
 		p.seen = make(map[string]*guard.Policy)

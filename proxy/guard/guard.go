@@ -12,8 +12,9 @@ import (
 
 // Policy is the compiled rules of a client. It is immutable and shared by its keys.
 type Policy struct {
-	Rules policy.Rules
-	Text  string // as stored
+	Rules  policy.Rules
+	Text   string // as stored
+	Secret []byte // of the webhook, opened
 
 	requests, responses *looking // nil: nothing is looked for there
 }

@@ -35,6 +35,29 @@ type whole struct {
 	shown  []byte
 	answer bool
 	bad    bool
+	gather *gathered // texts are taken as they stand, and nothing is looked for
+}
+
+// gathered are the texts of a request as a JSON array of strings.
+type gathered struct {
+	dst []byte
+	n   int
+}
+
+// AppendTexts appends the texts of a request as a JSON array of strings, in order, and
+// says how many there are. They are the texts that a policy looks at.
+func AppendTexts(dst, body []byte) (out []byte, n int) {
+	g := gathered{dst: append(dst, '[')}
+	w := whole{patch: walk.Patch{Src: body}, gather: &g}
+	if at := walk.Space(body, 0); at < len(body) && body[at] == '{' {
+		it := walk.Object(body, at)
+		for it.Next() {
+			if requestTop[name(it.Key)] {
+				w.value(it.Val, 1)
+			}
+		}
+	}
+	return append(g.dst, ']'), g.n
 }
 
 // Request appends the body of a request with the texts of its messages as the policy
@@ -190,6 +213,13 @@ func (w *whole) text(at int) {
 	}
 	raw := b[at+1 : end-1]
 	if len(raw) == 0 {
+		return
+	}
+	if g := w.gather; g != nil {
+		if g.n++; g.n > 1 {
+			g.dst = append(g.dst, ',')
+		}
+		g.dst = append(g.dst, b[at:end]...)
 		return
 	}
 	plain := raw

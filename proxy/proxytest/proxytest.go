@@ -17,6 +17,7 @@ import (
 	"tokenrelay/proxy/admit"
 	"tokenrelay/proxy/catalog"
 	"tokenrelay/proxy/claim"
+	"tokenrelay/proxy/guard/hook"
 	"tokenrelay/proxy/journal"
 	"tokenrelay/proxy/lease"
 	"tokenrelay/proxy/live"
@@ -28,6 +29,7 @@ import (
 	"tokenrelay/shared/apikey"
 	"tokenrelay/shared/money"
 	"tokenrelay/shared/obs"
+	"tokenrelay/shared/policy"
 	"tokenrelay/shared/price"
 	"tokenrelay/shared/seal"
 	"tokenrelay/shared/store"
@@ -69,19 +71,30 @@ type Route struct {
 
 // Options of a kit.
 type Options struct {
-	Providers []Provider
-	Models    []Model
-	Balance   money.Amount // of the one wallet, default $1,000
-	Relay     relay.Options
-	Server    server.Options
-	Upstream  upstream.Options
-	IPRPM     int64
-	Now       func() time.Time    // clock of idempotency keys, default time.Now
-	Key       func(*store.KeyRow) // edits the one key
-	Quiet     bool
-	Catalog   catalog.Options // sizes and rates; the store is the kit's
-	Cells     int             // requests at once, default 4,096
-	MoreKeys  int             // further keys, each with a wallet of its own (Kit.Tokens)
+	Providers   []Provider
+	Models      []Model
+	Balance     money.Amount // of the one wallet, default $1,000
+	Relay       relay.Options
+	Server      server.Options
+	Upstream    upstream.Options
+	IPRPM       int64
+	Now         func() time.Time    // clock of idempotency keys, default time.Now
+	Key         func(*store.KeyRow) // edits the one key
+	Quiet       bool
+	Catalog     catalog.Options // sizes and rates; the store is the kit's
+	Cells       int             // requests at once, default 4,096
+	PublicHooks bool            // webhooks must stand on the Internet, as in production
+	MoreKeys    int             // further keys, each with a wallet of its own (Kit.Tokens)
+}
+
+// SealSecret seals the secret of a webhook for the kit's client, whose secret key is zeros.
+func SealSecret(tb testing.TB, plain string) string {
+	tb.Helper()
+	box, err := seal.New(make([]byte, seal.KeySize))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return policy.SealSecret(box, 1, plain)
 }
 
 // Kit is a running proxy.
@@ -144,6 +157,11 @@ func New(tb testing.TB, o Options) *Kit {
 	k.Leases = lease.New(k.Books, store.ProxySlot{ID: 1, Epoch: 1}, lease.Options{Log: obs.Discard()})
 	k.Live = live.NewRegistry(k.Leases)
 	o.Catalog.Store, o.Catalog.Live = k.Books, k.Live.Key
+	box, err := seal.New(make([]byte, seal.KeySize))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	o.Catalog.Secret = func(clientID int64, sealed string) ([]byte, error) { return policy.OpenSecret(box, clientID, sealed) }
 	k.Catalog, err = catalog.New(o.Catalog)
 	if err != nil {
 		tb.Fatal(err)
@@ -177,6 +195,8 @@ func New(tb testing.TB, o Options) *Kit {
 		tb.Fatal(err)
 	}
 	ro.Answers = k.Answers
+	hooks := hook.New(!o.PublicHooks)
+	ro.Hooks = hooks
 	ro.Catalog, ro.Journal, ro.Upstream, ro.Clock, ro.Slot = k.Catalog, k.Journal, up, clock{}, 1
 	k.Gate = admit.NewGate(admit.Options{Leases: k.Leases, Live: k.Live, IPRPM: o.IPRPM, Strict: true})
 	ro.Gate = k.Gate
@@ -226,6 +246,7 @@ func New(tb testing.TB, o Options) *Kit {
 		end()
 		<-served
 		up.Close()
+		hooks.Close()
 		k.Claims.Close()
 		k.Answers.Close()
 		cancel()

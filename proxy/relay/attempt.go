@@ -67,7 +67,7 @@ func (x *Exchange) attempts() *apiError {
 		} else if wait == 0 || err.RetryAfter < wait {
 			wait = err.RetryAfter
 		}
-		if now := upstream.Now(); x.startedMono+int64(x.r.o.MaxRequest) <= now || x.late(now) {
+		if now := upstream.Now(); x.endBy <= now || x.late(now) {
 			break
 		}
 	}
@@ -282,7 +282,7 @@ func (x *Exchange) prepare() {
 		Family:        x.end.Family,
 		InputEstimate: x.end.InputEstimate,
 	}
-	if x.key.Policy != nil {
+	if x.key.Policy != nil && !x.inner {
 		x.screens()
 	}
 	if x.via != x.lane {
@@ -398,6 +398,9 @@ func (x *Exchange) failed(a *usage.Attempt, err error) (verdict, *apiError) {
 	case errors.Is(err, errKeyCut):
 		x.close(a, usage.OutcomeCancelled)
 		return stop, apierr.ErrKeyDisabled
+	case x.inner && upstream.Now() >= x.endBy:
+		x.close(a, usage.OutcomeTimeout) // the customer's patience has ended: the route is not the worse for it
+		return stop, apierr.ErrUpstreamTimeout
 	case errors.Is(err, errTooLong):
 		x.close(a, usage.OutcomeTimeout)
 		x.choice.Bad(route.Now())
@@ -548,7 +551,7 @@ func (x *Exchange) readAnswer(a *usage.Attempt) (verdict, *apiError) {
 	x.choice.Good((upstream.Now() - x.begun) / 1000)
 	x.close(a, usage.OutcomeOK)
 	x.rec.FirstTokenMicros = a.EndMicros
-	if x.key.Policy != nil {
+	if x.key.Policy != nil && !x.inner {
 		if err := x.screenAnswer(); err != nil {
 			x.bytesOut = 0
 			x.finish(usage.Failed, 400, err.Code)

@@ -168,8 +168,10 @@ type state struct {
 	region    [1]string
 	rolledOut bool // another model than the one asked for serves
 
-	// A client's policy (guarded.go).
+	// A client's policy (guarded.go, judged.go).
 	found   guard.Report
+	judged  usage.Flags       // what those who were asked have said
+	inner   bool              // this is a judgement that another exchange asks for
 	trimmed int               // messages that were left out
 	caches  bool              // the answer may be given again
 	again   *respcache.Answer // the earlier answer that is given

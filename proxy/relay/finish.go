@@ -29,7 +29,7 @@ func (x *Exchange) fillRecord() {
 	if x.ticket.Clamped {
 		r.Flags |= usage.FlagClamped
 	}
-	if x.found.Any() {
+	if x.found.Any() || x.judged != 0 {
 		r.Flags |= x.foundFlags()
 	}
 	if x.trimmed > 0 {
@@ -154,9 +154,16 @@ func tokens(u *usage.Units) int64 {
 		u[usage.Output] + u[usage.Reasoning] + u[usage.AudioIn] + u[usage.AudioOut] + u[usage.ImageIn] + u[usage.ImageOut]
 }
 
-// refuse answers with an error and gives back what was taken. A request that some
-// upstream got has a row; one that was refused before is counted.
+// refuse answers with an error and gives back what was taken.
 func (x *Exchange) refuse(e *apiError) {
+	x.giveUp(e)
+	x.claim.Fail() // behind the hold's return: whoever leads next needs it
+	x.answerError(e)
+}
+
+// giveUp ends a request with an error and gives back what was taken. A request that some
+// upstream got has a row; one that was refused before is counted.
+func (x *Exchange) giveUp(e *apiError) {
 	r := x.r
 	switch {
 	case x.finished:
@@ -178,13 +185,14 @@ func (x *Exchange) refuse(e *apiError) {
 			x.flight.Release()
 			x.flight = nil
 		}
+		if x.inner {
+			return // what it was asked for is refused, or not
+		}
 		if x.key != nil && e.Status != 401 && e != errLeft {
 			r.o.Refusals.Note(x.key, x.asked, x.model != nil, x.match.Endpoint, e, x.id, time.UnixMilli(x.startedMilli))
 		}
 		r.Stats.refused(e)
 	}
-	x.claim.Fail() // behind the hold's return: whoever leads next needs it
-	x.answerError(e)
 }
 
 // view is a string over bytes that live as long as the request: it must not be kept

@@ -46,6 +46,9 @@ func (x *Exchange) guarded() *apiError {
 	if err := x.windowed(); err != nil {
 		return err
 	}
+	if err := x.judge(); err != nil {
+		return err
+	}
 	return x.answeredBefore()
 }
 
@@ -173,6 +176,7 @@ func (x *Exchange) screenAnswer() *apiError {
 // foundFlags are the flags of what the policy found and did.
 func (x *Exchange) foundFlags() (f usage.Flags) {
 	r := x.found
+	f = x.judged
 	if x.screen != nil {
 		r.Add(x.screen.Report)
 	}

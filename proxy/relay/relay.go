@@ -20,6 +20,7 @@ import (
 	"tokenrelay/proxy/auth"
 	"tokenrelay/proxy/catalog"
 	"tokenrelay/proxy/claim"
+	"tokenrelay/proxy/guard/hook"
 	"tokenrelay/proxy/journal"
 	"tokenrelay/proxy/lease"
 	"tokenrelay/proxy/protocol"
@@ -43,6 +44,7 @@ type Options struct {
 	Claims   *claim.Book
 	Stored   Stored           // nil = no response is kept
 	Answers  *respcache.Cache // nil = no answer is given again
+	Hooks    *hook.Caller     // nil = no webhook is asked, and who has one is refused
 	Clock    Clock
 	Log      *slog.Logger
 	Slot     int16 // proxy slot, in every record
@@ -229,7 +231,7 @@ func (x *Exchange) resolve() *apiError {
 	if x.model == nil {
 		return apierr.UnknownModel(strings.Clone(x.asked))
 	}
-	if x.key.Policy != nil {
+	if x.key.Policy != nil && !x.inner {
 		x.rollOut()
 	}
 	if err := x.chooseAuto(); err != nil {
@@ -285,12 +287,12 @@ func (x *Exchange) admit() *apiError {
 	x.input = admit.Input{
 		Key: x.key, Group: x.snap.Groups[x.key.GroupID], Model: x.model, Rule: x.rule,
 		ClientCap: x.peek.OutputCap() > 0 || x.lane.inputOnly, NoClamp: x.pinned != nil,
-		Free: x.lane.free, Capped: x.capped, MaxCharge: x.maxCharge, BodyBytes: len(x.body), Now: now, Milli: x.startedMilli,
+		Inner: x.inner, Free: x.lane.free, Capped: x.capped, MaxCharge: x.maxCharge, BodyBytes: len(x.body), Now: now, Milli: x.startedMilli,
 	}
 	if err := x.boundAll(); err != nil {
 		return err
 	}
-	if x.key.Policy != nil || x.key.Unruled {
+	if (x.key.Policy != nil || x.key.Unruled) && !x.inner {
 		if err := x.admitGuarded(); err != nil {
 			return err
 		}

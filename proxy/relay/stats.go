@@ -20,10 +20,11 @@ type Stats struct {
 	Charged     atomic.Int64 // nano-USD
 	Unrecorded  atomic.Int64 // records that neither the journal nor its fallback took
 	Panics      atomic.Int64
-	Stored      atomic.Int64 // responses that were kept
-	CacheHits   atomic.Int64 // answers that were given again
-	CacheMisses atomic.Int64 // calls that could have had one
-	StoreErrors atomic.Int64 // failed questions to the store of responses
+	Stored      atomic.Int64    // responses that were kept
+	CacheHits   atomic.Int64    // answers that were given again
+	CacheMisses atomic.Int64    // calls that could have had one
+	Judged      [3]atomic.Int64 // judgements by moderation models and webhooks: passed, found, not to be had
+	StoreErrors atomic.Int64    // failed questions to the store of responses
 }
 
 func (s *Stats) count(x *Exchange) {

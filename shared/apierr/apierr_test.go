@@ -23,7 +23,7 @@ func TestCatalogueIsTheInterface(t *testing.T) {
 		413: "body_too_large",
 		429: "rate_limited_ip rate_limited_rpm rate_limited_tpm rate_limited_group rate_limited_concurrency rate_limited_daily provider_paused",
 		502: "upstream_error",
-		503: "no_healthy_upstream no_provider_keys money_unavailable draining overloaded",
+		503: "no_healthy_upstream no_provider_keys money_unavailable policy_unavailable draining overloaded",
 		408: "request_timeout", 409: "idempotency_conflict price_changed", 415: "unsupported_encoding",
 		504: "upstream_timeout", 404: "not_found", 405: "method_not_allowed", 501: "not_implemented",
 		431: "headers_too_large", 500: "proxy_error",

@@ -44,6 +44,7 @@ type Proxy struct {
 	DrainDelay         time.Duration
 	DrainGrace         time.Duration
 	PublicOperator     bool   // forward /admin/v1
+	PrivateWebhooks    bool   // webhooks of customers may stand in own networks
 	JournalSync        string // process, group, sync
 }
 
@@ -97,6 +98,7 @@ func proxySet(p *Proxy) *Set {
 	s.Duration(&p.DrainDelay, "RELAY_DRAIN_DELAY", "5s", "on SIGTERM: time between not ready and refusing, for load balancers to notice", 0, time.Hour)
 	s.Duration(&p.DrainGrace, "RELAY_DRAIN_GRACE", "5m", "on SIGTERM: time for running requests to finish", 0, 24*time.Hour)
 	s.Bool(&p.PublicOperator, "RELAY_PUBLIC_OPERATOR", "on", "forward the operator API (/admin/v1) from the public port")
+	s.Bool(&p.PrivateWebhooks, "RELAY_PRIVATE_WEBHOOKS", "off", "webhooks that customers name in their policies may lead to private, loopback and link-local addresses; for own networks and tests only")
 	s.Choice(&p.JournalSync, "RELAY_JOURNAL_SYNC", "group", "when the usage journal reaches the disk: process = by the kernel, group = every 5 ms, sync = before the answer ends", "process", "group", "sync")
 	return s
 }

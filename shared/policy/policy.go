@@ -38,6 +38,9 @@ type Rules struct {
 	Routing Routing `json:"routing,omitzero"`
 	Window  Window  `json:"window,omitzero"`
 	Cache   Cache   `json:"cache,omitzero"`
+
+	Moderation Moderation `json:"moderation,omitzero"`
+	Webhook    Webhook    `json:"webhook,omitzero"`
 }
 
 // Masking is what is done about personal data and secrets, by kind.
@@ -194,6 +197,12 @@ func (r *Rules) Validate() error {
 	if err := r.validateContext(); err != nil {
 		return err
 	}
+	if err := r.Moderation.validate(); err != nil {
+		return err
+	}
+	if err := r.Webhook.validate(); err != nil {
+		return err
+	}
 	if len(r.Words.List) > MaxWords {
 		return invalid("more than %d words", MaxWords)
 	}
@@ -233,6 +242,9 @@ func (r *Rules) Text() ([]byte, error) {
 	}
 	if len(r.Routing.Rollouts) == 0 {
 		r.Routing.Rollouts = nil
+	}
+	if len(r.Moderation.Categories) == 0 {
+		r.Moderation.Categories = nil
 	}
 	if err := r.Validate(); err != nil {
 		return nil, err

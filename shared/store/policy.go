@@ -131,12 +131,17 @@ func (d *DB) PatchPolicy(ctx context.Context, actor Actor, clientID int64, patch
 	return out, nil
 }
 
-// audited are the rules that the audit log gets: those that a patch has changed.
+// audited are the rules that the audit log gets: those that a patch has changed, without
+// their secret.
 func audited(change func(*policy.Rules), r *policy.Rules) *policy.Rules {
 	if change == nil {
 		return nil
 	}
-	return r
+	told := *r
+	if told.Webhook.Secret != "" {
+		told.Webhook.Secret = "***"
+	}
+	return &told
 }
 
 func replace[T any](to, from *T) {

@@ -131,6 +131,7 @@ func (o Outcome) String() string { return enumName(outcomeNames[:], int(o), "out
 var flagNames = [...]string{
 	"stream", "clamped", "usage_suspect", "overrun", "pinned", "key_cut",
 	"found_email", "found_phone", "found_card", "found_id", "found_credential", "found_word", "masked", "blocked", "cache_hit", "trimmed",
+	"moderated", "warned", "unjudged",
 }
 
 // String lists the names of the flags that are set, with commas between.

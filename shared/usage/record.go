@@ -42,6 +42,11 @@ const (
 
 	FlagCacheHit // an earlier answer was given again
 	FlagTrimmed  // the oldest turns of the request were left out
+
+	// What those whom the client's policy asks have said of the request.
+	FlagModerated // a moderation model found a category that counts
+	FlagWarned    // the client's webhook flagged it
+	FlagUnjudged  // one of them could not be asked, and the policy lets such calls pass
 )
 
 // MaxAttempts is the most upstream attempts a record can list.

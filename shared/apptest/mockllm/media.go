@@ -215,7 +215,10 @@ func (m *media) buffered(o *out, w *answer) error {
 		}
 		return o.whole(200, "application/json", append(b, '}'), "")
 	case "/moderations":
-		return o.whole(200, "application/json", []byte(`{"id":"modr-mock","model":`+quoted(w.a.name)+`,"results":[{"flagged":false,"categories":{"violence":false},"category_scores":{"violence":0.01}}]}`), "")
+		// Two phrases are flagged, so that a test can say what is.
+		violence, hate := strings.Contains(m.texts[0], "I will hurt"), strings.Contains(m.texts[0], "I hate them all")
+		return o.whole(200, "application/json", fmt.Appendf(nil, `{"id":"modr-mock","model":%s,"results":[{"flagged":%t,"categories":{"violence":%t,"hate":false,"hate/threatening":%t},"category_scores":{"violence":0.01,"hate":0,"hate/threatening":0}}]}`,
+			quoted(w.a.name), violence || hate, violence, hate), "")
 	case "/responses/input_tokens":
 		return o.whole(200, "application/json", append(strconv.AppendInt([]byte(`{"object":"response.input_tokens","input_tokens":`), w.a.prompt, 10), '}'), "")
 	case "/rerank", "dashscope":
