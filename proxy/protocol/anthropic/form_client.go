@@ -357,11 +357,20 @@ func AppendUsage(dst []byte, t *chat.Total) []byte {
 // Whole appends a whole answer.
 func (e *AnswerEncoder) Whole(dst []byte, list []chat.Event, t *chat.Total) []byte {
 	kind := chat.Block
+	var cited []byte // what the open text cites
 	shut := func() {
-		if kind != chat.Block {
+		switch {
+		case kind == chat.Block:
+			return
+		case len(cited) > 0:
+			e.blocks = append(e.blocks, `","citations":[`...)
+			e.blocks = append(e.blocks, cited...)
+			e.blocks = append(e.blocks, "]}"...)
+			cited = cited[:0]
+		default:
 			e.blocks = append(e.blocks, `"}`...)
-			kind = chat.Block
 		}
+		kind = chat.Block
 	}
 	enter := func(want chat.EventKind, opening string) {
 		if kind == want {
@@ -387,6 +396,12 @@ func (e *AnswerEncoder) Whole(dst []byte, list []chat.Event, t *chat.Total) []by
 			e.refused = e.refused || v.Kind == chat.Refusal
 			enter(chat.Text, `{"type":"text","text":"`)
 			e.blocks = chat.AppendInner(e.blocks, v.Text)
+		case chat.Citation:
+			enter(chat.Text, `{"type":"text","text":"`)
+			if len(cited) > 0 {
+				cited = append(cited, ',')
+			}
+			cited = citationObject(cited, v)
 		case chat.Signature:
 			if kind != chat.Thinking { // else it stands with its thought
 				enter(chat.Thinking, `{"type":"thinking","signature":`)

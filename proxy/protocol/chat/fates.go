@@ -66,10 +66,10 @@ var Table = slices.Concat(chatRows, messagesRows, responsesRows, geminiRows, das
 // Exceptions are the rows that hold for one target only, in the place of those of
 // Table.
 var Exceptions = [NumProtocols][]Row{
-	OpenAI:    slices.Concat(fromGemini[OpenAI], fromDashScope[OpenAI]),
+	OpenAI:    slices.Concat(responsesLogprobs, fromGemini[OpenAI], fromDashScope[OpenAI]),
 	Messages:  slices.Concat(fromGemini[Messages], fromDashScope[Messages]),
-	Gemini:    slices.Concat(toGemini, fromDashScope[Gemini]),
-	DashScope: toDashScope,
+	Gemini:    slices.Concat(toGemini, responsesLogprobs, fromDashScope[Gemini]),
+	DashScope: slices.Concat(toDashScope, responsesLogprobs),
 	Converse:  toConverse,
 	Cohere:    toCohere,
 }

@@ -59,3 +59,9 @@ var responsesRows = []Row{
 	{Responses, "truncation", Dropped, "`disabled` is accepted"},
 	{Responses, "user", Mapped, "the end user"},
 }
+
+// responsesLogprobs is what differs for targets that tell the probabilities of tokens.
+var responsesLogprobs = []Row{
+	{Responses, "include", Mapped, "thoughts always come with `encrypted_content`; `message.output_text.logprobs` asks for the probabilities of tokens"},
+	{Responses, "top_logprobs", Mapped, "asks for them, too"},
+}

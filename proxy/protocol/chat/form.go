@@ -345,7 +345,11 @@ func (r *Request) Settle(to Protocol) *apierr.Error {
 	for _, m := range [...]struct {
 		asked bool
 		m     Member
-	}{{r.Answers > 1, MemberAnswers}, {r.Logprobs, MemberLogprobs}, {r.TopLogprobs != nil, MemberTopLogprobs}} {
+	}{
+		{r.Answers > 1, MemberAnswers},
+		{r.Logprobs && !(r.From == Responses && r.TopLogprobs != nil), MemberLogprobs}, // either asks for them there
+		{r.TopLogprobs != nil, MemberTopLogprobs},
+	} {
 		if row := Find(r.From, to, r.Name(m.m)); m.asked && (row == nil || row.Fate != Mapped) {
 			return r.Refuse(r.Name(m.m))
 		}

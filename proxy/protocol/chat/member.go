@@ -58,6 +58,7 @@ var memberNames = [NumProtocols][numMembers]string{
 		MemberParallel: "parallel_tool_calls", MemberStrict: "tools[].strict", MemberThought: "input[].type=reasoning",
 		MemberRedacted: "input[].type=reasoning", MemberResultImage: "input[].output[].type=input_image",
 		MemberResultFile: "input[].output[].type=input_file", MemberLate: "input[].role", MemberChoice: "tool_choice",
+		MemberLogprobs: "include", MemberTopLogprobs: "top_logprobs",
 		MemberLink: "input[].content[].type=input_image", MemberFile: "input[].content[].type=input_file",
 	},
 	Gemini: {

@@ -1,6 +1,9 @@
 package chat
 
-import "iter"
+import (
+	"bytes"
+	"iter"
+)
 
 // What several formats write alike.
 
@@ -92,4 +95,26 @@ func (r *Request) Blocks(role Role, from, to int) iter.Seq2[int, *Part] {
 			}
 		}
 	}
+}
+
+// AppendProbabilities appends the tokens of a JSON array, behind those that dst has, on one
+// line. What is no JSON is left out: it would break the answer that it stands in.
+func AppendProbabilities(dst, v []byte) []byte {
+	if len(v) <= 2 || !Valid(v) {
+		return dst
+	}
+	if v = v[1 : len(v)-1]; len(bytes.TrimSpace(v)) == 0 {
+		return dst
+	}
+	if len(dst) > 0 {
+		dst = append(dst, ',')
+	}
+	at := len(dst)
+	dst = append(dst, v...)
+	for i := at; i < len(dst); i++ {
+		if dst[i] == '\n' || dst[i] == '\r' { // white space: texts have none
+			dst[i] = ' '
+		}
+	}
+	return dst
 }

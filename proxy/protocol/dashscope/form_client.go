@@ -97,10 +97,7 @@ func (e *AnswerEncoder) event(v *chat.Event) {
 		}
 		e.call(v)
 	case chat.Logprobs:
-		if len(e.logs) > 0 {
-			e.logs = append(e.logs, ',')
-		}
-		e.logs = append(e.logs, v.Text[1:len(v.Text)-1]...)
+		e.logs = chat.AppendProbabilities(e.logs, v.Text)
 		e.held += len(v.Text)
 	case chat.Finish:
 		e.finished, e.reason = true, v.Reason

@@ -80,9 +80,7 @@ func (e *AnswerEncoder) choice(dst []byte) []byte {
 
 // probable takes the tokens of an array of probabilities.
 func (e *AnswerEncoder) probable(v []byte) {
-	if len(v) > 2 {
-		e.logs = append(comma(e.logs), v[1:len(v)-1]...)
-	}
+	e.logs = chat.AppendProbabilities(e.logs, v)
 }
 
 // logprobs appends the probabilities that there are, and forgets them.

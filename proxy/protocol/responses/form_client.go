@@ -1,6 +1,7 @@
 package responses
 
 import (
+	"bytes"
 	"strconv"
 
 	"tokenrelay/proxy/protocol"
@@ -30,8 +31,10 @@ type AnswerEncoder struct {
 	sealed  []byte         // encrypted_content of the open thought
 	notes   []byte         // annotations of the open part
 	noted   int
-	runes   int64 // characters of the open part
-	cited   int64 // where the text that is cited began
+	logs    []byte // probabilities of tokens of the open part
+	fresh   int    // where those begin that no delta has told
+	runes   int64  // characters of the open part
+	cited   int64  // where the text that is cited began
 
 	calls    []call
 	finished bool
@@ -59,7 +62,7 @@ const maxHeld = 16 << 20
 func (e *AnswerEncoder) Reset(c *chat.Config) {
 	*e = AnswerEncoder{
 		c: *c, echo: append(e.echo[:0], c.Echo...), open: chat.Block, part: chat.Block,
-		items: e.items[:0], made: e.made[:0], content: e.content[:0], text: e.text[:0], sealed: e.sealed[:0], notes: e.notes[:0], calls: e.calls[:0],
+		items: e.items[:0], made: e.made[:0], content: e.content[:0], text: e.text[:0], sealed: e.sealed[:0], notes: e.notes[:0], logs: e.logs[:0], calls: e.calls[:0],
 	}
 	if len(e.echo) == 0 {
 		e.echo = appendEcho(e.echo, []byte("{}"))
@@ -160,6 +163,10 @@ func (e *AnswerEncoder) event(dst []byte, v *chat.Event) []byte {
 		e.cited = e.runes
 	case chat.Citation:
 		dst = e.cite(dst, v)
+	case chat.Logprobs:
+		n := len(e.logs)
+		e.logs = chat.AppendProbabilities(e.logs, v.Text)
+		e.held += len(e.logs) - n
 	case chat.CallStart, chat.CallArgs:
 		dst = e.call(dst, v)
 	case chat.Finish:
@@ -274,7 +281,10 @@ func (e *AnswerEncoder) say(dst []byte, kind chat.EventKind, s []byte) []byte {
 	dst = append(dst, `,"delta":`...)
 	dst = chat.AppendText(dst, s)
 	if kind == chat.Text {
-		dst = append(dst, `,"logprobs":[]`...)
+		dst = append(dst, `,"logprobs":[`...)
+		dst = append(dst, bytes.TrimPrefix(e.logs[e.fresh:], []byte(","))...)
+		dst = append(dst, ']')
+		e.fresh = len(e.logs)
 	}
 	return e.shut(dst)
 }
@@ -322,7 +332,9 @@ func (e *AnswerEncoder) endPart(dst []byte) []byte {
 		e.content = append(e.content, e.text...)
 		e.content = append(e.content, `","annotations":[`...)
 		e.content = append(e.content, e.notes...)
-		e.content = append(e.content, `],"logprobs":[]}`...)
+		e.content = append(e.content, `],"logprobs":[`...)
+		e.content = append(e.content, e.logs...)
+		e.content = append(e.content, "]}"...)
 	} else {
 		kind, member = "response.refusal.done", `,"refusal":"`
 		e.content = append(e.content, `{"type":"refusal","refusal":"`...)
@@ -337,7 +349,9 @@ func (e *AnswerEncoder) endPart(dst []byte) []byte {
 		dst = append(dst, e.text...)
 		dst = append(dst, '"')
 		if e.part == chat.Text {
-			dst = append(dst, `,"logprobs":[]`...)
+			dst = append(dst, `,"logprobs":[`...)
+			dst = append(dst, e.logs...)
+			dst = append(dst, ']')
 		}
 		dst = e.shut(dst)
 		dst = e.begin(dst, "response.content_part.done")
@@ -349,6 +363,7 @@ func (e *AnswerEncoder) endPart(dst []byte) []byte {
 	}
 	e.parts++
 	e.part, e.text, e.notes, e.noted, e.runes, e.cited = chat.Block, e.text[:0], e.notes[:0], 0, 0, 0
+	e.logs, e.fresh = e.logs[:0], 0
 	return dst
 }
 

@@ -65,8 +65,10 @@ func (d *decoder) member(key, v []byte) *apierr.Error {
 	case "top_p":
 		r.TopP = v
 	case "top_logprobs":
-		if string(v) != "0" {
-			r.Unmapped("", key)
+		if n, ok, _ := walk.Count(v); !ok {
+			return chat.Bad("top_logprobs", "must be a count")
+		} else if n > 0 {
+			r.Logprobs, r.TopLogprobs = true, v
 		}
 	case "truncation":
 		if string(v) != `"disabled"` {
@@ -75,7 +77,7 @@ func (d *decoder) member(key, v []byte) *apierr.Error {
 	case "include":
 		return chat.Each(v, "include", func(v []byte) *apierr.Error {
 			if string(v) == `"message.output_text.logprobs"` {
-				return r.Refuse("include")
+				r.Logprobs = true
 			}
 			return nil
 		})
