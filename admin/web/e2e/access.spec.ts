@@ -3,6 +3,9 @@ import type { Page } from '@playwright/test';
 import { expect, shown, test, visit } from './kit';
 import { doors, pages } from './pages';
 
+// Its tests are long and share nothing.
+test.describe.configure({ mode: 'parallel' });
+
 /** Rows of long lists are alike: those below the first ones say nothing more. */
 const more = ['tbody tr:nth-child(n+13)', '[role=list] > :nth-child(n+13)', '.doc details:nth-of-type(n+9)'];
 

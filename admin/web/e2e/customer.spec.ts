@@ -149,10 +149,10 @@ test('F10, S0-14: a code is redeemed once, and the statement has it', async ({ p
 test('S2-6, S0-9: the prices of the account are in the list, and in the detail', async ({ page, request, who }) => {
   const models = await data<{ items: { id: string; price: { prices: Record<string, string> } | null }[] }>(request, who.key, '/openapi/v1/models');
   await page.goto('/console/models');
-  await page.getByLabel('Search').fill('gpt-5-mini');
-  const mini = models.items.find((m) => m.id === 'gpt-5-mini');
-  const row = page.getByRole('row', { name: /^gpt-5-mini / });
-  await expect(row).toContainText(`$${Number(mini?.price?.prices.output).toFixed(2)}`);
+  await page.getByLabel('Search').fill('gpt-5.2');
+  const one = models.items.find((m) => m.id === 'gpt-5.2');
+  const row = page.getByRole('row', { name: /^gpt-5\.2 / });
+  await expect(row).toContainText(`$${Number(one?.price?.prices.output).toFixed(2)}`);
   await row.click();
-  await expect(page.getByRole('dialog')).toContainText('"model": "gpt-5-mini"');
+  await expect(page.getByRole('dialog')).toContainText('"model": "gpt-5.2"');
 });

@@ -121,6 +121,31 @@ test('S1-13 … S1-18: policies are changed and read back', async ({ page }) => 
   await expect.poll(hours).toBe(24);
 });
 
+test('S1-17, S1-18: routing and rollouts are changed and read back', async ({ page }) => {
+  await page.goto('/console/policies');
+  await page.getByRole('button', { name: 'Another rule' }).click();
+  const rule = page.getByRole('group', { name: 'Rollout 1' });
+  await rule.getByRole('combobox', { name: 'Calls of' }).fill('gpt-4o-mini');
+  await page.getByRole('option', { name: 'gpt-4o-mini', exact: true }).click();
+  const form = page.locator('form', { has: rule });
+  await form.getByRole('button', { name: 'Save' }).click();
+  await expect(rule.getByText('A rule needs two models')).toBeVisible();
+  await rule.getByRole('combobox', { name: 'go to' }).fill('gpt-4o');
+  await page.getByRole('option', { name: 'gpt-4o', exact: true }).click();
+  await rule.getByRole('textbox', { name: 'Part' }).fill('25');
+  await form.getByRole('button', { name: 'Save' }).click();
+  const policy = async () => ((await (await page.request.get('/openapi/v1/routing/policy')).json()) as { data: { rollout: { rules: unknown[] }; retry: { within_ms: number | null } } }).data;
+  await expect.poll(async () => (await policy()).rollout.rules).toEqual([{ model: 'gpt-4o-mini', to: 'gpt-4o', percent: 25 }]);
+  await page.getByRole('button', { name: 'Remove rule 1' }).click();
+  await page.locator('form', { has: page.getByRole('button', { name: 'Another rule' }) }).getByRole('button', { name: 'Save' }).click();
+  await expect.poll(async () => (await policy()).rollout.rules).toEqual([]);
+  for (const [text, ms] of [['30000', 30_000], ['', null]] as const) {
+    await page.getByLabel('No other one is asked after').fill(text);
+    await page.locator('form', { has: page.getByLabel('No other one is asked after') }).getByRole('button', { name: 'Save' }).click();
+    await expect.poll(async () => (await policy()).retry.within_ms).toBe(ms);
+  }
+});
+
 test('what a page shows when the server refuses: 429, 503, a session that has ended', async ({ page, noise }) => {
   const answer = (status: number, code: string, message: string) => ({ status, headers: { 'retry-after': '3' }, json: { request_id: 'req_01JDN3V9TQ4Z8X2M6K0RFW7YBC', success: false, data: null, code, message } });
   for (const [status, code] of [[429, 'rate_limited_ip'], [503, 'overloaded']] as const) {

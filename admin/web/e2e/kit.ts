@@ -43,8 +43,8 @@ export async function visit(page: Page, path: string): Promise<void> {
     history.pushState(null, '', to);
     dispatchEvent(new PopStateEvent('popstate', { state: null }));
   }, path);
-  // Redirects end elsewhere; what counts is that the page of the address is there.
-  await page.waitForFunction(() => document.documentElement.dataset.at === location.pathname + location.search);
+  // Not while the next page is still being fetched: what is seen meanwhile is the one before.
+  await expect(page.locator('html')).toHaveAttribute('data-at', path);
 }
 
 /** shown waits until a page has all that it shows. */

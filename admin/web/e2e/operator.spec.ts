@@ -1,4 +1,4 @@
-import { chat, expect, settled, test, unique } from './kit';
+import { chat, expect, settled, test, unique, visit } from './kit';
 
 test('an operator makes a client, books money and makes a key', async ({ page }) => {
   const name = `Acme ${unique()}`;
@@ -42,6 +42,70 @@ test('S2-6: a price that an operator sets is the price that customers read', asy
   await page.goto('/console/models');
   await page.getByLabel('Search').fill('gpt-5-mini');
   await expect(page.getByRole('row', { name: /^gpt-5-mini / })).toContainText(`$${price}`);
+});
+
+test('C19, S0-11, S2-6, D7: a model with a route is added, its price goes live on the proxies and is charged, the route is switched off and on', async ({ page, request, who }) => {
+  test.setTimeout(120_000);
+  const id = `model-${unique()}`;
+  await visit(page, '/console/operator/models');
+  await page.getByRole('textbox', { name: 'Search' }).fill('mistral-large');
+  await page.getByRole('row', { name: /^mistral-large / }).click();
+  const drawer = page.getByRole('dialog');
+  const upstream = await drawer.getByRole('form', { name: /\// }).first().getAttribute('aria-label');
+  const [provider = '', name = ''] = (upstream ?? '').split(' ')[0]!.split(/\/(.*)/);
+  await page.keyboard.press('Escape');
+  await expect(drawer).toHaveCount(0);
+
+  await page.getByRole('button', { name: 'Add a model' }).click();
+  await drawer.getByRole('textbox', { name: /^Id/ }).fill(id);
+  await drawer.getByRole('textbox', { name: 'Input, per million' }).fill('1');
+  await drawer.getByRole('textbox', { name: 'Output, per million' }).fill('2');
+  await drawer.getByRole('button', { name: 'Add a model' }).click();
+  const adding = drawer.getByRole('form', { name: 'Add a route' });
+  await adding.getByRole('button', { name: 'Add a route' }).click();
+  await expect(adding.getByText('Choose a provider')).toBeVisible();
+  await adding.getByRole('combobox', { name: 'Provider' }).fill(provider);
+  await page.getByRole('option', { name: provider, exact: true }).click();
+  await adding.getByRole('textbox', { name: 'Its name there' }).fill(name);
+  await adding.getByRole('button', { name: 'Add a route' }).click();
+  const route = drawer.getByRole('form', { name: `${provider}/${name}` });
+  await expect(route).toBeVisible();
+  await route.getByRole('textbox', { name: 'Weight' }).fill('7');
+  await route.getByRole('button', { name: /^Save/ }).click();
+  await expect(page.getByText('Saved').first()).toBeVisible();
+  await expect.poll(async () => (await chat(request, who.key, id)).status).toBe(200);
+  await page.keyboard.press('Escape');
+
+  // Another price: live on every proxy, then charged.
+  await visit(page, '/console/operator/prices');
+  const badge = page.getByText(/Revision \d+ is live on 1 of 1/);
+  const revision = async () => Number(/\d+/.exec(await badge.innerText())?.[0]);
+  const before = await revision();
+  await page.getByRole('textbox', { name: 'Search' }).fill(id);
+  await page.getByRole('button', { name: `Set price: ${id}`, exact: true }).click();
+  await page.getByRole('dialog').getByLabel('Input', { exact: true }).fill('3');
+  await page.getByRole('dialog').getByLabel('Output', { exact: true }).fill('11');
+  await page.getByRole('dialog').getByRole('button', { name: 'Set price' }).click();
+  await expect.poll(revision).toBeGreaterThan(before);
+  const call = await chat(request, who.key, id);
+  const booked = await settled(request, who.key, call.id);
+  expect(Math.round(Number(booked.charge) * 1e9)).toBe(booked.input_tokens * 3000 + booked.output_tokens * 11000);
+
+  await visit(page, '/console/operator/models');
+  await page.getByRole('textbox', { name: 'Search' }).fill(id);
+  await page.getByRole('row', { name: new RegExp(`^${id} `) }).click();
+  const on = drawer.getByRole('switch', { name: `On: ${provider}/${name}` });
+  await on.press('Space');
+  await expect(on).not.toBeChecked();
+  await expect.poll(async () => (await chat(request, who.key, id)).status).not.toBe(200);
+  await on.press('Space');
+  await expect(on).toBeChecked();
+  await expect(route.getByRole('textbox', { name: 'Weight' })).toHaveValue('7');
+  await expect.poll(async () => (await chat(request, who.key, id)).status).toBe(200);
+
+  await drawer.getByRole('button', { name: 'Take out of the catalogue' }).click();
+  await drawer.getByRole('button', { name: 'Really take it out' }).click();
+  await expect(page.getByText(`“${id}” is taken out`)).toBeVisible();
 });
 
 test('S4-17, S4-18, S4-20: providers are tested, paused and reactivated', async ({ page, request, who }) => {

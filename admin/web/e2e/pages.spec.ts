@@ -1,6 +1,9 @@
 import { expect, shown, test, visit } from './kit';
 import { pages } from './pages';
 
+// Its tests are long and share nothing.
+test.describe.configure({ mode: 'parallel' });
+
 for (const [language, looks] of [['en', [['light', 360], ['dark', 768]]], ['zh', [['dark', 360], ['light', 1280]]]] as const) {
   test(`every page fits ${looks.map(([scheme, width]) => `${width} px ${scheme}`).join(' and ')}, ${language}`, async ({ page }) => {
     test.setTimeout(300_000);

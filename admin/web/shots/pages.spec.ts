@@ -27,6 +27,8 @@ const pages: [string, string][] = [
   ['operator', '/console/operator'],
   ['operator-clients', '/console/operator/clients'],
   ['operator-client', '/console/operator/clients/client_1'],
+  ['operator-users', '/console/operator/users'],
+  ['operator-models', '/console/operator/models'],
   ['operator-prices', '/console/operator/prices'],
   ['operator-providers', '/console/operator/providers'],
   ['operator-traffic', '/console/operator/traffic'],

@@ -52,7 +52,6 @@ test('H1: 40 payloads in every field that can be written: none fires, nothing br
   await all('rollout', 'PATCH', '/openapi/v1/routing/policy', (p) => ({ rollout: { rules: [{ model: p, to: 'gpt-5-mini', percent: 1 }] } }));
   await all('region', 'PATCH', '/openapi/v1/routing/policy', (p) => ({ multi_region: { regions: [p] } }));
   await all('recipients', 'PATCH', '/openapi/v1/balance/config', (p) => ({ recipients: [`${p}@example.com`] }));
-  await all('code', 'POST', '/openapi/v1/redeem', (p) => ({ code: p }));
   for (let i = 0; i < payloads.length; i += 8) await Promise.all(payloads.slice(i, i + 8).map((p) => chat(request, who.key, p)));
 
   // Operators. Files of the catalogue are written whole: there all payloads go at once.
@@ -68,8 +67,9 @@ test('H1: 40 payloads in every field that can be written: none fires, nothing br
     await write('group', 'POST', '/admin/v1/groups', { name: `${p} ${run}` });
     await write('provider', 'POST', '/admin/v1/providers', { name: p, protocol: 'openai', base_url: p });
     await write('provider key', 'POST', `/admin/v1/providers/${provider}/keys`, { name: p, secret: `sk-${run}` });
-    await write('invitation', 'POST', '/admin/v1/invitations', { email: `${p}@example.com`, role: 'support' });
   }
+  // Only so many of an address are let in a while.
+  await write('invitation', 'POST', '/admin/v1/invitations', { email: `${payloads[1]}@example.com`, role: 'support' });
   // A browser may call itself anything.
   for (const agent of [payloads.slice(0, 6).join(' '), payloads.slice(26, 31).join(' ')]) {
     const context = await browser.newContext({ baseURL, userAgent: agent, storageState: { cookies: [], origins: [] } });
@@ -79,7 +79,7 @@ test('H1: 40 payloads in every field that can be written: none fires, nothing br
   for (const field of ['key', 'display_name', 'company', 'conversation', 'words', 'client', 'note', 'voucher']) expect(kept.get(field), field).toBeGreaterThan(0);
   expect([kept.get('key'), kept.get('client'), kept.get('note'), kept.get('voucher')]).toEqual([40, 40, 40, 40]);
 
-  for (const path of [...pages, '/console/logs?status=refused', '/console/conversations?all']) {
+  for (const path of [...pages, '/console/logs?status=refused']) {
     await visit(page, path);
     await shown(page, path);
     if (path === '/console/api-keys') for (const p of payloads) await expect(page.getByText(`${p} ${run}`, { exact: true })).toBeVisible();
