@@ -1,6 +1,6 @@
 import { Anchor, Badge, Box, Button, Divider, Drawer, Group, SegmentedControl, Stack, Table, Text, TextInput } from '@mantine/core';
 import { IconRobot, IconSearch } from '../icons';
-import { useMemo, useState } from 'react';
+import { useDeferredValue, useMemo, useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link } from 'react-router';
 import type { Model } from '../api';
@@ -33,6 +33,8 @@ export function ModelList({ mine, title }: { mine: boolean; title: string }) {
   const { t } = useTranslation();
   const models = useGet<{ items: Model[] }>(mine ? '/openapi/v1/models' : '/console/api/models');
   const [text, setText] = useState('');
+  // The letter is painted first; hundreds of rows follow, and the next letter interrupts them.
+  const sought = useDeferredValue(text);
   const [tag, setTag] = useState('');
   const [open, setOpen] = useState<Model | null>(null);
   const all = models.data?.items ?? [];
@@ -42,9 +44,9 @@ export function ModelList({ mine, title }: { mine: boolean; title: string }) {
     return [...counts].sort((a, b) => b[1] - a[1] || a[0].localeCompare(b[0])).slice(0, 6).map(([name]) => name);
   }, [all]);
   const shown = useMemo(() => {
-    const needle = text.trim().toLowerCase();
+    const needle = sought.trim().toLowerCase();
     return all.filter((m) => (tag === '' || m.tags.includes(tag)) && (needle === '' || [m.id, ...m.aliases].some((name) => name.toLowerCase().includes(needle))));
-  }, [all, text, tag]);
+  }, [all, sought, tag]);
 
   const columns = useMemo<Columns<Model>>(() => {
     const price = (name: string, header: string, wide = false) => ({
@@ -88,6 +90,8 @@ export function ModelList({ mine, title }: { mine: boolean; title: string }) {
     ];
   }, [t]);
 
+  const list = useMemo(() => <DataTable rows={shown} columns={columns} id={(m) => m.id} label={t('models.title')} sortable onOpen={setOpen} empty={<Empty title={t('models.empty')} icon={IconRobot} />} />, [shown, columns, t]);
+
   return (
     <>
       <PageTitle title={title} text={t(mine ? 'models.subtitleMine' : 'models.subtitleList')} />
@@ -108,7 +112,7 @@ export function ModelList({ mine, title }: { mine: boolean; title: string }) {
         ) : models.isPending ? (
           <Waiting />
         ) : (
-          <DataTable rows={shown} columns={columns} id={(m) => m.id} label={t('models.title')} sortable onOpen={setOpen} empty={<Empty title={t('models.empty')} icon={IconRobot} />} />
+          list
         )}
       </Panel>
       <Drawer opened={open !== null} onClose={() => setOpen(null)} position="right" size="md" title={open?.id ?? ''} closeButtonProps={{ 'aria-label': t('common.close') }}>
