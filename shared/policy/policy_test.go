@@ -15,6 +15,9 @@ func TestTextAndParse(t *testing.T) {
 		Routing: Routing{Regions: []string{"eu"}, RetryMS: 5, Rollouts: []Rollout{{Model: "a", To: "b", Percent: 10}}},
 		Window:  Window{MaxTokens: 9, Trim: true},
 		Cache:   Cache{Answers: Deterministic, Seconds: 60},
+
+		Moderation: Moderation{Model: "omni", Categories: []string{"hate/threatening"}, Action: Block, TimeoutMS: 50, Open: true},
+		Webhook:    Webhook{URL: "https://guard.example/x", Secret: "sealed", TimeoutMS: 10_000, Open: true},
 	}
 	text, err := r.Text()
 	if err != nil {
@@ -47,6 +50,8 @@ func TestInvalid(t *testing.T) {
 		`{"words":{"list":["` + strings.Repeat("x", MaxWordBytes+1) + `"]}}`, `{"words":{"list":["a"` + strings.Repeat(`,"a"`, MaxWords) + `]}}`,
 		`{"routing":{"retry_ms":-1}}`, `{"routing":{"retry_ms":600001}}`, `{"routing":{"regions":["a"` + strings.Repeat(`,"a"`, MaxRegions) + `]}}`,
 		`{"routing":{"rollouts":[{"model":"a","to":"a","percent":1}]}}`, `{"routing":{"rollouts":[{"model":"a","to":"b","percent":101}]}}`, `{"routing":{"rollouts":[{"model":"a","to":"b","percent":1},{"model":"a","to":"c","percent":1}]}}`,
+		`{"moderation":{"model":"m","action":"mask"}}`, `{"moderation":{"action":"block"}}`, `{"moderation":{"categories":["No"]}}`, `{"moderation":{"timeout_ms":49}}`,
+		`{"webhook":{"url":"https://x"}}`, `{"webhook":{"secret":"s"}}`, `{"webhook":{"url":"file:///x","secret":"s"}}`, `{"webhook":{"url":"http://u@x","secret":"s"}}`, `{"webhook":{"timeout_ms":10001}}`,
 		`{"window":{"max_tokens":-1}}`, `{"cache":{"answers":"some"}}`, `{"cache":{"seconds":86401}}`,
 	} {
 		if r, err := Parse([]byte(text)); !errors.Is(err, ErrInvalid) || r != nil {

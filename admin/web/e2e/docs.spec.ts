@@ -1,7 +1,7 @@
 import { chat, expect, settled, test, visit } from './kit';
 
 const slugs = [
-  'getting-started', 'authentication', 'endpoints', 'models', 'streaming', 'errors', 'rate-limits', 'billing', 'sdk-openai-python', 'sdk-openai-node', 'sdk-openai-go', 'sdk-anthropic', 'sdk-gemini', 'sdk-dashscope',
+  'getting-started', 'authentication', 'endpoints', 'models', 'streaming', 'errors', 'rate-limits', 'policies', 'billing', 'sdk-openai-python', 'sdk-openai-node', 'sdk-openai-go', 'sdk-anthropic', 'sdk-gemini', 'sdk-dashscope',
   'sdk-langchain', 'migrate', 'api-reference', 'translation', 'help', 'operate', 'operate-settings', 'operate-commands', 'operate-money',
 ];
 

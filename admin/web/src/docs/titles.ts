@@ -6,6 +6,7 @@ export const zhTitles: Record<string, string> = {
   streaming: '流式输出',
   errors: '错误',
   'rate-limits': '速率限制',
+  policies: '策略',
   billing: '计费',
   migrate: '从 OpenAI 迁移',
   'sdk-openai-python': 'OpenAI（Python）',
