@@ -129,6 +129,13 @@ $(LINT)-$(LINT_VERSION):
 	GOBIN=$(abspath $(CACHE)) $(GO) install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(LINT_VERSION)
 	@mv $(LINT) $@
 
+# How long make schemathesis tries random requests for each of the two documents.
+FUZZ ?= 10m
+
+.PHONY: schemathesis
+schemathesis: ## requests made of the two OpenAPI documents, and FUZZ=10m of random ones each, against the real programs
+	$(GO) test -count=1 -timeout 2h -v -run '^TestSchemathesis$$' $(SDK) -args -schemathesis=$(FUZZ)
+
 .PHONY: race
 race: ## all tests under the race detector
 	$(GO) test -race -timeout 20m ./...

@@ -25,7 +25,7 @@ type keyCreate struct {
 // keyPatch is the body of PATCH: what is left out stays, null clears a limit, and
 // an empty list of models is automatic (S1-B3).
 type keyPatch struct {
-	Name Opt[string] `json:"name" minlen:"1" maxlen:"128" example:"production"`
+	Name Opt[string] `json:"name" null:"no" minlen:"1" maxlen:"128" example:"production"`
 	keyLimits
 }
 

@@ -12,6 +12,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -79,6 +80,8 @@ func New(d Deps) *fiber.App {
 		// Strict and case-sensitive, so that a front's rules and ours agree on a path
 		// (reliability 2.4). ProxyHeader stays empty: see clientIP.
 		CaseSensitive: true, StrictRouting: true,
+		// What Fiber does not know it answers itself, with a text that is no envelope.
+		RequestMethods: append(slices.Clone(fiber.DefaultMethods), "QUERY", "PROPFIND", "MKCOL", "COPY", "MOVE", "LOCK", "UNLOCK", "PURGE"),
 		// Values outlive the handler in logs; a control plane can afford the copies.
 		Immutable: true,
 		BodyLimit: maxBody, ReadBufferSize: maxHeader, DisableStartupMessage: true, DisablePreParseMultipartForm: true,

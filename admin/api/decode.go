@@ -154,7 +154,8 @@ func decodeValue(raw json.RawMessage, path string, v reflect.Value) error {
 		return nil
 	case money.Amount:
 		var a money.Amount
-		if err := a.UnmarshalJSON(raw); err != nil {
+		// A number would be exact here and no longer in the program that wrote it.
+		if err := a.UnmarshalJSON(raw); err != nil || raw[0] != '"' {
 			return badRequest(path, path+` must be an amount of USD as a decimal string such as "12.50", at most nine places`)
 		}
 		v.SetInt(int64(a))
@@ -214,6 +215,9 @@ func (f *field) check(path string, v reflect.Value) error {
 	value := v.Interface()
 	if o, ok := value.(opt); ok {
 		if v.FieldByName("Null").Bool() {
+			if f.Tag.Get("null") == "no" {
+				return badRequest(path, path+" must not be null")
+			}
 			return nil
 		}
 		value = o.value()

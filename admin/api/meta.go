@@ -74,7 +74,7 @@ func describe(routes []Route, who audience, brand, url string) []byte {
 			schema := s.root(r.Request, true)
 			op["requestBody"] = object{"required": s.required(schema), "content": object{"application/json": object{"schema": schema, "example": s.sample(schema)}}}
 		} else if r.Raw {
-			op["requestBody"] = object{"required": true, "content": object{"application/json": object{"schema": object{"type": "object"}}, "application/yaml": object{"schema": text}}}
+			op["requestBody"] = object{"required": true, "content": object{"application/json": object{"schema": object{"type": "object"}}, "application/yaml": object{"schema": object{"type": "object"}}}}
 		}
 		path := templated(r.Path)
 		item, _ := paths[path].(object)

@@ -111,7 +111,7 @@ func (a *api) trafficRoutes() []Route {
 			return &list[0], nil
 		}).by(operator),
 		find("/admin/v1/attempts", "S0-12", "Attempts at upstreams, each with its outcome and what the supplier takes for it", a.listAttempts).by(operator),
-		find("/admin/v1/reports/providers", "S0-12", "What attempts at each provider came to", a.providerReport).by(operator),
+		find("/admin/v1/reports/providers", "S0-12", "What attempts at each provider came to", a.providerReport).by(operator).refuses(apierr.NotFound),
 		find("/admin/v1/reports/margin", "D13", "Usage, charges, supplier's cost and margin by time, customer, model and key", a.marginReport).by(operator),
 	}
 }

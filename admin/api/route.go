@@ -40,6 +40,7 @@ const callTimeout = 10 * time.Second
 //	enum:"a,b"                   one of
 //	min:"1" max:"200"            numbers; of amounts, min:"0" refuses negative ones
 //	minlen:"1" maxlen:"128"      characters of a text, elements of an array or object
+//	null:"no"                    an Opt member that has a value, or is left out
 //	default:"50"                 what stands for a query parameter that is left out
 type Route struct {
 	Method  string

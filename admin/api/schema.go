@@ -116,7 +116,11 @@ func (s *schemas) fields(t reflect.Type, request bool, properties object, requir
 		if name == "-" || name == "" {
 			continue
 		}
-		properties[name] = tagged(s.of(f.Type, request), f, request)
+		typ := f.Type
+		if o, ok := reflect.Zero(typ).Interface().(opt); ok && f.Tag.Get("null") == "no" {
+			typ = o.elem()
+		}
+		properties[name] = tagged(s.of(typ, request), f, request)
 		if request && f.Tag.Get("required") != "" || !request && !strings.Contains(options, "omitempty") {
 			*required = append(*required, name)
 		}

@@ -120,7 +120,7 @@ func (s *Service) Transactions(ctx context.Context, key *store.KeyRow, f *Transa
 	if err != nil {
 		return nil, "", err
 	}
-	list = append(entries, calls...)
+	list = append(append(make([]Transaction, 0, len(entries)+len(calls)), entries...), calls...)
 	slices.SortStableFunc(list, func(a, b Transaction) int { return b.Time.Compare(a.Time) })
 	if len(list) > f.Limit {
 		list = list[:f.Limit]

@@ -131,6 +131,9 @@ func (p *Process) exitError() error {
 	return p.err
 }
 
+// InternalURL is the address of the program's internal port: its metrics.
+func (p *Process) InternalURL() string { return p.ready[:len(p.ready)-len("/readyz")] }
+
 // PID is the process id of the last start.
 func (p *Process) PID() int {
 	p.mu.Lock()

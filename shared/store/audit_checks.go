@@ -60,7 +60,7 @@ var checks = []check{
 	{id: "M8", name: "0 <= charge <= hold", sql: `
 		SELECT CASE WHEN charge NOT BETWEEN 0 AND hold THEN 'request ' || request_id END, greatest(-charge, charge - hold, 0) FROM usage WHERE ` + fresh},
 	{
-		id: "M10", name: "rows = hourly roll-ups = chained days",
+		id: "M10", name: "rows = roll-ups by hour, day and attempt = chained days",
 		sql: `SELECT 'hour ' || hour || ' client ' || client_id || ' key ' || key_id || ' model ' || model || ' proxy ' || slot,
 		       abs(coalesce(u.n, 0) - coalesce(h.n, 0)) + abs(coalesce(u.charge, 0) - coalesce(h.charge, 0)) + abs(coalesce(u.cost, 0) - coalesce(h.cost, 0))
 		       + abs(coalesce(u.overrun, 0) - coalesce(h.overrun, 0)) + abs(coalesce(u.units, 0) - coalesce(h.units, 0))
@@ -83,7 +83,7 @@ var checks = []check{
 		           WHERE {in c.wallet_id} AND h.hour < ($9 + 1) * 24 GROUP BY 1) h USING (wallet_id)
 		FULL JOIN (SELECT a.wallet_id, sum(u.charge) AS charge FROM usage_after a JOIN usage u ON u.month = month_of(a.request_id) AND u.request_id = a.request_id
 		           WHERE a.day > $9 AND u.request_id < id_at(($9 + 1)::bigint * 86400000) AND {in a.wallet_id} GROUP BY 1) a USING (wallet_id)
-		WHERE $9 > 0`,
+		WHERE $9 > 0` + rolledUp,
 	},
 	{
 		id: "M11", name: "key budgets = charges; within the cap",
@@ -118,6 +118,41 @@ var checks = []check{
 		SELECT 'lease ' || l.id, CASE WHEN l.expires_at + make_interval(secs => $6::bigint) < now() OR s.state = 'lost' THEN greatest(l.granted - l.settled - l.returned, 1) ELSE 0 END
 		FROM lease l JOIN proxy_slot s ON s.id = l.slot WHERE l.open AND l.wallet_id IS NULL AND {last}`},
 }
+
+// figures are all sums of a roll-up as one number for each, weighted so that none can take
+// another's place.
+const figures = `sum(success) AS success, sum(failed) AS failed, sum(timeout) AS timeout, sum(cancelled) AS cancelled, sum(interrupted) AS interrupted,
+		sum(charge) AS charge, sum(cost) AS cost, sum(overrun) AS overrun, sum(bytes_in) AS bytes_in, sum(bytes_out) AS bytes_out,
+		sum((SELECT sum(v * i) FROM unnest(units) WITH ORDINALITY AS t (v, i))) AS units`
+
+// apart is how far the figures of d and h are from each other.
+const apart = `abs(coalesce(d.success, 0) - coalesce(h.success, 0)) + abs(coalesce(d.failed, 0) - coalesce(h.failed, 0)) + abs(coalesce(d.timeout, 0) - coalesce(h.timeout, 0))
+		+ abs(coalesce(d.cancelled, 0) - coalesce(h.cancelled, 0)) + abs(coalesce(d.interrupted, 0) - coalesce(h.interrupted, 0))
+		+ abs(coalesce(d.charge, 0) - coalesce(h.charge, 0)) + abs(coalesce(d.cost, 0) - coalesce(h.cost, 0)) + abs(coalesce(d.overrun, 0) - coalesce(h.overrun, 0))
+		+ abs(coalesce(d.bytes_in, 0) - coalesce(h.bytes_in, 0)) + abs(coalesce(d.bytes_out, 0) - coalesce(h.bytes_out, 0)) + abs(coalesce(d.units, 0) - coalesce(h.units, 0))`
+
+// rolledUp holds the roll-ups that nothing else is derived from to those that are proved:
+// days to hours, one by one from the first row that is re-added, all of a client together
+// before; attempts, which are of no wallet, to the rows.
+const rolledUp = `
+		UNION ALL
+		SELECT 'day ' || to_char('1970-01-01'::date + day, 'YYYY-MM-DD') || ' client ' || client_id || ' model ' || model || ' proxy ' || slot, ` + apart + `
+		FROM (SELECT hour / 24 AS day, client_id, model, slot, ` + figures + ` FROM usage_daily
+		      WHERE hour >= $4 / 24 * 24 AND client_id IN (SELECT id FROM client WHERE {in wallet_id}) GROUP BY 1, 2, 3, 4) d
+		FULL JOIN (SELECT hour / 24 AS day, client_id, model, slot, ` + figures + ` FROM usage_hourly
+		           WHERE hour >= $4 / 24 * 24 AND client_id IN (SELECT id FROM client WHERE {in wallet_id}) GROUP BY 1, 2, 3, 4) h USING (day, client_id, model, slot)
+		UNION ALL
+		SELECT 'days of client ' || client_id, ` + apart + `
+		FROM (SELECT client_id, ` + figures + ` FROM usage_daily WHERE client_id IN (SELECT id FROM client WHERE {in wallet_id}) GROUP BY 1) d
+		FULL JOIN (SELECT client_id, ` + figures + ` FROM usage_hourly WHERE client_id IN (SELECT id FROM client WHERE {in wallet_id}) GROUP BY 1) h USING (client_id)
+		UNION ALL
+		SELECT 'day of client ' || client_id || ', who does not exist', greatest(charge, 1) FROM usage_daily d
+		WHERE {last} AND NOT EXISTS (SELECT FROM client c WHERE c.id = d.client_id)
+		UNION ALL
+		SELECT 'attempts of hour ' || hour || ' proxy ' || slot || ' route ' || route_id || ' key ' || provider_key_id || ' outcome ' || outcome || ' status ' || http_status,
+		       abs(coalesce(h.n, 0) - coalesce(u.n, 0)) + abs(coalesce(h.micros, 0) - coalesce(u.micros, 0)) + abs(coalesce(h.cost, 0) - coalesce(u.cost, 0))
+		FROM (SELECT * FROM attempt_sums($3, 'ffffffff-ffff-ffff-ffff-ffffffffffff') WHERE {last}) u
+		FULL JOIN (SELECT * FROM attempt_hourly WHERE hour >= $4 AND {last}) h USING (hour, slot, route_id, provider_key_id, outcome, http_status)`
 
 func balances(paid string) string {
 	return `SELECT 'wallet ' || wallet_id, coalesce(w.balance, 0) - coalesce(e.amount, 0) + coalesce(u.charge, 0)

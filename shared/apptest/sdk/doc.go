@@ -16,7 +16,10 @@
 //	go test ./shared/apptest/sdk -run TestSDK/dashscope
 //	go test ./shared/apptest/sdk -run TestSDK/replay (with a folder of recordings)
 //
-// with -v also the versions and every scenario's time. The suites' programs are in
+// Beside it TestSchemathesis makes requests of the two published OpenAPI documents, make
+// schemathesis also random ones.
+//
+// With -v also the versions and every scenario's time. The suites' programs are in
 // shared/apptest/python, node and gosdk; they report each scenario on a line of
 // JSON, which becomes a subtest here, and the names that must appear are listed
 // here, so that a scenario cannot get lost.

@@ -16,6 +16,7 @@ import (
 // S4-7, S4-22 and the typed error of each status.
 // S2-14, S3-3, S3-6.
 func TestSDK(t *testing.T) {
+	t.Parallel() // with TestSchemathesis
 	root, err := apptest.Root()
 	if err != nil {
 		t.Fatal(err)
