@@ -256,7 +256,7 @@ func TestOpenAPIRequestExamplesDecode(t *testing.T) {
 func TestCustomerTypesCannotCarrySupplierDataH7(t *testing.T) {
 	denied := []string{"cost", "margin", "supplier", "provider", "upstream", "route", "price_id", "rule_id", "lease", "escrow", "wallet", "digest", "secret", "overrun", "multiplier", "ppm", "slot", "proxy", "sealed", "password"}
 	// Members that hold such a word and are the customer's own.
-	own := map[string]bool{}
+	own := map[string]bool{"secret_set": true} // that the webhook of their own has one
 	var walk func(t *testing.T, where string, typ reflect.Type, seen map[reflect.Type]bool)
 	walk = func(t *testing.T, where string, typ reflect.Type, seen map[reflect.Type]bool) {
 		for typ.Kind() == reflect.Pointer || typ.Kind() == reflect.Slice || typ.Kind() == reflect.Map {
