@@ -224,7 +224,7 @@ func (w *world) count(k *call) {
 		k.units[usage.Output] *= 3
 	}
 	w.note(k)
-	k.fl.Details(0, 0, usage.SourceReported)
+	k.fl.Details(0, 0, 0)
 	k.stage = counted
 }
 
