@@ -1,7 +1,7 @@
 import { Alert, Badge, Button, Group, Modal, Select, Stack, Text, TextInput } from '@mantine/core';
 import '@mantine/dates/styles.css';
 import { DateTimePicker } from '@mantine/dates';
-import { useMemo, useState, type FormEvent } from 'react';
+import { useDeferredValue, useMemo, useState, type FormEvent } from 'react';
 import { useTranslation } from 'react-i18next';
 import { useMutation } from '@tanstack/react-query';
 import { post, type PricedModel, type Proxies } from '../../api';
@@ -40,7 +40,9 @@ export default function Prices() {
   const models = useGet<{ items: PricedModel[] }>(path);
   const [text, setText] = useState('');
   const [editing, setEditing] = useState<PricedModel | null>(null);
-  const shown = (models.data?.items ?? []).filter((m) => m.id.toLowerCase().includes(text.trim().toLowerCase()));
+  // The letter is painted first; hundreds of rows follow, and the next letter interrupts them.
+  const sought = useDeferredValue(text);
+  const shown = useMemo(() => (models.data?.items ?? []).filter((m) => m.id.toLowerCase().includes(sought.trim().toLowerCase())), [models.data, sought]);
   const columns = useMemo<Columns<PricedModel>>(
     () => [
       {
@@ -90,6 +92,7 @@ export default function Prices() {
     ],
     [t],
   );
+  const list = useMemo(() => <DataTable rows={shown} columns={columns} id={(m) => m.id} label={t('op.pricesTitle')} sortable empty={<Empty title={t('models.empty')} icon={IconTags} />} />, [shown, columns, t]);
   const proxies = useGet<Proxies>('/admin/v1/proxies', {}, { every: 3000 });
   return (
     <>
@@ -109,7 +112,7 @@ export default function Prices() {
         ) : models.isPending ? (
           <Waiting />
         ) : (
-          <DataTable rows={shown} columns={columns} id={(m) => m.id} label={t('op.pricesTitle')} sortable empty={<Empty title={t('models.empty')} icon={IconTags} />} />
+          list
         )}
       </Panel>
       {editing ? <SetPrice key={editing.id} model={editing} onClose={() => setEditing(null)} /> : null}
