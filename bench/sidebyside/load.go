@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -23,6 +24,7 @@ type work struct {
 	Events int           // content events per stream
 	Gap    time.Duration // the provider's pause before each
 	First  time.Duration // the provider's pause before the head
+	Prompt int           // bytes of text in the request, 0 = promptBytes
 }
 
 // door is how a target is spoken to.
@@ -97,7 +99,8 @@ const (
 	patience    = 30 * time.Second
 )
 
-// request is the bytes of one request: a system prompt, two turns and a question, 2 KB.
+// request is the bytes of one request: a system prompt, two turns and a question, 2 KB if
+// the load does not say another length.
 func (d door) request(w work) []byte {
 	fill := func(n int) string { return strings.Repeat(prose, n/len(prose)+1)[:n] }
 	type message struct {
@@ -113,7 +116,7 @@ func (d door) request(w work) []byte {
 		Stream   bool      `json:"stream,omitempty"`
 		Options  any       `json:"stream_options,omitempty"`
 	}{Model: model, Most: 512, Heat: 0.7, Stream: w.Stream}
-	const quarter = promptBytes / 4
+	quarter := cmp.Or(w.Prompt, promptBytes) / 4
 	body.Messages = []message{{"system", fill(quarter)}, {"user", fill(quarter)}, {"assistant", fill(quarter)}, {"user", directive + fill(quarter)}}
 	if w.Stream {
 		body.Options = map[string]bool{"include_usage": true}

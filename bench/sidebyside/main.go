@@ -202,6 +202,7 @@ var loads = []struct {
 }{
 	{"500", "500 requests/s on 64 connections", work{Conns: 64, Rate: 500, Span: 4 * time.Second}},
 	{"2000", "2,000 requests/s on 64 connections", work{Conns: 64, Rate: 2000, Span: 2 * time.Second}},
+	{"prompt", "200 requests/s with 64 KB of text on 64 connections", work{Conns: 64, Rate: 200, Span: 4 * time.Second, Prompt: 64 << 10}},
 	{"calm", "100 requests/s on 16 connections", work{Conns: 16, Rate: 100, Span: 6 * time.Second}},
 	{"full", "64 connections, as fast as it goes", work{Conns: 64, Span: 2 * time.Second}},
 	{"paced", "40 streams/s of 64 events, 10 ms apart", work{Conns: 128, Rate: 40, Span: 3 * time.Second, Stream: true, Events: 64, Gap: 10 * time.Millisecond, First: 5 * time.Millisecond}},

@@ -48,6 +48,7 @@ var tables = [][]column{
 	{
 		{"CPU µs / request at 500/s", "500", per(cpuOf, sent), 0, true},
 		{"at 2,000/s", "2000", per(cpuOf, sent), 0, true},
+		{"with 64 KB of text", "prompt", per(cpuOf, sent), 0, true},
 		{"added p50 µs at 100/s", "calm", func(m, d *measurement) float64 { return m.P50 - d.P50 }, 0, true},
 		{"added p99 µs", "calm", func(m, d *measurement) float64 { return m.P99 - d.P99 }, 0, true},
 		{"requests/s, 64 connections", "full", per(func(m *measurement) float64 { return float64(m.OK) }, seconds), 0, true},
