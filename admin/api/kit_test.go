@@ -89,8 +89,14 @@ groups:
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	return newWorldOn(t, pgtest.New(t))
+}
+
+// newWorldOn is newWorld on a migrated database.
+func newWorldOn(t *testing.T, url string) *world {
+	t.Helper()
 	ctx := t.Context()
-	w := &world{t: t, url: pgtest.New(t), took: 900 * time.Millisecond}
+	w := &world{t: t, url: url, took: 900 * time.Millisecond}
 	var err error
 	if w.db, err = store.Open(ctx, w.url, store.Options{}); err != nil {
 		t.Fatal(err)

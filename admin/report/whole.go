@@ -69,7 +69,7 @@ func (s *Service) Whole(ctx context.Context, days int) (*Whole, error) {
 	to := s.now().UTC().Truncate(24*time.Hour).AddDate(0, 0, 1)
 	q := store.HourlyFilter{From: to.AddDate(0, 0, -days), To: to}
 	out := &Whole{From: q.From, To: q.To, Clients: []ClientShare{}, Models: []ModelShare{}}
-	byDay, err := s.db.Rollup(ctx, store.RollupFilter{HourlyFilter: q, Hours: 24})
+	byDay, err := s.db.Rollup(ctx, store.RollupFilter{HourlyFilter: q, Hours: 24, NoUnits: true})
 	if err != nil {
 		return nil, err
 	}
@@ -91,7 +91,11 @@ func (s *Service) Whole(ctx context.Context, days int) (*Whole, error) {
 	if out.Total, err = margin(&sum); err != nil {
 		return nil, err
 	}
-	byClient, err := s.top(ctx, store.RollupFilter{HourlyFilter: q, ByClient: true})
+	both, err := s.db.Rollup(ctx, store.RollupFilter{HourlyFilter: q, ByClient: true, ByModel: true, NoUnits: true})
+	if err != nil {
+		return nil, err
+	}
+	byClient, err := top(both, func(h *store.HourRow) store.HourRow { return store.HourRow{ClientID: h.ClientID} })
 	if err != nil {
 		return nil, err
 	}
@@ -106,7 +110,7 @@ func (s *Service) Whole(ctx context.Context, days int) (*Whole, error) {
 		}
 		out.Clients = append(out.Clients, ClientShare{ClientID: ClientID(c.ID), Name: c.Name, Margin: m})
 	}
-	byModel, err := s.top(ctx, store.RollupFilter{HourlyFilter: q, ByModel: true})
+	byModel, err := top(both, func(h *store.HourRow) store.HourRow { return store.HourRow{Model: h.Model} })
 	if err != nil {
 		return nil, err
 	}
@@ -121,10 +125,25 @@ func (s *Service) Whole(ctx context.Context, days int) (*Whole, error) {
 	return out, err
 }
 
-func (s *Service) top(ctx context.Context, f store.RollupFilter) ([]store.HourRow, error) {
-	list, err := s.db.Rollup(ctx, f)
-	if err != nil {
-		return nil, err
+// top adds rows up by what group leaves of them, and gives the largest charges.
+func top(rows []store.HourRow, group func(*store.HourRow) store.HourRow) ([]store.HourRow, error) {
+	type id struct {
+		client int64
+		model  string
+	}
+	at := map[id]int{}
+	var list []store.HourRow
+	for i := range rows {
+		g := group(&rows[i])
+		n, ok := at[id{g.ClientID, g.Model}]
+		if !ok {
+			n = len(list)
+			at[id{g.ClientID, g.Model}] = n
+			list = append(list, g)
+		}
+		if err := addMoney(&list[n], &rows[i]); err != nil {
+			return nil, err
+		}
 	}
 	slices.SortFunc(list, func(a, b store.HourRow) int {
 		return cmp.Or(cmp.Compare(b.Charge, a.Charge), cmp.Compare(a.ClientID, b.ClientID), strings.Compare(a.Model, b.Model))

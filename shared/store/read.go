@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -9,7 +10,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
-	"tokenrelay/shared/reqid"
 	"tokenrelay/shared/store/db"
 	"tokenrelay/shared/usage"
 )
@@ -84,9 +84,7 @@ func (d *DB) Usage(ctx context.Context, f UsageFilter) ([]UsageRow, error) {
 	if err == nil && f.Refusals && (len(f.Statuses) == 0 || slices.Contains(f.Statuses, usage.Refused)) {
 		var refused []UsageRow
 		refused, err = d.refusalRows(ctx, f)
-		rows = append(rows, refused...)
-		slices.SortFunc(rows, func(a, b UsageRow) int { return -strings.Compare(string(a.ID[:]), string(b.ID[:])) })
-		rows = rows[:min(len(rows), f.Limit)]
+		rows = newest(append(rows, refused...), f.Limit)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cannot list usage: %w", err)
@@ -94,7 +92,7 @@ func (d *DB) Usage(ctx context.Context, f UsageFilter) ([]UsageRow, error) {
 	return rows, nil
 }
 
-// conditions are those that usage and refusals share. The time of a row is its id's.
+// conditions are those that usage and refusals share, but for the time.
 func (f *UsageFilter) conditions() *where {
 	w := &where{}
 	if f.WalletID != 0 {
@@ -109,33 +107,110 @@ func (f *UsageFilter) conditions() *where {
 	if !f.RequestID.IsZero() {
 		w.and("u.request_id = ?::uuid", [16]byte(f.RequestID))
 	}
-	if !f.From.IsZero() {
-		w.and("u.request_id >= ?::uuid", [16]byte(reqid.Min(f.From.UnixMilli())))
-	}
-	if !f.To.IsZero() {
-		w.and("u.request_id < ?::uuid", [16]byte(reqid.Min(f.To.UnixMilli())))
-	}
-	if !f.Before.IsZero() {
-		w.and("u.request_id < ?::uuid", [16]byte(f.Before))
-	}
 	return w
 }
 
 const joinNames = ` LEFT JOIN api_key k ON k.id = u.key_id LEFT JOIN proxy_slot p ON p.id = u.slot`
 
+// usageRows reads the rows that f selects, each of the rare statuses by itself: they have
+// indexes in which the others are not.
 func (d *DB) usageRows(ctx context.Context, f UsageFilter) ([]UsageRow, error) {
-	var statuses []int16 // of rows of this table
+	var statuses []usage.Status // of rows of this table
 	for _, status := range f.Statuses {
 		if status != usage.Refused {
-			statuses = append(statuses, int16(status))
+			statuses = append(statuses, status)
 		}
 	}
-	if len(f.Statuses) > len(statuses) && len(statuses) == 0 {
+	if len(f.Statuses) > 0 && len(statuses) == 0 {
 		return nil, nil
 	}
+	if f.Model != "" && f.RequestID.IsZero() {
+		some, err := d.boundByModel(ctx, &f)
+		if err != nil || !some {
+			return nil, err
+		}
+	}
+	if len(statuses) == 0 {
+		statuses = []usage.Status{0}
+	}
+	var all []UsageRow
+	for _, status := range statuses {
+		rows, err := d.usageRowsOf(ctx, f, status)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, rows...)
+	}
+	if len(statuses) > 1 {
+		all = newest(all, f.Limit)
+	}
+	return all, nil
+}
+
+// newest orders rows by id, newest first, and leaves limit of them.
+func newest(rows []UsageRow, limit int) []UsageRow {
+	slices.SortFunc(rows, func(a, b UsageRow) int { return -bytes.Compare(a.ID[:], b.ID[:]) })
+	return rows[:min(len(rows), limit)]
+}
+
+// boundByModel narrows f to the days in which calls of its model can be, as many as a page
+// needs: the roll-ups know them. some is false when there are none.
+func (d *DB) boundByModel(ctx context.Context, f *UsageFilter) (some bool, err error) {
+	w := &where{}
+	w.and("model = ?", f.Model)
+	if f.WalletID != 0 {
+		w.and("client_id = (SELECT id FROM client WHERE wallet_id = ?)", f.WalletID)
+	}
+	if f.KeyID != 0 {
+		w.and("key_id = ?", f.KeyID)
+	}
+	if !f.From.IsZero() {
+		w.and("hour > ?", f.From.Unix()/3600-24)
+	}
+	to := f.To
+	if before := f.Before.Time(); !f.Before.IsZero() && (to.IsZero() || before.Before(to)) {
+		to = before
+	}
+	if !to.IsZero() {
+		w.and("hour <= ?", to.Unix()/3600)
+	}
+	rows, err := d.pool.Query(ctx, "SELECT hour, sum(success + failed + timeout + cancelled + interrupted)::bigint FROM usage_daily"+w.String()+" GROUP BY hour ORDER BY hour DESC", w.args...)
+	if err != nil {
+		return false, err
+	}
+	defer rows.Close()
+	var found int64
+	for rows.Next() {
+		var hour int32
+		var n int64
+		if err := rows.Scan(&hour, &n); err != nil {
+			return false, err
+		}
+		first := time.Unix(int64(hour)*3600, 0).UTC()
+		next := first.AddDate(0, 0, 1)
+		if !some && (f.To.IsZero() || next.Before(f.To)) {
+			f.To = next
+		}
+		some = true
+		// Days of which only a part is asked for may not have what they count, nor has a
+		// narrower filter all of it.
+		if len(f.Statuses) == 0 && !f.Held && !f.Charged && (to.IsZero() || !next.After(to)) {
+			found += n
+		}
+		if found >= int64(f.Limit) {
+			if first.After(f.From) {
+				f.From = first
+			}
+			return true, nil
+		}
+	}
+	return some, rows.Err()
+}
+
+func (d *DB) usageRowsOf(ctx context.Context, f UsageFilter, status usage.Status) ([]UsageRow, error) {
 	w := f.conditions()
-	if len(statuses) > 0 {
-		w.and("u.status = ANY (?::smallint[])", statuses)
+	if status != 0 {
+		w.and(fmt.Sprintf("u.status = %d", status)) // a constant: the indexes leave one out
 	}
 	if f.Held {
 		w.and("u.hold > 0")
@@ -147,11 +222,11 @@ func (d *DB) usageRows(ctx context.Context, f UsageFilter) ([]UsageRow, error) {
 	if !f.RequestID.IsZero() {
 		w.and("u.month = ?", f.RequestID.Month())
 	}
-	w.between(f.From, f.To, f.Before)
 	order := byID
-	if f.WalletID == 0 && f.KeyID == 0 {
+	if f.WalletID == 0 && f.KeyID == 0 && status <= usage.Success {
 		order = byMonth
 	}
+	w.between(order, f.From, f.To, f.Before)
 	sql := "SELECT " + usageColumns + ", coalesce(k.public_id, ''), coalesce(k.name, ''), coalesce(p.name, '') FROM usage u" + joinNames +
 		w.String() + fmt.Sprintf(" ORDER BY %s LIMIT %d", order, f.Limit)
 	rows, err := d.pool.Query(ctx, sql, w.args...)
@@ -168,6 +243,7 @@ func (d *DB) usageRows(ctx context.Context, f UsageFilter) ([]UsageRow, error) {
 
 func (d *DB) refusalRows(ctx context.Context, f UsageFilter) ([]UsageRow, error) {
 	w := f.conditions()
+	w.ids(f.From, f.To, f.Before)
 	sql := `SELECT u.request_id, u.slot, u.client_id, u.wallet_id, u.key_id, u.endpoint, u.model, u.requested_model, u.client_request_id,
 		u.http_status, u.code, u.flags, u.admitted_us, u.end_us, u.bytes_in,
 		coalesce(k.public_id, ''), coalesce(k.name, ''), coalesce(p.name, '') FROM refusal u` + joinNames +

@@ -40,7 +40,26 @@ func (d *DB) Hourly(ctx context.Context, f HourlyFilter) ([]HourRow, error) {
 // Rollup adds roll-ups up, newest first, then by client, model and key. One that covers a
 // whole time without any roll-up is a row of zeros where nothing is grouped by.
 func (d *DB) Rollup(ctx context.Context, f RollupFilter) ([]HourRow, error) {
-	return d.rollup(ctx, f, "1 DESC, 2, 3, 4")
+	const order = "1 DESC, 2, 3, 4"
+	if f.Hours == 0 || f.Limit == 0 || f.From.IsZero() || f.To.IsZero() || !f.ByClient && !f.ByModel && !f.ByKey {
+		return d.rollup(ctx, f, order)
+	}
+	// A page is of the newest hours: the older ones are added up only when it is not full.
+	to := f.To
+	if f.After != nil && f.After.Hour.Before(to) {
+		to = f.After.Hour
+	}
+	step := time.Duration(f.Hours) * time.Hour
+	for reach := 2 * step; ; reach *= 8 {
+		part := f
+		if from := to.Add(-reach).Truncate(step); from.After(f.From) {
+			part.From = from
+		}
+		rows, err := d.rollup(ctx, part, order)
+		if err != nil || len(rows) >= f.Limit || part.From.Equal(f.From) {
+			return rows, err
+		}
+	}
 }
 
 // sums adds an array up element by element. The aggregate sum_counts does the same by a
@@ -58,11 +77,11 @@ var (
 	sumDurations = sums("latency", HistogramBuckets) + ", " + sums("first_token", HistogramBuckets)
 )
 
-// table is the smallest one that has what is asked for: whole days of all keys are kept
-// by themselves.
+// table is the smallest one that has what is asked for: whole days are kept by
+// themselves.
 func (f *RollupFilter) table() string {
 	day := func(t time.Time) bool { return t.IsZero() || t.Unix()%86400 == 0 }
-	if f.KeyID == 0 && !f.ByKey && !f.Durations && f.Hours%24 == 0 && day(f.From) && day(f.To) {
+	if !f.Durations && f.Hours%24 == 0 && day(f.From) && day(f.To) {
 		return "usage_daily"
 	}
 	return "usage_hourly"
@@ -93,8 +112,12 @@ func (d *DB) rollup(ctx context.Context, f RollupFilter, order string) ([]HourRo
 		}
 		w.and(fmt.Sprintf("(%s OR (%s, %s, %s) > (?, ?, ?))", before, keys[1], keys[2], keys[3]), a.ClientID, a.Model, a.KeyID)
 	}
+	units := sumUnits
+	if f.NoUnits {
+		units = "NULL::bigint[]"
+	}
 	sql := "SELECT " + strings.Join(keys[:], ", ") + `, coalesce(sum(success), 0)::bigint, coalesce(sum(failed), 0)::bigint, coalesce(sum(timeout), 0)::bigint,
-		coalesce(sum(cancelled), 0)::bigint, coalesce(sum(interrupted), 0)::bigint, ` + sumUnits + `, coalesce(sum(charge), 0)::bigint,
+		coalesce(sum(cancelled), 0)::bigint, coalesce(sum(interrupted), 0)::bigint, ` + units + `, coalesce(sum(charge), 0)::bigint,
 		coalesce(sum(cost), 0)::bigint, coalesce(sum(overrun), 0)::bigint, coalesce(sum(bytes_in), 0)::bigint, coalesce(sum(bytes_out), 0)::bigint`
 	if f.Durations {
 		sql += ", " + sumDurations

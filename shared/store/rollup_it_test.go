@@ -20,8 +20,9 @@ func TestRollups(t *testing.T) {
 	WHERE c = 1 OR h < 100`, hours, models, keys); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.conn.Exec(t.Context(), `INSERT INTO usage_daily SELECT hour / 24 * 24, client_id, model, slot, sum(success), sum(failed), sum(timeout), sum(cancelled), sum(interrupted),
-		ARRAY[sum(units[1]), 0, 0, 0, sum(units[5])]::bigint[], sum(charge), sum(cost), sum(overrun), sum(bytes_in), sum(bytes_out) FROM usage_hourly GROUP BY 1, 2, 3, 4`); err != nil {
+	if _, err := b.conn.Exec(t.Context(), `INSERT INTO usage_daily (hour, client_id, key_id, model, slot, success, failed, timeout, cancelled, interrupted, units, charge, cost, overrun, bytes_in, bytes_out)
+		SELECT hour / 24 * 24, client_id, key_id, model, slot, sum(success), sum(failed), sum(timeout), sum(cancelled), sum(interrupted),
+		ARRAY[sum(units[1]), 0, 0, 0, sum(units[5])]::bigint[], sum(charge), sum(cost), sum(overrun), sum(bytes_in), sum(bytes_out) FROM usage_hourly GROUP BY 1, 2, 3, 4, 5`); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := b.conn.Exec(t.Context(), "ANALYZE usage_hourly, usage_daily"); err != nil {

@@ -85,6 +85,7 @@ type settling struct {
 	leases   map[int64]*leaseState
 	minutes  map[minuteID]int64 // refusals stored so far
 	hours    map[hourID]*hourState
+	attempts map[attemptID]attemptState
 	codes    map[codeID]int64
 	badDebts []badDebt
 }
@@ -142,6 +143,7 @@ func newSettling(slot int16, recs []usage.Record) *settling {
 	s := &settling{
 		slot: slot, recs: recs, late: map[int]int16{}, wallets: map[int64]*walletState{}, budgets: map[budgetID]*budgetState{},
 		leases: map[int64]*leaseState{}, minutes: map[minuteID]int64{}, hours: map[hourID]*hourState{}, codes: map[codeID]int64{},
+		attempts: map[attemptID]attemptState{},
 	}
 	seen := make(map[reqid.ID]bool, len(recs))
 	for i := range recs {
@@ -356,6 +358,7 @@ func (s *settling) compute() {
 		s.result.Inserted++
 		s.result.Charged += r.Charge
 		s.rollUp(r)
+		s.rollUpAttempts(r)
 	}
 	s.refused = slices.DeleteFunc(s.refused, func(i int) bool {
 		r := &s.recs[i]
@@ -492,6 +495,7 @@ func (s *settling) write(ctx context.Context, tx pgx.Tx) error {
 		s.writeRefusals(all)
 	}
 	s.writeHours(all)
+	s.writeSums(all)
 	if err := addCodes(ctx, q, s.slot, s.codes); err != nil {
 		return err
 	}
@@ -546,6 +550,7 @@ func (s *settling) writeUsage(all *queue) {
 	for k, i := range s.usage {
 		out[k] = s.recs[i].BytesOut
 	}
+	all.batch.Queue(noteSums)
 	all.expect(n, errRace, insertUsage, month, id, slot, big[0], big[1], big[2], endpoint, model, requested, clientRequest, status, http,
 		code, flags, source, units, big[3], big[4], big[5], big[6], big[7], big[8], big[9], big[10], big[11], big[12], big[13], big[14],
 		late, big[15], first, big[16], big[17], out, attempts)

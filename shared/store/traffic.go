@@ -53,12 +53,14 @@ func (d *DB) attempts(ctx context.Context, f AttemptFilter, look int) (list []At
 	ctx, cancel := d.limit(ctx)
 	defer cancel()
 	w := &where{}
-	w.between(f.From, f.To, f.Before)
 	order := byMonth
 	if f.ClientID != 0 {
 		w.and("u.wallet_id = (SELECT wallet_id FROM client WHERE id = ?)", f.ClientID)
 		order = byID
+	} else if f.Failed || f.Outcome > usage.OutcomeOK {
+		w.and("has_failed(u.attempts)") // they have an index of their own
 	}
+	w.between(order, f.From, f.To, f.Before)
 	sql := "WITH seen AS MATERIALIZED (SELECT request_id, client_id, key_id, model, attempts, cost FROM usage u" + w.String() +
 		fmt.Sprintf(" ORDER BY %s LIMIT %d)", order, look)
 	p := &where{args: w.args}
@@ -127,24 +129,52 @@ const (
 	byMonth = "u.month DESC, u.request_id DESC"
 )
 
-// between limits usage rows u by the times in their ids. The months say which partitions
-// can hold them, the pairs where to begin in the index of all.
-func (w *where) between(from, to time.Time, before reqid.ID) {
-	at := func(op string, id reqid.ID) {
-		w.and("(u.month, u.request_id) "+op+" (?::integer, ?::uuid)", id.Month(), [16]byte(id))
-		w.and("u.request_id "+op+" ?::uuid", [16]byte(id))
-	}
+// ids limits rows u by the times in their ids.
+func (w *where) ids(from, to time.Time, before reqid.ID) {
 	if !from.IsZero() {
-		at(">=", reqid.Min(from.UnixMilli()))
-		w.and("u.month >= ?", reqid.MonthOf(from.UnixMilli()))
+		w.and("u.request_id >= ?::uuid", [16]byte(reqid.Min(from.UnixMilli())))
 	}
 	if !to.IsZero() {
-		at("<", reqid.Min(to.UnixMilli()))
-		w.and("u.month <= ?", reqid.MonthOf(to.UnixMilli()))
+		w.and("u.request_id < ?::uuid", [16]byte(reqid.Min(to.UnixMilli())))
 	}
 	if !before.IsZero() {
-		at("<", before)
-		w.and("u.month <= ?", before.Month())
+		w.and("u.request_id < ?::uuid", [16]byte(before))
+	}
+}
+
+// between limits usage rows u by the times in their ids. The months say which partitions
+// can hold them. By month the pairs say where to begin in the index, elsewhere they would
+// only make Postgres believe that next to nothing is selected; a single month is said as
+// one, because a pair does not say where to end.
+func (w *where) between(order string, from, to time.Time, before reqid.ID) {
+	defer w.ids(from, to, before)
+	if order == byMonth && !from.IsZero() {
+		last := reqid.MonthOf(time.Now().Add(time.Hour).UnixMilli()) // an hour: clocks differ
+		if !to.IsZero() {
+			last = min(last, reqid.MonthOf(to.UnixMilli()))
+		}
+		if !before.IsZero() {
+			last = min(last, before.Month())
+		}
+		if last <= reqid.MonthOf(from.UnixMilli()) {
+			w.and("u.month = ?", reqid.MonthOf(from.UnixMilli()))
+			return
+		}
+	}
+	month := func(op string, id reqid.ID) {
+		w.and("u.month "+op+" ?", id.Month())
+		if order == byMonth {
+			w.and("(u.month, u.request_id) "+op+" (?::integer, ?::uuid)", id.Month(), [16]byte(id))
+		}
+	}
+	if !from.IsZero() {
+		month(">=", reqid.Min(from.UnixMilli()))
+	}
+	if !to.IsZero() {
+		month("<=", reqid.Min(to.UnixMilli()))
+	}
+	if !before.IsZero() {
+		month("<=", before)
 	}
 }
 
@@ -303,10 +333,11 @@ func (d *DB) Live(ctx context.Context) (*Live, error) {
 	}); err != nil {
 		return nil, fmt.Errorf("cannot read the live traffic: %w", err)
 	}
-	from := out.Now.Add(-time.Minute)
+	w := &where{}
+	w.between(byMonth, out.Now.Add(-time.Minute), time.Time{}, reqid.ID{})
 	rows, err = d.pool.Query(ctx, fmt.Sprintf(`SELECT ms_of(request_id) / %d, count(*), count(*) FILTER (WHERE status NOT IN (1, 4)), sum(charge)::bigint, count(DISTINCT client_id)
-		FROM (SELECT request_id, status, charge, client_id FROM usage WHERE (month, request_id) >= ($1::integer, $2::uuid) ORDER BY month DESC, request_id DESC LIMIT %d) u
-		GROUP BY 1 ORDER BY 1`, LiveStepSeconds*1000, liveCalls), reqid.MonthOf(from.UnixMilli()), [16]byte(reqid.Min(from.UnixMilli())))
+		FROM (SELECT u.request_id, u.status, u.charge, u.client_id FROM usage u%s ORDER BY %s LIMIT %d) u
+		GROUP BY 1 ORDER BY 1`, LiveStepSeconds*1000, w, byMonth, liveCalls), w.args...)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the live traffic: %w", err)
 	}

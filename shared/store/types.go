@@ -524,6 +524,7 @@ type RollupFilter struct {
 	ByKey     bool     // else the keys
 	ByClient  bool     // else the clients
 	Durations bool     // with Latency and FirstToken
+	NoUnits   bool     // without Units, which take most of the time
 	After     *HourRow // page: only rows that come after this one
 	Limit     int      // 0 = all
 }

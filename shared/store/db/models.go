@@ -537,6 +537,7 @@ type UsageDaily struct {
 	Overrun     int64
 	BytesIn     int64
 	BytesOut    int64
+	KeyID       *int64
 }
 
 type UsageDefault struct {
