@@ -320,8 +320,15 @@ export interface ModelPolicy {
   allowed_model_ids: string[];
 }
 
+/** What becomes of a request that could not be judged. */
+export type Judgement = 'refuse' | 'allow';
+
 export interface SecurityPolicy {
-  content_safety: { words: { list: string[]; action: Action; apply_to: Where } };
+  content_safety: {
+    words: { list: string[]; action: Action; apply_to: Where };
+    moderation: { model: string | null; categories: string[]; action: 'off' | 'flag' | 'block'; timeout_ms: number; on_failure: Judgement };
+    webhook: { url: string | null; secret_set: boolean; timeout_ms: number; on_failure: Judgement };
+  };
   masking: Record<'email' | 'phone' | 'card' | 'id' | 'credential', Action> & { apply_to: Where };
   data_retention: { replay_hours: number; response_days: number };
   models: ModelPolicy;

@@ -3,6 +3,7 @@ import { useState, type FormEvent } from 'react';
 import { useTranslation } from 'react-i18next';
 import { patch, type Action, type AlertConfig, type Model, type RoutingPolicy, type SecurityPolicy, type Where } from '../api';
 import { PageTitle, Panel } from '../components/bits';
+import { Judges } from '../components/judges';
 import { Rollouts, Routing } from '../components/routing';
 import { Saving } from '../components/saving';
 import { Broken, Waiting } from '../components/states';
@@ -19,6 +20,7 @@ export default function Policies() {
       <PageTitle title={t('policy.title')} text={t('policy.subtitle')} />
       <Stack gap="lg">
         <Content />
+        <Judges />
         <Kept />
         <Routing />
         <Rollouts />
