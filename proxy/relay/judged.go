@@ -15,8 +15,8 @@ import (
 	"tokenrelay/proxy/protocol/walk"
 	"tokenrelay/proxy/upstream"
 	"tokenrelay/shared/apierr"
-	"tokenrelay/shared/money"
 	"tokenrelay/shared/policy"
+	"tokenrelay/shared/price"
 	"tokenrelay/shared/usage"
 )
 
@@ -77,12 +77,12 @@ func (x *Exchange) unjudged(who string, open bool, cause *apiError) *apiError {
 // judgement is that of a model, on its way from the goroutine that asked.
 type judgement struct {
 	answer []byte
-	charge money.Amount
 	err    *apiError
 }
 
 // moderate has a model judge the texts. The judgement is a call of its own, with its own
-// hold and its own row.
+// hold and its own row. The house pays for it (rulings 3.34): the hold only sees to it that
+// nobody without money is judged at the house's expense.
 func (x *Exchange) moderate(m *policy.Moderation, texts []byte) *apiError {
 	body := protocol.AppendString([]byte(`{"model":`), m.Model)
 	body = append(append(append(body, `,"input":`...), texts...), '}')
@@ -108,10 +108,6 @@ func (x *Exchange) moderate(m *policy.Moderation, texts []byte) *apiError {
 			return j.err // no money for the judgement: the request has none, either
 		}
 		return x.unjudged("moderation", m.Open, j.err)
-	}
-	if x.capped { // the judgement is a part of what the request costs
-		x.maxCharge = max(0, x.maxCharge-j.charge)
-		x.input.MaxCharge = x.maxCharge
 	}
 	found, ok := flagged(j.answer, m.Categories)
 	switch {
@@ -190,7 +186,6 @@ func (x *Exchange) within(body []byte, patience time.Duration) *Exchange {
 	y.rec.AdmittedMicros += waited
 	y.startedMilli += waited / 1000
 	y.endBy = min(x.endBy, y.startedMono+int64(patience))
-	y.capped, y.maxCharge = x.capped, x.maxCharge
 	y.lane, y.via = &moderationLane, &moderationLane
 	return y
 }
@@ -212,7 +207,15 @@ func (y *Exchange) serveWithin() (j judgement) {
 		}
 		return judgement{err: err}
 	}
-	return judgement{answer: slices.Clone(y.out), charge: y.rec.Charge}
+	return judgement{answer: slices.Clone(y.out)}
+}
+
+// onTheHouse is a rule by which the customer owes nothing: a multiplier of 0, so that the
+// row says why.
+func onTheHouse(rule *price.Rule) *price.Rule {
+	r := *rule
+	r.ClientPPM = 0
+	return &r
 }
 
 func (y *Exchange) asks() *apiError {

@@ -102,9 +102,9 @@ func TestModeration(t *testing.T) {
 	k.AtRest(t)
 }
 
-// A judgement costs what its model's price says, in a row of its own that names the
-// request; the request's own cap on its charge covers it.
-func TestModerationIsPaid(t *testing.T) {
+// Rulings 3.34: the house pays for a judgement. It has a row of its own that names the
+// request, with the supplier's cost and no charge.
+func TestModerationIsOnTheHouse(t *testing.T) {
 	k, _ := judges(t, proxytest.Options{Key: rules(t, policy.Rules{Moderation: policy.Moderation{Model: "omni-paid", Action: policy.Block}})})
 	r := say(t, k, "messages", "gpt-a", "hello "+strings.Repeat("words ", 50), true)
 	if r.status != 200 || r.err != nil {
@@ -112,7 +112,7 @@ func TestModerationIsPaid(t *testing.T) {
 	}
 	recs := k.WaitRecords(t, 2)
 	own, judged := recs[1], recs[0]
-	if judged.Model != "omni-paid" || judged.Charge <= 0 || judged.Units[usage.Input] == 0 || judged.Status != usage.Success || own.Model != "gpt-a" || own.Status != usage.Success {
+	if judged.Model != "omni-paid" || judged.Charge != 0 || judged.Cost <= 0 || judged.Hold <= 0 || judged.ClientPPM != 0 || judged.Units[usage.Input] == 0 || judged.Status != usage.Success || own.Model != "gpt-a" || own.Status != usage.Success || own.Charge <= 0 {
 		t.Errorf("%+v\n%+v", judged, own)
 	}
 	if judged.ClientRequestID != own.ID.String() {

@@ -301,6 +301,9 @@ func (x *Exchange) admit() *apiError {
 	}
 	failpoint.Hit(failpoint.K1)
 	x.admitted = true
+	if x.inner {
+		x.rule = onTheHouse(x.rule)
+	}
 	x.fillRecord()
 	x.flight.Begin(&x.rec)
 	failpoint.Hit(failpoint.K2)

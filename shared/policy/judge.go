@@ -9,7 +9,7 @@ import (
 )
 
 // Moderation has the texts of requests judged by a model of the catalogue that serves
-// moderations. The customer pays for the judgement what that model's price says.
+// moderations. The house pays for the judgement (rulings 3.34).
 type Moderation struct {
 	Model      string   `json:"model,omitempty"`      // public id, "" = nobody is asked
 	Categories []string `json:"categories,omitempty"` // those that count, each with the ones below it (hate: hate/threatening); empty: what the model flags
