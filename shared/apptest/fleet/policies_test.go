@@ -8,9 +8,9 @@ import (
 	"tokenrelay/shared/apptest"
 )
 
-// policy changes a client's policy with one of its own keys and returns when that was
+// setPolicy changes a client's policy with one of its own keys and returns when that was
 // answered.
-func policy(t *testing.T, s *apptest.Stack, k apptest.Key, path, body string) time.Time {
+func setPolicy(t *testing.T, s *apptest.Stack, k apptest.Key, path, body string) time.Time {
 	t.Helper()
 	r := s.Proxies[0].Do(apptest.Request{Method: "PATCH", Path: path, Body: body, Header: http.Header{"Authorization": {"Bearer " + k.Token}, "Content-Type": {"application/json"}}})
 	if r.Status != 200 {
@@ -38,14 +38,14 @@ func TestPoliciesHoldEverywhereWithinASecond(t *testing.T) {
 		{"a context window", "/openapi/v1/context/config", `{"context_window":{"max_tokens":3}}`, `{"context_window":{"max_tokens":null}}`, saying("more than three tokens are in this text"), func(x sample) bool { return x.status == 400 }},
 	} {
 		untilAll(t, s, time.Now(), c.what+", before", c.request(k), accepted)
-		on := untilAll(t, s, policy(t, s, k, c.path, c.on), c.what, c.request(k), c.wanted)
+		on := untilAll(t, s, setPolicy(t, s, k, c.path, c.on), c.what, c.request(k), c.wanted)
 		untilAll(t, s, time.Now(), c.what+", another client", c.request(other), accepted)
-		off := untilAll(t, s, policy(t, s, k, c.path, c.off), c.what+", off", c.request(k), accepted)
+		off := untilAll(t, s, setPolicy(t, s, k, c.path, c.off), c.what+", off", c.request(k), accepted)
 		spread(t, c.what, append(on, off...))
 	}
 
 	// An answer that is given again is in the books: the audit derives its charge.
-	since := policy(t, s, k, "/openapi/v1/context/config", `{"cache":{"answers":"all"}}`)
+	since := setPolicy(t, s, k, "/openapi/v1/context/config", `{"cache":{"answers":"all"}}`)
 	again := func() (hits int) {
 		for _, p := range s.Proxies {
 			if r := p.Do(saying("again and again")(k)); r.Status == 200 && r.Header.Get("X-Relay-Cache") == "hit" {
@@ -56,7 +56,7 @@ func TestPoliciesHoldEverywhereWithinASecond(t *testing.T) {
 	}
 	apptest.Eventually(t, 5*time.Second, "answers are given again on every proxy", func() bool { return again() == len(s.Proxies) })
 	t.Logf("answers are given again after %s", time.Since(since))
-	policy(t, s, k, "/openapi/v1/context/config", `{"cache":{"answers":"off"}}`)
+	setPolicy(t, s, k, "/openapi/v1/context/config", `{"cache":{"answers":"off"}}`)
 	apptest.Eventually(t, time.Second, "no answer is given again", func() bool { return again() == 0 })
 	s.Audit()
 }
