@@ -73,8 +73,12 @@ func TestKillWhileShippingA3(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		time.AfterFunc(time.Duration(10+round)*time.Millisecond, func() { _ = cmd.Process.Kill() })
-		for lines := bufio.NewScanner(out); lines.Scan(); {
+		// However slow the machine is: some milliseconds from the first record on.
+		kill := time.AfterFunc(20*time.Second, func() { _ = cmd.Process.Kill() })
+		for lines, first := bufio.NewScanner(out), true; lines.Scan(); first = false {
+			if first {
+				kill.Reset(time.Duration(1+round) * time.Millisecond)
+			}
 			n, err := strconv.Atoi(lines.Text())
 			if err != nil {
 				t.Fatalf("child: %s", lines.Text())

@@ -62,6 +62,9 @@ test('H1: 40 payloads in every field that can be written: none fires, nothing br
   const provider = ((await send('GET', '/admin/v1/providers')).data.items as { name: string }[])[0]?.name;
   await write('model', 'POST', '/admin/v1/models', { id: model, tags: payloads, aliases: payloads.map((p) => `${p} ${run}`), routes: payloads.map((p, i) => ({ provider, upstream_model: p, region: payloads[39 - i] })), price: { input: '1', output: '1' } });
   await write('plain model', 'POST', '/admin/v1/models', { id: `m-${run}`, routes: payloads.map((p, i) => ({ provider, upstream_model: p, region: `r${i}` })), price: { input: '1', output: '1' } });
+  await write('tags', 'PATCH', `/admin/v1/models/m-${run}`, { tags: payloads });
+  await write('aliases', 'PATCH', `/admin/v1/models/m-${run}`, { aliases: payloads.map((p) => p + run) });
+  await all('tag', 'PATCH', `/admin/v1/models/m-${run}`, (p) => ({ tags: [p] }));
   for (const [i, p] of payloads.entries()) {
     if (i % 8 !== 0) continue; // each is a change of the whole catalogue, held to one pattern
     await write('group', 'POST', '/admin/v1/groups', { name: `${p} ${run}` });
