@@ -2,19 +2,20 @@ package fleet
 
 import (
 	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
 	"io"
 	"maps"
 	"net/http"
 	"net/http/httptest"
 	"reflect"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"tokenrelay/proxy/guard/hook"
 	"tokenrelay/shared/apptest"
 	"tokenrelay/shared/policy"
 )
@@ -59,8 +60,10 @@ func guards(t *testing.T) string {
 		case "/slow":
 			time.Sleep(400 * time.Millisecond)
 		case "/signed":
-			at, _, _ := strings.Cut(strings.TrimPrefix(r.Header.Get(hook.Header), "t="), ",")
-			if unix, err := strconv.ParseInt(at, 10, 64); err != nil || r.Header.Get(hook.Header) != hook.Sign([]byte(guardSecret), body, time.Unix(unix, 0)) {
+			at, sum, _ := strings.Cut(strings.TrimPrefix(r.Header.Get("X-Relay-Signature"), "t="), ",v1=")
+			m := hmac.New(sha256.New, []byte(guardSecret))
+			_, _ = io.WriteString(m, at+"."+string(body))
+			if hex.EncodeToString(m.Sum(nil)) != sum {
 				action = "block"
 			}
 		}
