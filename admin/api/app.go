@@ -281,7 +281,7 @@ func (a *api) failAs(c *fiber.Ctx, err error, shape apierr.Shape) error {
 // one that a client made up may hold anything.
 func isFieldName(name string) bool {
 	return name != "" && len(name) <= 128 && !strings.ContainsFunc(name, func(r rune) bool {
-		return r > 'z' || !(r >= 'a' || r >= '0' && r <= '9' || strings.ContainsRune("_.-[]", r))
+		return r > 'z' || (r < 'a' && (r < '0' || r > '9') && !strings.ContainsRune("_.-[]", r))
 	})
 }
 

@@ -226,8 +226,11 @@ func TestWebhook(t *testing.T) {
 			status       int
 			flags        usage.Flags
 		}{
-			{`{"action":"allow"}`, "", 200, 0}, {`{"action":"flag"}`, "", 200, usage.FlagWarned}, {`{"action":"block","reason":"not today"}`, "not today", 400, 0},
-			{`{"action":"perhaps"}`, "", closed, usage.FlagUnjudged}, {"slow", "", closed, usage.FlagUnjudged},
+			{`{"action":"allow"}`, "", 200, 0},
+			{`{"action":"flag"}`, "", 200, usage.FlagWarned},
+			{`{"action":"block","reason":"not today"}`, "not today", 400, 0},
+			{`{"action":"perhaps"}`, "", closed, usage.FlagUnjudged},
+			{"slow", "", closed, usage.FlagUnjudged},
 		} {
 			answer.Store(&tc.answer)
 			before := len(k.Records(t))

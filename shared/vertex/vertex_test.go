@@ -2,6 +2,7 @@ package vertex_test
 
 import (
 	"context"
+	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
@@ -18,8 +19,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"crypto"
 
 	"tokenrelay/shared/vertex"
 )

@@ -82,8 +82,13 @@ func TestAsk(t *testing.T) {
 		{200, `{"action":"flag","more":1}`, Answer{Action: Flag}, false},
 		{200, `{"action":"block","reason":"no\nway"}`, Answer{Block, "noway"}, false},
 		{200, `{"action":"block","reason":"` + strings.Repeat("x", 300) + `"}`, Answer{Block, strings.Repeat("x", 200)}, false},
-		{200, `{"action":"ALLOW"}`, Answer{}, true}, {200, `{}`, Answer{}, true}, {200, ``, Answer{}, true}, {500, `{"action":"allow"}`, Answer{}, true},
-		{204, ``, Answer{}, true}, {302, `{"action":"allow"}`, Answer{}, true}, {200, `{"action":"allow"}` + strings.Repeat(" ", maxAnswer), Answer{}, true},
+		{200, `{"action":"ALLOW"}`, Answer{}, true},
+		{200, `{}`, Answer{}, true},
+		{200, ``, Answer{}, true},
+		{500, `{"action":"allow"}`, Answer{}, true},
+		{204, ``, Answer{}, true},
+		{302, `{"action":"allow"}`, Answer{}, true},
+		{200, `{"action":"allow"}` + strings.Repeat(" ", maxAnswer), Answer{}, true},
 	} {
 		status, answer = tc.status, tc.answer
 		a, err := c.Ask(t.Context(), s.URL, secret, body, now)

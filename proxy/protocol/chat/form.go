@@ -347,7 +347,7 @@ func (r *Request) Settle(to Protocol) *apierr.Error {
 		m     Member
 	}{
 		{r.Answers > 1, MemberAnswers},
-		{r.Logprobs && !(r.From == Responses && r.TopLogprobs != nil), MemberLogprobs}, // either asks for them there
+		{r.Logprobs && (r.From != Responses || r.TopLogprobs == nil), MemberLogprobs}, // either asks for them there
 		{r.TopLogprobs != nil, MemberTopLogprobs},
 	} {
 		if row := Find(r.From, to, r.Name(m.m)); m.asked && (row == nil || row.Fate != Mapped) {
