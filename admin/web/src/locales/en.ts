@@ -207,7 +207,7 @@ export const en = {
   'policy.wordsText': 'Whatever their case; Enter adds one',
   'policy.wordsAction': 'What is done about them',
   'policy.judges': 'Judged before they go on',
-  'policy.judgesText': 'The texts of your requests are judged by a model of the catalogue, at its price, and by a server of your own, before any other model gets them.',
+  'policy.judgesText': 'The texts of your requests are judged by a model of the catalogue, at no charge, and by a server of your own, before any other model gets them.',
   'policy.moderation': 'Moderation model',
   'policy.moderationText': 'One that serves moderations; empty: none',
   'policy.moderationAction': 'What is done about what it finds',

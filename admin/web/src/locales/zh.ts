@@ -205,7 +205,7 @@ export const zh: Record<keyof typeof en, string> = {
   'policy.wordsText': '不区分大小写，按回车添加',
   'policy.wordsAction': '处理方式',
   'policy.judges': '转发前审核',
-  'policy.judgesText': '请求中的文本在交给其他模型之前，先由目录中的模型（按其价格计费）以及您自己的服务器审核。',
+  'policy.judgesText': '请求中的文本在交给其他模型之前，先由目录中的模型（不收费）以及您自己的服务器审核。',
   'policy.moderation': '审核模型',
   'policy.moderationText': '支持 moderations 的模型；留空：不使用',
   'policy.moderationAction': '命中后的处理',
