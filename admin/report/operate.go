@@ -66,7 +66,7 @@ type Provider struct {
 	Options    map[string]string `json:"options"`
 	Paused     bool              `json:"paused"`
 	DailyStop  *money.Amount     `json:"daily_stop" doc:"paused when the day (UTC) has cost that much; null: never"`
-	SpentToday money.Amount      `json:"spent_today" doc:"at the supplier, so far as the proxies have said"`
+	SpentToday money.Amount      `json:"spent_today" doc:"at the supplier, so far as the proxies have said; of a provider with a daily stop, else 0"`
 	Keys       []ProviderKey     `json:"keys"`
 	Routes     int               `json:"routes"`
 }

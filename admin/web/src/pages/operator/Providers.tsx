@@ -46,7 +46,8 @@ export default function Providers() {
       { id: 'attempts', header: t('prov.attempts'), meta: { right: true }, accessorFn: (p) => of.get(p.name)?.attempts ?? 0, cell: ({ row }) => count(of.get(row.original.name)?.attempts ?? 0) },
       { id: 'success', header: t('usage.success'), meta: { right: true }, accessorFn: (p) => of.get(p.name)?.success_rate ?? -1, cell: ({ row }) => rate(of.get(row.original.name)) },
       { id: 'latency', header: t('logs.latency'), meta: { right: true }, accessorFn: (p) => of.get(p.name)?.mean_ms ?? -1, cell: ({ row }) => { const ms = of.get(row.original.name)?.mean_ms; return ms == null ? '–' : duration(ms); } },
-      { accessorKey: 'spent_today', header: t('prov.today'), meta: { right: true }, cell: ({ row }) => <Money value={row.original.spent_today} /> },
+      // Of the attempts' rows: what a proxy tells meanwhile, it tells of providers with a daily stop.
+      { id: 'cost', header: t('prov.today'), meta: { right: true }, accessorFn: (p) => Number(of.get(p.name)?.cost ?? 0), cell: ({ row }) => <Money value={of.get(row.original.name)?.cost ?? '0'} /> },
       { id: 'keys', header: t('prov.keys'), meta: { right: true, wide: true }, cell: ({ row }) => `${row.original.keys.filter((k) => k.enabled).length} / ${row.original.keys.length}` },
       {
         id: 'actions',
