@@ -119,27 +119,33 @@ var checks = []check{
 		FROM lease l JOIN proxy_slot s ON s.id = l.slot WHERE l.open AND l.wallet_id IS NULL AND {last}`},
 }
 
-// figures are all sums of a roll-up as one number for each, weighted so that none can take
-// another's place.
-const figures = `sum(success) AS success, sum(failed) AS failed, sum(timeout) AS timeout, sum(cancelled) AS cancelled, sum(interrupted) AS interrupted,
-		sum(charge) AS charge, sum(cost) AS cost, sum(overrun) AS overrun, sum(bytes_in) AS bytes_in, sum(bytes_out) AS bytes_out,
-		sum((SELECT sum(v * i) FROM unnest(units) WITH ORDINALITY AS t (v, i))) AS units`
+// figures are the sums of a roll-up, unitSums the counts of its units as one number, weighted
+// so that none can take another's place.
+const (
+	figures = `sum(success) AS success, sum(failed) AS failed, sum(timeout) AS timeout, sum(cancelled) AS cancelled, sum(interrupted) AS interrupted,
+		sum(charge) AS charge, sum(cost) AS cost, sum(overrun) AS overrun, sum(bytes_in) AS bytes_in, sum(bytes_out) AS bytes_out`
+	unitSums = `, sum((SELECT sum(v * i) FROM unnest(units) WITH ORDINALITY AS t (v, i))) AS units`
+)
 
-// apart is how far the figures of d and h are from each other.
-const apart = `abs(coalesce(d.success, 0) - coalesce(h.success, 0)) + abs(coalesce(d.failed, 0) - coalesce(h.failed, 0)) + abs(coalesce(d.timeout, 0) - coalesce(h.timeout, 0))
+// apart is how far the figures of d and h are from each other, unitsApart their units.
+const (
+	apart = `abs(coalesce(d.success, 0) - coalesce(h.success, 0)) + abs(coalesce(d.failed, 0) - coalesce(h.failed, 0)) + abs(coalesce(d.timeout, 0) - coalesce(h.timeout, 0))
 		+ abs(coalesce(d.cancelled, 0) - coalesce(h.cancelled, 0)) + abs(coalesce(d.interrupted, 0) - coalesce(h.interrupted, 0))
 		+ abs(coalesce(d.charge, 0) - coalesce(h.charge, 0)) + abs(coalesce(d.cost, 0) - coalesce(h.cost, 0)) + abs(coalesce(d.overrun, 0) - coalesce(h.overrun, 0))
-		+ abs(coalesce(d.bytes_in, 0) - coalesce(h.bytes_in, 0)) + abs(coalesce(d.bytes_out, 0) - coalesce(h.bytes_out, 0)) + abs(coalesce(d.units, 0) - coalesce(h.units, 0))`
+		+ abs(coalesce(d.bytes_in, 0) - coalesce(h.bytes_in, 0)) + abs(coalesce(d.bytes_out, 0) - coalesce(h.bytes_out, 0))`
+	unitsApart = ` + abs(coalesce(d.units, 0) - coalesce(h.units, 0))`
+)
 
 // rolledUp holds the roll-ups that nothing else is derived from to those that are proved:
-// days to hours, one by one from the first row that is re-added, all of a client together
-// before; attempts, which are of no wallet, to the rows.
+// days to hours, one by one from the first row that is re-added (--deep: all), all of a
+// client together before, where units would cost more than all the rest; attempts, which
+// are of no wallet, to the rows.
 const rolledUp = `
 		UNION ALL
-		SELECT 'day ' || to_char('1970-01-01'::date + day, 'YYYY-MM-DD') || ' client ' || client_id || ' model ' || model || ' proxy ' || slot, ` + apart + `
-		FROM (SELECT hour / 24 AS day, client_id, model, slot, ` + figures + ` FROM usage_daily
+		SELECT 'day ' || to_char('1970-01-01'::date + day, 'YYYY-MM-DD') || ' client ' || client_id || ' model ' || model || ' proxy ' || slot, ` + apart + unitsApart + `
+		FROM (SELECT hour / 24 AS day, client_id, model, slot, ` + figures + unitSums + ` FROM usage_daily
 		      WHERE hour >= $4 / 24 * 24 AND client_id IN (SELECT id FROM client WHERE {in wallet_id}) GROUP BY 1, 2, 3, 4) d
-		FULL JOIN (SELECT hour / 24 AS day, client_id, model, slot, ` + figures + ` FROM usage_hourly
+		FULL JOIN (SELECT hour / 24 AS day, client_id, model, slot, ` + figures + unitSums + ` FROM usage_hourly
 		           WHERE hour >= $4 / 24 * 24 AND client_id IN (SELECT id FROM client WHERE {in wallet_id}) GROUP BY 1, 2, 3, 4) h USING (day, client_id, model, slot)
 		UNION ALL
 		SELECT 'days of client ' || client_id, ` + apart + `
