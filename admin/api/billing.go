@@ -22,10 +22,12 @@ type billingFilter struct {
 	Status    string    `query:"status" doc:"how the calls ended" enum:"success,failed,timeout,cancelled,interrupted,refused"`
 	KeyID     string    `query:"key_id" doc:"id of an API key" maxlen:"64"`
 	RequestID reqid.ID  `query:"request_id" doc:"one request"`
+
+	Conversation string `query:"conversation_id" doc:"the calls' x-conversation-id; refused calls are of none" maxlen:"128"`
 }
 
 func (f *billingFilter) report() report.BillingFilter {
-	return report.BillingFilter{From: f.From, To: f.To, Model: f.Model, Status: f.Status, KeyID: f.KeyID, RequestID: f.RequestID}
+	return report.BillingFilter{From: f.From, To: f.To, Model: f.Model, Status: f.Status, KeyID: f.KeyID, RequestID: f.RequestID, Conversation: f.Conversation}
 }
 
 // billingQuery is a page of them.

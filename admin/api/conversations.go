@@ -37,7 +37,7 @@ func (a *api) conversationRoutes() []Route {
 			items, next, err := a.Report.Conversations(c.Context, c.Caller.ClientID, q.Archived, q.Cursor, q.Limit)
 			return &conversationList{Items: items, NextCursor: next}, err
 		}),
-		read(fiber.MethodGet, one, "S1-10", "One conversation", func(c *Call) (*report.Conversation, error) {
+		read(fiber.MethodGet, one, "S1-10", "One conversation, and what its calls came to", func(c *Call) (*report.ConversationDetail, error) {
 			id, err := c.conversation()
 			if err != nil {
 				return nil, err

@@ -6,8 +6,11 @@ import (
 	"maps"
 	"strings"
 	"testing"
+	"time"
 
 	"tokenrelay/admin/report"
+	"tokenrelay/shared/money"
+	"tokenrelay/shared/usage"
 )
 
 // S1-08 … S1-12: made, listed by pages, read, changed member by member, archived for good.
@@ -115,4 +118,67 @@ func TestConversationsS108toS112(t *testing.T) {
 			t.Errorf("%s of another customer's: %d %s", method, r.Status, r.Raw)
 		}
 	}
+}
+
+// S1-08 … S1-12, S1-56: the calls of a conversation are found by it and added up by it; the
+// same name is another customer's own conversation.
+func TestConversationsHaveTheirCalls(t *testing.T) {
+	w := newWorld(t)
+	acme, other := w.tenant("Acme", "", 10*money.USD), w.tenant("Other", "", 10*money.USD)
+	const base = "/openapi/v1/conversations"
+	var made report.ConversationDetail
+	w.expect(w.call(acme, "POST", base, ""), 201, &made)
+	if w.get(acme, base+"/"+made.ID, &made); made.Usage.Calls != 0 || made.Usage.Charge != 0 || made.Usage.FirstAt != nil || !made.Usage.Complete {
+		t.Errorf("without calls: %+v", made.Usage)
+	}
+	at := time.Now().Add(-time.Second)
+	w.used(acme, "alpha", usage.Success, "", at, 100, 10)
+	w.talk = made.ID
+	first := w.used(acme, "alpha", usage.Success, "", at, 100, 10)
+	w.used(acme, "vendor/beta", usage.Failed, "upstream_error", at.Add(time.Millisecond), 0, 0)
+	last := w.used(acme, "vendor/beta", usage.Success, "", at.Add(2*time.Millisecond), 1000, 10)
+	w.used(other, "alpha", usage.Success, "", at, 100, 10)
+	if w.get(acme, base+"/"+made.ID, &made); made.Usage.Calls != 3 || made.Usage.Charge != first.Charge+last.Charge || made.Usage.FirstAt == nil || made.Usage.LastAt.Before(*made.Usage.FirstAt) {
+		t.Errorf("%+v, want three calls and %s", made.Usage, first.Charge+last.Charge)
+	}
+	list := func(n *tenant, query string) (ids []string) {
+		t.Helper()
+		var p logPage
+		w.get(n, "/openapi/v1/observation/logs?conversation_id="+query, &p)
+		for _, row := range p.Items {
+			if ids = append(ids, row.RequestID); row.Conversation == nil || *row.Conversation != made.ID {
+				t.Errorf("%+v", row)
+			}
+		}
+		return ids
+	}
+	if ids := list(acme, made.ID); len(ids) != 3 || ids[0] != last.ID.String() {
+		t.Errorf("logs %v", ids)
+	}
+	if ids := list(acme, made.ID+"&model=alpha&status=Success"); len(ids) != 1 || ids[0] != first.ID.String() {
+		t.Errorf("logs %v", ids)
+	}
+	if ids := list(acme, "nothing"); len(ids) != 0 {
+		t.Errorf("logs %v", ids)
+	}
+	if ids := list(other, made.ID); len(ids) != 1 {
+		t.Errorf("another customer's %v", ids)
+	}
+	var bills billingPage
+	if w.get(acme, "/openapi/v1/billing/detail?conversation_id="+made.ID, &bills); len(bills.Items) != 3 || bills.Items[0].ConversationID != made.ID {
+		t.Errorf("bills %+v", bills.Items)
+	}
+	var trace report.Trace
+	if w.get(acme, "/openapi/v1/traces/"+first.ID.String(), &trace); trace.ConversationID != made.ID {
+		t.Errorf("trace %+v", trace)
+	}
+	operator := func(query string) *reply { return send(t, w.app, "GET", "/admin/v1/calls?"+query, operatorToken, "") }
+	var calls callList
+	if w.expect(operator("client_id="+report.ClientID(acme.ID)+"&conversation_id="+made.ID), 200, &calls); len(calls.Items) != 3 || calls.Items[0].ConversationID != made.ID {
+		t.Errorf("calls %+v", calls.Items)
+	}
+	if r := operator("conversation_id=" + made.ID); r.Status != 400 || !strings.Contains(*r.Body.Message, "client_id") {
+		t.Errorf("of nobody: %d %s", r.Status, r.Raw)
+	}
+	w.audit()
 }

@@ -212,7 +212,7 @@ func TestBillingRulesS148S149(t *testing.T) {
 		t.Errorf("the rule of a group with a multiplier: %+v, the model says %+v", rule.Price, m.Price)
 	}
 	r := w.call(small, "GET", "/openapi/v1/billing/rules", "")
-	for _, word := range []string{"1.5", "multiplier", "0.123457", "hidden-supplier", "upstream", "rule_id", "price_id"} {
+	for _, word := range []string{`"1.5"`, "multiplier", "0.123457", "hidden-supplier", "upstream", "rule_id", "price_id"} {
 		if strings.Contains(r.Raw, word) {
 			t.Errorf("the rules show %q: %s", word, r.Raw)
 		}

@@ -42,6 +42,7 @@ type world struct {
 	seq      int64
 	took     time.Duration   // by calls
 	attempts []usage.Attempt // of calls, nil: one
+	talk     string          // x-conversation-id of calls
 	frozen   time.Time       // what the app's clock shows, zero: the real time
 }
 
@@ -222,7 +223,7 @@ func (w *world) used(n *tenant, model string, status usage.Status, code string, 
 	micros := at.UnixMicro()
 	rec := usage.Record{
 		ID: reqid.New(at), ProxySlot: w.slot.ID, ClientID: n.ID, WalletID: n.WalletID, KeyID: n.key.ID,
-		Model: m.PublicID, RequestedModel: model, Status: status, HTTPStatus: 200, Code: code, Source: usage.SourceReported,
+		ConversationID: w.talk, Model: m.PublicID, RequestedModel: model, Status: status, HTTPStatus: 200, Code: code, Source: usage.SourceReported,
 		Units: units, Hold: hold, Charge: charge, Cost: charge / 2, PriceID: rule.Version.ID,
 		ModelPPM: rule.ModelPPM, GroupPPM: rule.GroupPPM, ClientPPM: rule.ClientPPM,
 		AdmittedMicros: micros, FirstTokenMicros: 120_000, EndMicros: micros + w.took.Microseconds(), BytesIn: 100, BytesOut: 400, NumAttempts: 1,

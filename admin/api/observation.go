@@ -30,6 +30,8 @@ type logQuery struct {
 	Status    string    `query:"status" doc:"how the calls ended" enum:"Success,Failed,Timeout"`
 	KeyID     string    `query:"key_id" doc:"id of an API key" maxlen:"64"`
 	RequestID reqid.ID  `query:"request_id" doc:"one request"`
+
+	Conversation string `query:"conversation_id" doc:"the calls' x-conversation-id; refused calls are of none" maxlen:"128"`
 	requestPage
 }
 
@@ -77,7 +79,7 @@ func (a *api) charts(c *Call, q *chartQuery) (*report.Charts, error) {
 
 func (a *api) logs(c *Call, q *logQuery) (*logPage, error) {
 	rows, next, err := a.Report.Logs(c.Context, c.Caller, &report.BillingFilter{
-		From: q.From, To: q.To, Model: q.Model, LogStatus: q.Status, KeyID: q.KeyID, RequestID: q.RequestID, Limit: q.Limit, Before: q.Cursor,
+		From: q.From, To: q.To, Model: q.Model, LogStatus: q.Status, KeyID: q.KeyID, RequestID: q.RequestID, Conversation: q.Conversation, Limit: q.Limit, Before: q.Cursor,
 	}, a.CreditsPerUSD)
 	if err != nil {
 		return nil, err

@@ -23,6 +23,8 @@ type callFilter struct {
 	KeyID    string    `query:"key_id" maxlen:"64"`
 	Model    string    `query:"model" doc:"model id or alias" maxlen:"128"`
 	Status   string    `query:"status" enum:"success,failed,timeout,cancelled,interrupted,refused"`
+
+	Conversation string `query:"conversation_id" doc:"the calls' x-conversation-id, with client_id; refused calls are of none" maxlen:"128"`
 }
 
 type callQuery struct {
@@ -130,6 +132,9 @@ func (a *api) callFilter(ctx context.Context, q *callFilter) (store.UsageFilter,
 			return f, err
 		}
 		f.WalletID, f.All = client.WalletID, false
+	}
+	if f.Conversation = q.Conversation; f.Conversation != "" && f.All {
+		return f, badRequest("client_id", "client_id is needed with conversation_id: a conversation is one client's")
 	}
 	if q.KeyID != "" {
 		k, err := a.DB.KeyByPublicID(ctx, 0, q.KeyID)

@@ -17,6 +17,7 @@ import (
 type BillingRow struct {
 	RequestID       string           `json:"request_id"`
 	ClientRequestID string           `json:"client_request_id,omitempty"` // the caller's own x-request-id
+	ConversationID  string           `json:"conversation_id,omitempty"`   // the caller's own x-conversation-id
 	Time            time.Time        `json:"time"`
 	Model           string           `json:"model"`
 	RequestedModel  string           `json:"requested_model"`
@@ -49,6 +50,8 @@ type BillingFilter struct {
 	RequestID reqid.ID
 	Before    reqid.ID // page: only older rows
 	Limit     int
+
+	Conversation string // as the calls named it in x-conversation-id
 }
 
 // Billing returns the rows of the key's customer, newest first, and the id to pass
@@ -56,7 +59,7 @@ type BillingFilter struct {
 func (s *Service) Billing(ctx context.Context, key *store.KeyRow, f *BillingFilter) (rows []BillingRow, next reqid.ID, err error) {
 	q := store.UsageFilter{
 		WalletID: key.WalletID, From: f.From, To: f.To, Model: f.Model, RequestID: f.RequestID, Before: f.Before,
-		Limit: f.Limit + 1, Refusals: true,
+		Limit: f.Limit + 1, Refusals: true, Conversation: f.Conversation,
 	}
 	catalogue, err := s.Catalogue(ctx)
 	if err != nil {
@@ -103,7 +106,7 @@ func (s *Service) Billing(ctx context.Context, key *store.KeyRow, f *BillingFilt
 
 func billingRow(u *store.UsageRow, versions map[int64]*price.Version) BillingRow {
 	row := BillingRow{
-		RequestID: u.ID.String(), ClientRequestID: u.ClientRequestID, Time: time.UnixMicro(u.AdmittedMicros).UTC(),
+		RequestID: u.ID.String(), ClientRequestID: u.ClientRequestID, ConversationID: u.ConversationID, Time: time.UnixMicro(u.AdmittedMicros).UTC(),
 		Model: u.Model, RequestedModel: u.RequestedModel, KeyID: u.KeyPublicID, KeyName: u.KeyName,
 		Stream: u.Flags&usage.FlagStream != 0, Status: u.Status.String(), HTTPStatus: int(u.HTTPStatus), Code: u.Code,
 		InputTokens: u.Units.TotalInput(), OutputTokens: u.Units.TotalOutput(), Usage: unitsByClass(&u.Units),

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"tokenrelay/shared/money"
 	"tokenrelay/shared/reqid"
 	"tokenrelay/shared/store"
 )
@@ -19,6 +20,21 @@ type Conversation struct {
 	CreatedAt  time.Time         `json:"created_at"`
 	UpdatedAt  time.Time         `json:"updated_at"`
 	ArchivedAt *time.Time        `json:"archived_at"`
+}
+
+// ConversationDetail is one of them with what its calls came to.
+type ConversationDetail struct {
+	Conversation
+	Usage ConversationUsage `json:"usage"`
+}
+
+// ConversationUsage adds up the calls whose x-conversation-id is the conversation's id.
+type ConversationUsage struct {
+	Calls    int64        `json:"calls" doc:"those of /openapi/v1/observation/logs with this conversation_id: what was refused, or whose detail is not kept, is not among them"`
+	Charge   money.Amount `json:"charge"`
+	FirstAt  *time.Time   `json:"first_call_at"`
+	LastAt   *time.Time   `json:"last_call_at"`
+	Complete bool         `json:"complete" doc:"false: only the newest 10000 calls are added up"`
 }
 
 const conversationPrefix = "conv_"
@@ -45,13 +61,21 @@ func ViewConversation(c *store.Conversation) *Conversation {
 	return v
 }
 
-// Conversation reads one of a client.
-func (s *Service) Conversation(ctx context.Context, clientID int64, id reqid.ID) (*Conversation, error) {
+// Conversation reads one of a client, and adds its calls up.
+func (s *Service) Conversation(ctx context.Context, clientID int64, id reqid.ID) (*ConversationDetail, error) {
 	c, err := s.db.Conversation(ctx, clientID, id)
 	if err != nil {
 		return nil, err
 	}
-	return ViewConversation(&c), nil
+	v := &ConversationDetail{Conversation: *ViewConversation(&c)}
+	sum, err := s.db.ConversationSum(ctx, clientID, v.ID)
+	if err != nil {
+		return nil, err
+	}
+	v.Usage = ConversationUsage{
+		Calls: sum.Calls, Charge: sum.Charge, FirstAt: timeOrNil(sum.First), LastAt: timeOrNil(sum.Last), Complete: sum.Calls < store.MaxConversationCalls,
+	}
+	return v, nil
 }
 
 // Conversations lists those of a client, newest first; after is the cursor of the page.

@@ -202,6 +202,7 @@ type LogRow struct {
 	Stream       bool         `json:"stream"`
 	LatencyMS    int64        `json:"latency_ms"`
 	FirstTokenMS *int64       `json:"first_token_ms"` // null: no output
+	Conversation *string      `json:"conversation_id" doc:"the call's x-conversation-id; null: none, or its detail is not kept"`
 }
 
 // The three ends of a call in the log.
@@ -236,7 +237,7 @@ func logRow(b *BillingRow, creditsPerUSD int64) LogRow {
 	row := LogRow{
 		RequestID: b.RequestID, Time: b.Time, Model: b.Model, KeyID: b.KeyID, KeyName: b.KeyName, InputTokens: b.InputTokens, OutputTokens: b.OutputTokens,
 		CreditsUsed: b.Charge.String(), CreditsUnit: "USD", Charge: b.Charge, Status: LogFailed, Outcome: b.Status, HTTPStatus: b.HTTPStatus, Code: b.Code,
-		Stream: b.Stream, LatencyMS: b.LatencyMS, FirstTokenMS: b.FirstTokenMS,
+		Stream: b.Stream, LatencyMS: b.LatencyMS, FirstTokenMS: b.FirstTokenMS, Conversation: textOrNil(b.ConversationID),
 	}
 	if creditsPerUSD > 0 {
 		credits := new(big.Int).Mul(big.NewInt(int64(b.Charge)), big.NewInt(creditsPerUSD))

@@ -20,6 +20,7 @@ import (
 type Call struct {
 	RequestID       string           `json:"request_id"`
 	ClientRequestID string           `json:"client_request_id"`
+	ConversationID  string           `json:"conversation_id"`
 	Time            time.Time        `json:"time"`
 	ClientID        string           `json:"client_id"`
 	KeyID           string           `json:"key_id"`
@@ -128,7 +129,7 @@ func (s *Service) Calls(ctx context.Context, f store.UsageFilter) (list []Call, 
 func (n *names) call(u *store.UsageRow) (Call, error) {
 	admitted := time.UnixMicro(u.AdmittedMicros)
 	v := Call{
-		RequestID: u.ID.String(), ClientRequestID: u.ClientRequestID, Time: admitted.UTC(), ClientID: ClientID(u.ClientID), KeyID: u.KeyPublicID, KeyName: u.KeyName,
+		RequestID: u.ID.String(), ClientRequestID: u.ClientRequestID, ConversationID: u.ConversationID, Time: admitted.UTC(), ClientID: ClientID(u.ClientID), KeyID: u.KeyPublicID, KeyName: u.KeyName,
 		Proxy: u.ProxyName, Model: u.Model, RequestedModel: u.RequestedModel, Status: u.Status.String(), HTTPStatus: u.HTTPStatus, Code: u.Code,
 		Flags: u.Flags.String(), UsageSource: u.Source.String(), InputTokens: u.Units.TotalInput(), OutputTokens: u.Units.TotalOutput(),
 		Usage: unitsByClass(&u.Units), Hold: u.Hold, Charge: u.Charge, Cost: u.Cost, Overrun: u.Overrun,

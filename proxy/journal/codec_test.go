@@ -2,6 +2,7 @@ package journal
 
 import (
 	"bytes"
+	"encoding/hex"
 	"errors"
 	"reflect"
 	"strings"
@@ -100,6 +101,43 @@ func TestCodecEachField(t *testing.T) {
 	walk(reflect.ValueOf(&base).Elem(), "")
 }
 
+// TestCodecLayouts: a record without a conversation is what an earlier build reads and
+// writes, byte for byte; one with a conversation says by its version that it is more. A
+// conversation that does not fit is left out: a part of it would be another one.
+func TestCodecLayouts(t *testing.T) {
+	// record(5) as builds before the second layout have written it.
+	const old = "01018bcfe56805000000000000000000000101010106900314283c110ade9c2880897a0a04000a0080897a80897a80897a808080808040000090cef2" +
+		"8183898506a413c0843d8008802001020490030114c6010a0004076770742d352d6d696e696661737430303030303035"
+	var rec, out usage.Record
+	if was, err := hex.DecodeString(old); err != nil || DecodeRecord(was, &out) != nil || out != *record(5) || !bytes.Equal(AppendRecord(nil, record(5)), was) {
+		t.Errorf("%+v: %v", out, err)
+	}
+	rec = *record(0)
+	plain := AppendRecord(nil, &rec)
+	rec.ConversationID = "trip"
+	more := AppendRecord(nil, &rec)
+	if plain[0] != 1 || more[0] != 2 || len(more) != len(plain)+1+len("trip") {
+		t.Errorf("versions %d and %d, %d and %d bytes", plain[0], more[0], len(plain), len(more))
+	}
+	if err := DecodeRecord(more, &out); err != nil || out != rec {
+		t.Errorf("%+v: %v", out, err)
+	}
+	more[0] = 1
+	if err := DecodeRecord(more, &out); err == nil {
+		t.Error("a record of the second layout is read as one of the first")
+	}
+	rec.ConversationID, rec.ClientRequestID = strings.Repeat("c", 128), strings.Repeat("r", 128)
+	for limit := journalfile.HeadMax; limit < 600; limit++ {
+		b := journalfile.AppendLimited(nil, &rec, limit, false)
+		if err := DecodeRecord(b, &out); err != nil || len(b) > limit || out.ConversationID != "" && out.ConversationID != rec.ConversationID {
+			t.Fatalf("within %d bytes: %d bytes, conversation %q, %v", limit, len(b), out.ConversationID, err)
+		}
+	}
+	if out.ConversationID == "" {
+		t.Error("there was room for it")
+	}
+}
+
 // TestCodecUnknownVersion: a later layout is refused by name.
 func TestCodecUnknownVersion(t *testing.T) {
 	b := AppendRecord(nil, record(1))
@@ -129,6 +167,7 @@ func TestCodecClipsText(t *testing.T) {
 // FuzzDecodeRecord: no bytes make the decoder panic, and what it reads it writes
 // back to the same record.
 func FuzzDecodeRecord(f *testing.F) {
+	f.Add(AppendRecord(nil, record(0)))
 	f.Add(AppendRecord(nil, record(1)))
 	f.Add(AppendRecord(nil, &usage.Record{}))
 	f.Fuzz(func(t *testing.T, b []byte) {

@@ -61,7 +61,8 @@ func crash(j *Journal) {
 	_ = j.dir.Close()
 }
 
-// record makes the nth record, with a size that differs from one to the next.
+// record makes the nth record, with a size that differs from one to the next. Every third
+// is of a conversation, which makes it one of the second layout.
 func record(n int) *usage.Record {
 	r := rand.New(rand.NewPCG(uint64(n), 7))
 	rec := &usage.Record{
@@ -76,6 +77,9 @@ func record(n int) *usage.Record {
 	}
 	rec.Units[usage.Input] = int64(n)
 	rec.Units[usage.Output] = r.Int64N(1 << 20)
+	if n%3 == 1 {
+		rec.ConversationID = fmt.Sprintf("trip-%d", n)
+	}
 	rec.Attempts[0] = usage.Attempt{RouteID: 1, ProviderKeyID: 2, HTTPStatus: 200, Outcome: usage.OutcomeOK, StartMicros: 10, EndMicros: 99}
 	return rec
 }

@@ -20,6 +20,7 @@ func (x *Exchange) fillRecord() {
 	r.ClientID, r.WalletID, r.KeyID = x.key.ClientID, x.key.WalletID, x.key.ID
 	r.Model, r.RequestedModel = x.model.ID, x.asked
 	r.ClientRequestID = view(clientRequestID(x.head.RequestID))
+	r.ConversationID = view(x.head.Conversation)
 	if x.peek.Stream {
 		r.Flags |= usage.FlagStream
 	}

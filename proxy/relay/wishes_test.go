@@ -120,6 +120,15 @@ func TestConversationsStick(t *testing.T) {
 		}
 	}
 	k.AtRest(t)
+	var named int
+	for _, r := range k.Records(t) {
+		if strings.HasPrefix(r.ConversationID, "stick") {
+			named++
+		}
+	}
+	if named != 12*4 {
+		t.Errorf("%d records name their conversation", named)
+	}
 }
 
 // S1-18: a part of a model's calls goes to another model, the same conversations always;

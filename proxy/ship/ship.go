@@ -429,6 +429,7 @@ func (s *Shipper) Direct(rec *usage.Record) error {
 	c.Model = strings.Clone(c.Model)
 	c.RequestedModel = strings.Clone(c.RequestedModel)
 	c.ClientRequestID = strings.Clone(c.ClientRequestID)
+	c.ConversationID = strings.Clone(c.ConversationID)
 	c.Code = strings.Clone(c.Code)
 	s.directMu.Lock()
 	defer s.directMu.Unlock()

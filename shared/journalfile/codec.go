@@ -11,9 +11,17 @@ import (
 	"tokenrelay/shared/usage"
 )
 
-// recordVersion is the layout of an encoded usage.Record. A change of the layout
-// takes the next number; DecodeRecord keeps reading the older ones.
-const recordVersion = 1
+// The layouts of an encoded usage.Record. A change of the layout takes the next number;
+// DecodeRecord keeps reading the older ones. A record is written in the first layout that
+// has a place for all of it, so that an earlier build reads whatever it could have written.
+const (
+	recordVersion      = 1
+	recordConversation = 2 // a fifth string: the conversation
+	lastRecordVersion  = recordConversation
+)
+
+// The strings of a record, at most.
+const maxStrings = 5
 
 // MaxText is the most of one string of a record that is kept. Every string is
 // bounded long before (names at 128 bytes); the cut only makes sure that no
@@ -22,10 +30,10 @@ const MaxText = 1024
 
 // MaxRecord is the largest encoding AppendRecord makes, bytes.
 const MaxRecord = 2 + 16 + 40*binary.MaxVarintLen64 +
-	(1+int(usage.NumClasses))*binary.MaxVarintLen64 + usage.MaxAttempts*6*binary.MaxVarintLen64 + 4*(2+MaxText)
+	(1+int(usage.NumClasses))*binary.MaxVarintLen64 + usage.MaxAttempts*6*binary.MaxVarintLen64 + maxStrings*(2+MaxText)
 
 // HeadMax bounds what AppendLimited writes besides strings when it is not whole.
-const HeadMax = 1 + 16 + 3 + 5 + 3 + 3 + 3*10 + 1 + 17*10 + 1 + 4*2
+const HeadMax = 1 + 16 + 3 + 5 + 3 + 3 + 3*10 + 1 + 17*10 + 1 + maxStrings*2
 
 // AppendRecord appends the encoding of rec to dst: a version byte, then the fields
 // as varints, strings last. It does not allocate if dst has MaxRecord bytes to spare.
@@ -38,7 +46,11 @@ func AppendRecord(dst []byte, rec *usage.Record) []byte {
 // out; what remains besides the strings takes at most HeadMax bytes.
 func AppendLimited(dst []byte, rec *usage.Record, limit int, whole bool) []byte {
 	start := len(dst)
-	dst = append(dst, recordVersion)
+	version := byte(recordVersion)
+	if rec.ConversationID != "" {
+		version = recordConversation
+	}
+	dst = append(dst, version)
 	dst = append(dst, rec.ID[:]...)
 	dst = append(dst, rec.Endpoint, byte(rec.Status), byte(rec.Source))
 	dst = binary.AppendUvarint(dst, uint64(rec.Flags))
@@ -94,20 +106,28 @@ func AppendLimited(dst []byte, rec *usage.Record, limit int, whole bool) []byte 
 		dst = binary.AppendVarint(dst, int64(a.EndMicros))
 	}
 
-	// The four lengths first, then the bytes, so that a reader makes one string of all.
-	left := limit - (len(dst) - start) - 4*2
+	// The lengths first, then the bytes, so that a reader makes one string of all.
+	left := limit - (len(dst) - start) - maxStrings*2
 	model := clip(rec.Model, &left)
 	code := clip(rec.Code, &left)
 	requested := clip(rec.RequestedModel, &left)
 	client := clip(rec.ClientRequestID, &left)
+	conversation := rec.ConversationID
+	if len(conversation) > min(left, MaxText) {
+		conversation = "" // a part of it would be another one
+	}
 	dst = binary.AppendUvarint(dst, uint64(len(model)))
 	dst = binary.AppendUvarint(dst, uint64(len(code)))
 	dst = binary.AppendUvarint(dst, uint64(len(requested)))
 	dst = binary.AppendUvarint(dst, uint64(len(client)))
+	if version >= recordConversation {
+		dst = binary.AppendUvarint(dst, uint64(len(conversation)))
+	}
 	dst = append(dst, model...)
 	dst = append(dst, code...)
 	dst = append(dst, requested...)
-	return append(dst, client...)
+	dst = append(dst, client...)
+	return append(dst, conversation...)
 }
 
 // clip cuts s to what is left (and to MaxText), never inside a character.
@@ -129,7 +149,7 @@ var errShort = errors.New("record ends early")
 type RecordVersionError int
 
 func (e RecordVersionError) Error() string {
-	return fmt.Sprintf("record version %d is not known to this build (it reads %d)", int(e), recordVersion)
+	return fmt.Sprintf("record version %d is not known to this build (it reads up to %d)", int(e), lastRecordVersion)
 }
 
 // DecodeRecord reads what AppendRecord wrote, all of b, into rec. Strings are
@@ -138,8 +158,12 @@ func DecodeRecord(b []byte, rec *usage.Record) error {
 	if len(b) == 0 {
 		return errShort
 	}
-	if b[0] != recordVersion {
+	if b[0] < recordVersion || b[0] > lastRecordVersion {
 		return RecordVersionError(b[0])
+	}
+	texts := maxStrings
+	if b[0] < recordConversation {
+		texts--
 	}
 	*rec = usage.Record{}
 	d := decoder{b: b[1:]}
@@ -191,9 +215,9 @@ func DecodeRecord(b []byte, rec *usage.Record) error {
 		a.EndMicros = int32(d.int(32))
 	}
 
-	var n [4]int
+	var n [maxStrings]int
 	sum := 0
-	for i := range n {
+	for i := range texts {
 		n[i] = int(d.uint(MaxText))
 		sum += n[i]
 	}
@@ -206,7 +230,8 @@ func DecodeRecord(b []byte, rec *usage.Record) error {
 	text := string(d.b)
 	rec.Model, text = text[:n[0]], text[n[0]:]
 	rec.Code, text = text[:n[1]], text[n[1]:]
-	rec.RequestedModel, rec.ClientRequestID = text[:n[2]], text[n[2]:]
+	rec.RequestedModel, text = text[:n[2]], text[n[2]:]
+	rec.ClientRequestID, rec.ConversationID = text[:n[3]], text[n[3]:]
 	return nil
 }
 

@@ -319,7 +319,7 @@ func CheckPayload(f *Frame, path string, off int64, each func([]byte) error) err
 	}
 	if err := each(f.Payload); err != nil {
 		if v, ok := err.(RecordVersionError); ok {
-			return &VersionError{File: path, What: "record", Version: int(v), Known: recordVersion}
+			return &VersionError{File: path, What: "record", Version: int(v), Known: lastRecordVersion}
 		}
 		return &DamageError{File: path, Offset: off, Reason: err.Error()}
 	}

@@ -36,10 +36,14 @@ func (w *where) String() string {
 	return " WHERE " + strings.Join(w.sql, " AND ")
 }
 
-const usageColumns = `u.request_id, u.slot, u.client_id, u.wallet_id, u.key_id, u.endpoint, u.model, u.requested_model, u.client_request_id,
-	u.status, u.http_status, u.code, u.flags, u.source, u.units, u.hold, u.charge, u.cost, u.overrun, u.price_id, u.cost_price_id,
+const usageColumns = `u.request_id, u.slot, u.client_id, u.wallet_id, u.key_id, u.endpoint, u.model, u.requested_model,
+	CASE WHEN u.client_request_id = '' THEN coalesce(d.client_request_id, '') ELSE u.client_request_id END, coalesce(d.conversation_id, ''),
+	u.status, u.http_status, u.code, u.flags | coalesce(d.flags, 0), u.source, u.units, u.hold, u.charge, u.cost, u.overrun, u.price_id, u.cost_price_id,
 	u.model_ppm, u.group_ppm, u.client_ppm, u.wallet_lease, u.month_lease, u.total_lease, u.late, u.admitted_us, u.first_token_us,
 	u.end_us, u.bytes_in, u.bytes_out, u.attempts`
+
+// joinDetail finds what stands beside each row u, one by one: a page needs few.
+const joinDetail = ` LEFT JOIN LATERAL (SELECT * FROM usage_detail t WHERE t.client_id = u.client_id AND t.request_id = u.request_id LIMIT 1) d ON true`
 
 // scanUsage reads usageColumns, and more into the pointers that follow.
 func scanUsage(row pgx.Row, r *usage.Record, late *int16, more ...any) error {
@@ -48,7 +52,7 @@ func scanUsage(row pgx.Row, r *usage.Record, late *int16, more ...any) error {
 	var flags int32
 	var units, attempts []int64
 	to := append([]any{
-		&id, &r.ProxySlot, &r.ClientID, &r.WalletID, &r.KeyID, &endpoint, &r.Model, &r.RequestedModel, &r.ClientRequestID,
+		&id, &r.ProxySlot, &r.ClientID, &r.WalletID, &r.KeyID, &endpoint, &r.Model, &r.RequestedModel, &r.ClientRequestID, &r.ConversationID,
 		&status, &r.HTTPStatus, &r.Code, &flags, &source, &units, (*int64)(&r.Hold), (*int64)(&r.Charge), (*int64)(&r.Cost), (*int64)(&r.Overrun),
 		&r.PriceID, &r.CostPriceID, &r.ModelPPM, &r.GroupPPM, &r.ClientPPM, &r.WalletLease, &r.MonthLease, &r.TotalLease, late,
 		&r.AdmittedMicros, &r.FirstTokenMicros, &r.EndMicros, &r.BytesIn, &r.BytesOut, &attempts,
@@ -74,6 +78,9 @@ func (d *DB) Usage(ctx context.Context, f UsageFilter) ([]UsageRow, error) {
 	if f.WalletID == 0 && !f.All {
 		return nil, fmt.Errorf("cannot list usage: %w: no wallet named", ErrInvalid)
 	}
+	if f.Conversation != "" && f.WalletID == 0 {
+		return nil, fmt.Errorf("cannot list usage: %w: a conversation is one client's", ErrInvalid)
+	}
 	if f.Limit <= 0 {
 		f.Limit = 100
 	}
@@ -81,7 +88,7 @@ func (d *DB) Usage(ctx context.Context, f UsageFilter) ([]UsageRow, error) {
 	ctx, cancel := d.limit(ctx)
 	defer cancel()
 	rows, err := d.usageRows(ctx, f)
-	if err == nil && f.Refusals && (len(f.Statuses) == 0 || slices.Contains(f.Statuses, usage.Refused)) {
+	if err == nil && f.Refusals && f.Conversation == "" && (len(f.Statuses) == 0 || slices.Contains(f.Statuses, usage.Refused)) {
 		var refused []UsageRow
 		refused, err = d.refusalRows(ctx, f)
 		rows = newest(append(rows, refused...), f.Limit)
@@ -194,7 +201,7 @@ func (d *DB) boundByModel(ctx context.Context, f *UsageFilter) (some bool, err e
 		some = true
 		// Days of which only a part is asked for may not have what they count, nor has a
 		// narrower filter all of it.
-		if len(f.Statuses) == 0 && !f.Held && !f.Charged && (to.IsZero() || !next.After(to)) {
+		if len(f.Statuses) == 0 && !f.Held && !f.Charged && f.Conversation == "" && (to.IsZero() || !next.After(to)) {
 			found += n
 		}
 		if found >= int64(f.Limit) {
@@ -227,7 +234,12 @@ func (d *DB) usageRowsOf(ctx context.Context, f UsageFilter, status usage.Status
 		order = byMonth
 	}
 	w.between(order, f.From, f.To, f.Before)
-	sql := "SELECT " + usageColumns + ", coalesce(k.public_id, ''), coalesce(k.name, ''), coalesce(p.name, '') FROM usage u" + joinNames +
+	from := "usage u"
+	if f.Conversation != "" {
+		from, order = fromConversation, "c.request_id DESC"
+		w.ofConversation(f.WalletID, f.Conversation, f.From, f.To, f.Before)
+	}
+	sql := "SELECT " + usageColumns + ", coalesce(k.public_id, ''), coalesce(k.name, ''), coalesce(p.name, '') FROM " + from + joinNames + joinDetail +
 		w.String() + fmt.Sprintf(" ORDER BY %s LIMIT %d", order, f.Limit)
 	rows, err := d.pool.Query(ctx, sql, w.args...)
 	if err != nil {

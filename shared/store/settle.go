@@ -488,6 +488,7 @@ func (s *settling) write(ctx context.Context, tx pgx.Tx) error {
 	all := new(queue)
 	q := db.New(all)
 	s.writeUsage(all)
+	s.writeDetail(all)
 	if err := s.writeMoney(ctx, q); err != nil {
 		return err
 	}
@@ -531,8 +532,8 @@ func (s *settling) writeUsage(all *queue) {
 	for k, i := range s.usage {
 		r := &s.recs[i]
 		month[k], id[k], slot[k], endpoint[k] = r.ID.Month(), r.ID, s.slot, int16(r.Endpoint)
-		model[k], requested[k], clientRequest[k], code[k] = clean(r.Model, 128), clean(r.RequestedModel, 256), clean(r.ClientRequestID, 128), clean(r.Code, 64)
-		status[k], http[k], flags[k], source[k], late[k] = int16(r.Status), r.HTTPStatus, int32(r.Flags), int16(r.Source), s.late[i]
+		model[k], requested[k], code[k] = clean(r.Model, 128), clean(r.RequestedModel, 256), clean(r.Code, 64)
+		status[k], http[k], flags[k], source[k], late[k] = int16(r.Status), r.HTTPStatus, int32(r.Flags&^usage.Findings), int16(r.Source), s.late[i]
 		units[k], first[k] = counts(r.Units[:]), r.FirstTokenMicros
 		for c, v := range [18]int64{
 			r.ClientID, r.WalletID, r.KeyID, int64(r.Hold), int64(r.Charge), int64(r.Cost), int64(r.Overrun), r.PriceID, r.CostPriceID,

@@ -485,6 +485,8 @@ type UsageFilter struct {
 	Refusals  bool     // with the sampled refusals
 	Held      bool     // only those that held money
 	Charged   bool     // only those with a charge
+
+	Conversation string // of the wallet's client, "" = all; refusals are of none
 }
 
 // EntryFilter selects entries of one wallet.

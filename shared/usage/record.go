@@ -49,6 +49,11 @@ const (
 	FlagUnjudged  // one of them could not be asked, and the policy lets such calls pass
 )
 
+// Findings are the flags that tell of what was said: they explain no charge, and are kept
+// beside the row (usage_detail).
+const Findings = FlagEmail | FlagPhone | FlagCard | FlagID | FlagCredential | FlagWord | FlagMasked | FlagBlocked |
+	FlagModerated | FlagWarned | FlagUnjudged
+
 // MaxAttempts is the most upstream attempts a record can list.
 const MaxAttempts = 8
 
@@ -93,6 +98,7 @@ type Record struct {
 	Model           string // public model id that was served and priced
 	RequestedModel  string // what the client sent (alias)
 	ClientRequestID string // inbound x-request-id, at most 128 bytes
+	ConversationID  string // inbound x-conversation-id, at most 128 bytes, "" = none
 
 	Status     Status
 	HTTPStatus int16
