@@ -130,6 +130,7 @@ func (b *builder) provider(r *store.ProviderRow) error {
 	}
 	p := &Provider{
 		ID: r.ID, Slug: r.Slug, Protocol: protocol, Wires: WiresOf(protocol, r.Dialect), Dialect: r.Dialect, BaseURL: strings.TrimRight(r.BaseURL, "/"),
+		Domain: domainOf(r.BaseURL),
 		Paused: r.Paused, Options: r.Options, DailyStop: r.DailyStop, Native: make(map[string]*Model),
 	}
 	b.s.Providers[r.Slug], b.providers[r.ID] = p, p
@@ -153,6 +154,7 @@ func (b *builder) providerKey(r *store.ProviderKeyRow, open func(*store.Provider
 			return
 		}
 	}
+	key.Parts = partsOf(key)
 	key.Health = b.health(healthID{providerKey: true, row: r.ID})
 	p.Keys = append(p.Keys, key)
 }

@@ -102,6 +102,7 @@ type Provider struct {
 	Wires    Wires             // what it serves without translation
 	Dialect  string            // openai, azure, deepseek, mistral, qwen, moonshot, zai, xai, groq, openrouter, …
 	BaseURL  string            // without a trailing slash
+	Domain   string            // of BaseURL, in lower case: what no client may read, see domainOf
 	Keys     []*ProviderKey    // enabled ones
 	Native   map[string]*Model // by the provider's own model id: what pinned paths accept besides public names
 	Paused   bool
@@ -116,6 +117,7 @@ type ProviderKey struct {
 	Name   string
 	Secret Secret
 	Tokens *vertex.Source // where Secret is a service account: what is sent in its place
+	Parts  []string       // of Secret: what no client may read, see partsOf
 	Health *Health        // lives as long as the key's row id
 }
 

@@ -12,15 +12,16 @@ const MaxEvent = 256 << 10
 // StreamConfig says how answers of one upstream attempt are observed and changed.
 // The strings must outlive the attempt.
 type StreamConfig struct {
-	ClientModel   string // name shown in place of the upstream's, "" = leave as it is
-	UpstreamModel string // name sent upstream; it is not shown in passed-on errors
-	Dialect       uint8  // openai.Dialect; unused for Anthropic
-	AskedUsage    bool   // the client itself asked for include_usage
-	HiddenOutput  bool   // more may be billed than is sent (best_of)
-	Array         bool   // the client of a Gemini stream wants one JSON array in place of events
-	Repeats       bool   // events of a DashScope stream repeat all that was said before
-	InputOnly     bool   // nothing is generated: a usage that is a total only is the input
-	Pinned        bool   // provider-pinned lane: model and comments stay, only prices are cut
+	ClientModel   string  // name shown in place of the upstream's, "" = leave as it is
+	UpstreamModel string  // name sent upstream; it is not shown in passed-on errors
+	Hidden        *Hidden // what else is not, nil = nothing
+	Dialect       uint8   // openai.Dialect; unused for Anthropic
+	AskedUsage    bool    // the client itself asked for include_usage
+	HiddenOutput  bool    // more may be billed than is sent (best_of)
+	Array         bool    // the client of a Gemini stream wants one JSON array in place of events
+	Repeats       bool    // events of a DashScope stream repeat all that was said before
+	InputOnly     bool    // nothing is generated: a usage that is a total only is the input
+	Pinned        bool    // provider-pinned lane: model and comments stay, only prices are cut
 
 	Family        meter.Family // for estimates
 	InputEstimate int64        // tokens of input, for progress until the provider reports

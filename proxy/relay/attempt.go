@@ -212,6 +212,7 @@ func (x *Exchange) ask() (verdict, *apiError) {
 		if v, err := x.token(); err != nil {
 			return v, err
 		}
+		x.hidden.Token = x.bearer
 	}
 	if err := x.write(host); err != nil {
 		return unfit, err
@@ -270,8 +271,10 @@ func (x *Exchange) prepare() {
 	if x.maxEvent = x.lane.maxEvent; x.maxEvent == 0 {
 		x.maxEvent = protocol.MaxEvent
 	}
+	x.hidden = protocol.Hidden{Host: x.choice.Route.Provider.Domain, Parts: x.choice.Key.Parts}
 	x.cfg = protocol.StreamConfig{
 		UpstreamModel: x.choice.Route.UpstreamModel,
+		Hidden:        &x.hidden,
 		Dialect:       uint8(openai.ParseDialect(x.choice.Route.Provider.Dialect)),
 		AskedUsage:    x.peek.IncludeUsage,
 		HiddenOutput:  x.peek.BestOf > max(1, x.peek.N),

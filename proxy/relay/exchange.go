@@ -126,6 +126,7 @@ type state struct {
 	choice route.Choice
 	bearer string // the token in use, where the provider key is a service account
 	cfg    protocol.StreamConfig
+	hidden protocol.Hidden // what cfg hides, of the attempt at hand
 	edit   protocol.Edit
 	answer answerStream
 	scan   sse.Scanner

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 
+	"tokenrelay/proxy/catalog"
 	"tokenrelay/proxy/live"
 	"tokenrelay/proxy/protocol"
 	"tokenrelay/proxy/sse"
@@ -114,6 +115,10 @@ func (x *Exchange) digest(last bool) (k kinds) {
 				// Some providers end a begun answer with an error of the customer's own
 				// making as an ordinary event, with usage and their terminator behind it.
 				x.failedInStream = true
+				if x.via == x.lane && x.lane.wire != catalog.WireDashScope { // which has it cleaned
+					x.fault = append(x.fault[:0], x.out[at:]...)
+					x.out = protocol.AppendCleanEvent(x.out[:at], x.fault, &x.cfg)
+				}
 				k &^= 1 << protocol.ErrorEvent
 				k |= 1 << protocol.Final
 				continue

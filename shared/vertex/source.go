@@ -43,6 +43,12 @@ func NewSource(a *Account, transport http.RoundTripper) *Source {
 	return &Source{account: a, transport: transport}
 }
 
+// Account is the account's address and the id of its key: of its secret, what a provider
+// may repeat.
+func (s *Source) Account() (email, keyID string) {
+	return s.account.conf.Email, s.account.conf.PrivateKeyID
+}
+
 // Token is the token to use now, "" if there is none that holds. Where another should be
 // or must be fetched, that is begun; nobody waits for it here.
 func (s *Source) Token(now time.Time) string {

@@ -51,13 +51,13 @@ func AppendPassedError(dst, body []byte, cfg *protocol.StreamConfig, requestID [
 	if len(p.Type) == 0 {
 		dst = append(dst, `"invalid_request_error"`...)
 	} else {
-		dst = protocol.AppendClean(dst, p.Type, cfg.UpstreamModel, cfg.ClientModel)
+		dst = protocol.AppendClean(dst, p.Type, cfg)
 	}
 	dst = append(dst, `,"message":`...)
 	if len(p.Message) == 0 {
 		dst = append(dst, `"The provider refused the request."`...)
 	} else {
-		dst = protocol.AppendClean(dst, p.Message, cfg.UpstreamModel, cfg.ClientModel)
+		dst = protocol.AppendClean(dst, p.Message, cfg)
 	}
 	dst = append(dst, `},"request_id":"`...)
 	dst = append(dst, requestID...)

@@ -187,7 +187,7 @@ func AppendError(dst, code []byte, p *protocol.Problem, cfg *protocol.StreamConf
 	if len(p.Message) == 0 {
 		dst = append(dst, `"The provider refused the request."`...)
 	} else {
-		dst = protocol.AppendClean(dst, p.Message, cfg.UpstreamModel, cfg.ClientModel)
+		dst = protocol.AppendClean(dst, p.Message, cfg)
 	}
 	if requestID != nil {
 		dst = append(dst, `,"request_id":"`...)

@@ -120,7 +120,7 @@ func AppendError(dst []byte, p *protocol.Problem, status int, cfg *protocol.Stre
 	if len(p.Message) == 0 {
 		dst = append(dst, `"The provider refused the request."`...)
 	} else {
-		dst = protocol.AppendClean(dst, p.Message, cfg.UpstreamModel, cfg.ClientModel)
+		dst = protocol.AppendClean(dst, p.Message, cfg)
 	}
 	return append(dst, `,"status":"INVALID_ARGUMENT"}}`...)
 }

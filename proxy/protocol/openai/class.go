@@ -21,13 +21,13 @@ func AppendPassedError(dst, body []byte, cfg *protocol.StreamConfig) []byte {
 	if len(p.Message) == 0 {
 		dst = append(dst, `"The provider refused the request."`...)
 	} else {
-		dst = protocol.AppendClean(dst, p.Message, cfg.UpstreamModel, cfg.ClientModel)
+		dst = protocol.AppendClean(dst, p.Message, cfg)
 	}
 	dst = append(dst, `,"type":`...)
 	if len(p.Type) == 0 {
 		dst = append(dst, `"invalid_request_error"`...)
 	} else {
-		dst = protocol.AppendClean(dst, p.Type, cfg.UpstreamModel, cfg.ClientModel)
+		dst = protocol.AppendClean(dst, p.Type, cfg)
 	}
 	dst = append(dst, `,"param":`...)
 	dst = orNull(dst, p.Param, cfg)
@@ -40,5 +40,5 @@ func orNull(dst, text []byte, cfg *protocol.StreamConfig) []byte {
 	if len(text) == 0 {
 		return append(dst, "null"...)
 	}
-	return protocol.AppendClean(dst, text, cfg.UpstreamModel, cfg.ClientModel)
+	return protocol.AppendClean(dst, text, cfg)
 }

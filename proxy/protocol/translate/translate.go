@@ -395,7 +395,7 @@ func (p *passed) message(dst []byte) []byte {
 	if len(p.Message) == 0 {
 		return append(dst, `"The provider refused the request."`...)
 	}
-	return protocol.AppendClean(dst, p.Message, p.cfg.UpstreamModel, p.cfg.ClientModel)
+	return protocol.AppendClean(dst, p.Message, p.cfg)
 }
 
 // AppendPassedError renders an upstream's error that the customer may see in the
