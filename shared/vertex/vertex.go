@@ -128,6 +128,10 @@ func printable(token string) bool {
 	return token != ""
 }
 
+// maxWord is how long a word of a token endpoint may be, in bytes: a longer one may be a
+// piece of what was sent.
+const maxWord = 40
+
 // word is what a token endpoint says of an error, as OAuth has it.
 func word(body []byte) string {
 	var e struct {
@@ -137,6 +141,12 @@ func word(body []byte) string {
 	if json.Unmarshal(body, &e) != nil {
 		return ""
 	}
-	text := strings.TrimSpace(e.Error + " " + e.Description)
+	words := strings.Fields(e.Error + " " + e.Description)
+	for i, w := range words {
+		if len(w) > maxWord {
+			words[i] = "[removed]"
+		}
+	}
+	text := strings.Join(words, " ")
 	return strings.ToValidUTF8(text[:min(len(text), 200)], "")
 }

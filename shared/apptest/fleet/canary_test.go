@@ -3,58 +3,35 @@ package fleet
 import (
 	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"tokenrelay/shared/apptest"
 	"tokenrelay/shared/store/storetest"
 )
 
-// indiscreet is a provider that tells everything it knows in every error: the credential it
-// was sent, its own model's name, its address. The text of the request says the status.
-func indiscreet(t *testing.T) *httptest.Server {
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		body, _ := io.ReadAll(r.Body)
-		told := fmt.Sprintf("%s %s of canary-upstream-model, see http://%s/canary-supplier", r.Header.Get("Authorization"), r.Header.Get("x-api-key"), r.Host)
-		w.Header().Set("x-canary", told)
-		w.Header().Set("Content-Type", "application/json")
-		status := 200
-		if _, after, ok := strings.Cut(string(body), "canary status "); ok {
-			_, _ = fmt.Sscanf(after, "%d", &status)
-		}
-		switch {
-		case strings.Contains(string(body), "canary stream"):
-			w.Header().Set("Content-Type", "text/event-stream")
-			_, _ = fmt.Fprintf(w, "data: {\"id\":\"c\",\"object\":\"chat.completion.chunk\",\"created\":1,\"model\":\"canary-upstream-model\",\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"hi\"},\"finish_reason\":null}]}\n\ndata: {\"error\":{\"message\":%q,\"type\":\"server_error\"}}\n\n", told)
-		case status == 200:
-			_, _ = io.WriteString(w, `{"id":"c","object":"chat.completion","created":1,"model":"canary-upstream-model","choices":[{"index":0,"message":{"role":"assistant","content":"hi"},"finish_reason":"stop"}],"usage":{"prompt_tokens":9,"completion_tokens":1,"total_tokens":10}}`)
-		default:
-			w.WriteHeader(status)
-			_, _ = fmt.Fprintf(w, `{"type":"error","error":{"message":%q,"type":"invalid_request_error","code":"bad","param":null}}`, told)
-		}
-	}))
-	t.Cleanup(s.Close)
-	return s
-}
-
 // G7, H7, S4-11, S1-B7: every secret that goes into the relay is looked for in everything that comes out
 // of it: answers, logs, metrics, files, and all rows of the database. No customer reads the
 // name of an upstream, or of its model, or a supplier's cost.
 func TestSecretsStayInsideG7H7(t *testing.T) {
-	provider := indiscreet(t)
+	provider := newIndiscreet(t)
+	account, privateKey := serviceAccount(t, "canary-account@canary.example", provider.URL+"/token")
+	refusedAccount, refusedKey := serviceAccount(t, "canary-refused@canary.example", provider.URL+"/token-refusing")
 	const smtp = "canary-smtp-password-5c1d"
 	catalogue := strings.Replace(apptest.TestCatalogue, "models:\n", `  - {name: canary-supplier, protocol: openai, base_url: "`+provider.URL+`/v1", keys: [{name: main, secret: sk-canary-provider-file-8e21}]}
   - {name: canary-claude, protocol: anthropic, base_url: "`+provider.URL+`/v1", keys: [{name: main, secret: sk-canary-provider-claude-77aa}]}
+  - {name: canary-vertex, protocol: gemini, dialect: vertex, base_url: "`+provider.URL+`/v1/projects/canary-project/locations/l/publishers/google", keys: [{name: main, secret: '`+account+`'}]}
+  - {name: canary-bedrock, protocol: bedrock, options: {region: eu-1}, base_url: "`+provider.URL+`", keys: [{name: main, secret: "AKIACANARY0000000001:canary-aws-secret-5519/+a:canary-aws-session-7120"}]}
 models:
   - {id: leaky, context_tokens: 200000, max_output_tokens: 1000, routes: [{provider: canary-supplier, model: canary-upstream-model, cost: {input: "0.123457", output: "0.5"}}], price: PRICE}
   - {id: leaky-claude, context_tokens: 200000, max_output_tokens: 1000, routes: [{provider: canary-claude, model: canary-upstream-model}], price: PRICE}
+  - {id: leaky-gemini, context_tokens: 200000, max_output_tokens: 1000, routes: [{provider: canary-vertex, model: canary-upstream-model}], price: PRICE}
+  - {id: leaky-nova, context_tokens: 200000, max_output_tokens: 1000, routes: [{provider: canary-bedrock, model: canary-upstream-model}], price: PRICE}
 `, 1)
-	s := apptest.Start(t, apptest.Options{Catalogue: catalogue, AdminEnv: []string{"RELAY_SMTP_URL=smtp://mail:" + smtp + "@127.0.0.1:9"}})
+	s := apptest.Start(t, apptest.Options{Catalogue: catalogue, ProxyEnv: []string{"RELAY_PRIVATE_WEBHOOKS=on"}, AdminEnv: []string{"RELAY_SMTP_URL=smtp://mail:" + smtp + "@127.0.0.1:9"}})
 	p := s.Proxy(0)
 	s.CreateClient("acme", "10")
 	key := s.CreateKey("acme")
@@ -64,6 +41,9 @@ models:
 		"the provider's key of the file": "sk-canary-provider-file-8e21", "the key of the other provider": "sk-canary-provider-claude-77aa", "a provider's key by the API": "sk-canary-provider-api-4411",
 		"a provider's key that was refused": "sk-canary-provider-refused-90", "the customer's key": key.Token, "the operator's token": s.OperatorToken, "the key of keys": s.SecretKey,
 		"the password of mails": smtp, "a password": person.Password, "a password that was wrong": "canary-wrong-password-31",
+		"a service account's key": privateKey, "the key of a service account that is refused": refusedKey, "a service account's token": canaryToken,
+		"a session of AWS": "canary-aws-session-7120", "a secret of AWS": "canary-aws-secret-5519/+a", "another secret of AWS": "canary-aws-secret-rotated-13", "a service account that was not taken": "canary-not-a-key-2216",
+		"the secret of a webhook": "canary-webhook-secret-4477", "a webhook's secret that was refused": "canary-webhook-refused-6691", "a password by a link": "canary-password-by-link-8830",
 	}
 	var told strings.Builder   // what anybody reads
 	var public strings.Builder // what a customer reads
@@ -118,6 +98,39 @@ models:
 	secrets["a session"] = session
 	note(ask(s.AdminURLs[0], "", "GET", "/openapi/v1/client", "", "Cookie", cookie, "Sec-Fetch-Site", "same-origin"), true)
 
+	entered := links(t, s, ask, note, operate)
+	for what, secret := range entered {
+		secrets[what] = secret
+	}
+
+	// Credentials that are more than a word: a service account, one that Google refuses, keys of AWS.
+	note(operate("POST", "/admin/v1/providers/canary-vertex/keys", fmt.Sprintf(`{"name":"refused","secret":%q}`, refusedAccount), 201), false)
+	note(operate("POST", "/admin/v1/providers/canary-vertex/keys", fmt.Sprintf(`{"name":"bad","secret":%q}`, strings.ReplaceAll(account, privateKey, "canary-not-a-key-2216")), 400), false)
+	note(operate("POST", "/admin/v1/providers/canary-vertex/keys/refused/test", `{"model":"m"}`, 200), false)
+	note(operate("POST", "/admin/v1/providers/canary-vertex/keys/main/test", `{"model":"canary-upstream-model"}`, 200), false)
+	note(operate("POST", "/admin/v1/providers/canary-bedrock/keys/main/test", `{"model":"canary status 400"}`, 200), false)
+
+	// A customer's webhook: its secret, set, refused, and used.
+	webhook := func(body string, status int) {
+		t.Helper()
+		r := ask(p.URL, key.Token, "PATCH", security, `{"content_safety":{"webhook":`+body+`}}`)
+		if r.Status != status {
+			t.Errorf("%s: %d %s", body, r.Status, r.Body)
+		}
+		note(r, true)
+	}
+	webhook(`{"url":"ftp://x","secret":"canary-webhook-refused-6691"}`, 400)
+	webhook(`{"secret":"canary-webhook-refused-6691"}`, 400)
+	webhook(`{"secret":["canary-webhook-refused-6691"]}`, 400)
+	webhook(`{"url":"http://x.example","secret":"canary-webhook-refused-6691","more":1}`, 400)
+	webhook(fmt.Sprintf(`{"url":%q,"secret":"canary-webhook-secret-4477","on_failure":"refuse"}`, strings.Replace(provider.URL, "127.0.0.1", "localhost", 1)+"/guard"), 200)
+	apptest.Eventually(t, 5*time.Second, "the webhook is asked", func() bool {
+		r := p.Do(apptest.Chat(key.Token, "mock-chat", "canary guard blocks"))
+		note(r, true)
+		return r.Code() == "content_blocked"
+	})
+	note(p.Do(apptest.Chat(key.Token, "mock-chat", "canary guard fails")), true)
+
 	// Keys by the customer, each shown once: those answers are not searched.
 	var made struct {
 		Data struct{ ID, Token string }
@@ -147,7 +160,9 @@ models:
 
 	// Every kind of failure of an upstream that tells what it was sent.
 	var last string
-	for _, status := range []int{200, 400, 401, 402, 403, 404, 408, 413, 422, 429, 500, 502, 503, 529} {
+	// Those that are passed on come first: by the others keys and routes are left alone.
+	passed := 0
+	for _, status := range []int{200, 400, 413, 422, 401, 402, 403, 404, 408, 429, 500, 502, 503, 529} {
 		for _, stream := range []string{"", `"stream":true`} {
 			more := []string{`"max_tokens":100`}
 			if stream != "" {
@@ -163,10 +178,21 @@ models:
 			}
 			if status != 200 { // its answer is Chat's, which Messages' reader refuses
 				note(p.Do(apptest.Messages(key.Token, "leaky-claude", text)), true)
+				for _, model := range []string{"leaky-gemini", "leaky-nova"} {
+					r := p.Do(apptest.Chat(key.Token, model, text, more...))
+					if note(r, true); r.Status == status && strings.Contains(string(r.Body), "[removed]") {
+						passed++
+					}
+				}
 			}
 		}
 	}
+	if passed < 12 {
+		t.Errorf("only %d refusals of the providers with more than a word for a key were passed on", passed)
+	}
 	note(p.Do(apptest.Chat(key.Token, "leaky", "canary stream", `"stream":true`)), true)
+	note(p.Do(apptest.Chat(key.Token, "leaky", "canary stream of the customer's", `"stream":true`)), true)
+	note(operate("POST", "/admin/v1/providers/canary-bedrock/keys/main/rotate", `{"secret":"AKIACANARY0000000002:canary-aws-secret-rotated-13"}`, 200), false)
 	note(p.Do(apptest.Chat(key.Token+"x", "leaky", "hello")), true)
 	note(p.Do(apptest.Request{Path: "/v1/chat/completions?key=" + key.Token, Body: `{"model":"leaky"}`}), true)
 	note(p.Do(apptest.Request{Path: "/v1beta/models/leaky:generateContent?key=" + key.Token, Body: `{"contents":[{"parts":[{"text":"canary status 500"}]}]}`}), true)
@@ -236,6 +262,14 @@ models:
 	if rows < 100 {
 		t.Errorf("only %d rows were read", rows)
 	}
+	provider.mu.Lock()
+	if provider.signatures < 3 || len(provider.assertions) < 2 {
+		t.Errorf("%d signatures and %d assertions", provider.signatures, len(provider.assertions))
+	}
+	for i, a := range provider.assertions {
+		secrets[fmt.Sprintf("assertion %d", i)] = a[len(a)-100:] // of its signature
+	}
+	provider.mu.Unlock()
 	for place, text := range places {
 		for what, secret := range secrets {
 			if len(secret) < 10 {
@@ -246,7 +280,7 @@ models:
 			}
 		}
 	}
-	for _, name := range []string{"canary-upstream-model", "canary-supplier", "canary-claude", "127.0.0.1:" + provider.URL[strings.LastIndex(provider.URL, ":")+1:], "0.123457", "sk-canary"} {
+	for _, name := range []string{"canary-upstream-model", "canary-supplier", "canary-claude", "127.0.0.1:" + provider.URL[strings.LastIndex(provider.URL, ":")+1:], "0.123457", "sk-canary", "canary-vertex", "canary-bedrock", "canary-account", "canary-project", "canary-private", "AKIACANARY"} {
 		if i := strings.Index(public.String(), name); i >= 0 {
 			text := public.String()
 			t.Errorf("a customer reads %q: …%s…", name, text[max(0, i-300):min(len(text), i+100)])
