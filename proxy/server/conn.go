@@ -12,6 +12,7 @@ import (
 
 	"tokenrelay/proxy/protocol"
 	"tokenrelay/proxy/relay"
+	"tokenrelay/proxy/sock"
 )
 
 // errBodyBudget ends a connection whose request body would not fit into the bytes
@@ -43,8 +44,8 @@ func (l *listener) Accept() (net.Conn, error) {
 		}
 		tcp := nc.(*net.TCPConn)
 		_ = tcp.SetWriteBuffer(sendBuffer)
-		c := &conn{TCPConn: tcp, s: l.s}
-		if c.raw, err = tcp.SyscallConn(); err != nil {
+		c := &conn{s: l.s}
+		if err := c.Init(tcp); err != nil {
 			_ = tcp.Close()
 			continue
 		}
@@ -67,10 +68,9 @@ func (l *listener) Accept() (net.Conn, error) {
 // conn is a customer's connection: it bounds how long a write may stall, counts
 // the bytes of a large body, and can be asked whether the customer is still there.
 type conn struct {
-	*net.TCPConn
-	s   *Server
-	raw syscall.RawConn
-	ip  netip.Addr
+	sock.Conn
+	s  *Server
+	ip netip.Addr
 
 	writeUntil int64 // the write deadline that is set, ns of s.start
 	readBy     int64 // when a read must have ended, ns of s.start, 0 = never
@@ -119,7 +119,7 @@ func (c *conn) receive(p []byte) (int, error) {
 			}
 			c.readSet = c.readBy
 		}
-		n, err := c.TCPConn.Read(p)
+		n, err := c.Conn.Read(p)
 		if n > 0 || err == nil || !errors.Is(err, os.ErrDeadlineExceeded) || c.readBy != 0 && int64(time.Since(c.s.start)) >= c.readBy {
 			return n, err
 		}
@@ -189,7 +189,7 @@ func (c *conn) Write(p []byte) (int, error) {
 		if len(piece) > writePiece {
 			piece = piece[:writePiece]
 		}
-		n, err := c.TCPConn.Write(piece)
+		n, err := c.Conn.Write(piece)
 		done += n
 		if err != nil || done == len(p) {
 			return done, err
@@ -216,7 +216,7 @@ func (c *conn) Addr() netip.Addr { return c.ip }
 // Look tells whether the customer is still there, without waiting.
 func (c *conn) Look() relay.Presence {
 	c.presence = relay.Gone
-	if err := c.raw.Control(c.lookFn); err != nil {
+	if err := c.Control(c.lookFn); err != nil {
 		return relay.Gone
 	}
 	return c.presence

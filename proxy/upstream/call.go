@@ -63,15 +63,11 @@ func (c *Call) DoParts(h *Host, req []byte, parts [][]byte, w Waiter) error {
 			return err
 		}
 		c.host, c.conn, c.r, c.w, c.got, c.clean, c.body = h, conn, 0, 0, false, false, bodyNone
-		err = conn.write(req)
-		for i := 0; i < len(parts) && err == nil; i++ {
-			if len(parts[i]) > 0 { // an empty write is a system call as well
-				err = conn.write(parts[i])
-			}
-		}
+		err = send(conn, req, parts)
 		if err == nil {
 			failpoint.Hit(failpoint.K3)
 			err = c.readHead()
+			c.Head.Close = c.Head.Close || conn.sock.Failed()
 		} else if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
 			// An upstream may refuse a large body early: its answer is worth reading.
 			if c.readHead() == nil {
@@ -89,6 +85,25 @@ func (c *Call) DoParts(h *Host, req []byte, parts [][]byte, w Waiter) error {
 		}
 		h.client.Retries.Add(1)
 	}
+}
+
+// send writes a request. A part that is empty is none: it would be a system call as well.
+func send(conn *Conn, req []byte, parts [][]byte) error {
+	conn.taken = 0
+	more := false
+	for _, p := range parts {
+		more = more || len(p) > 0
+	}
+	if !more {
+		return conn.ask(req)
+	}
+	err := conn.write(req)
+	for i := 0; i < len(parts) && err == nil; i++ {
+		if len(parts[i]) > 0 {
+			err = conn.write(parts[i])
+		}
+	}
+	return err
 }
 
 func closedByPeer(err error) bool {

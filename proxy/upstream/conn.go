@@ -7,6 +7,9 @@ import (
 	"os"
 	"syscall"
 	"time"
+
+	"tokenrelay/proxy/sock"
+	"tokenrelay/shared/failpoint"
 )
 
 // Slice is the longest a read waits before the Waiter is asked.
@@ -29,14 +32,14 @@ func Now() int64 { return int64(time.Since(start)) }
 // in slices and asks the waiter between them, below TLS, so that neither TLS nor a
 // chunk reader ever loses its place.
 type Conn struct {
-	tcp  *net.TCPConn
-	raw  syscall.RawConn
+	sock sock.Conn
 	tls  *tls.Conn
 	idx  int // place in the host's pool
 	host *Host
 
 	waiter    Waiter
 	readUntil int64 // the read deadline that is set, 0 = none
+	taken     int64 // bytes of the answer under way
 	lastUsed  int64
 	requests  int64
 	peekState int8
@@ -47,20 +50,20 @@ type Conn struct {
 type slicedConn struct{ *Conn }
 
 func (s slicedConn) Read(p []byte) (int, error)         { return s.readTCP(p) }
-func (s slicedConn) Write(p []byte) (int, error)        { return s.tcp.Write(p) }
-func (s slicedConn) Close() error                       { return s.tcp.Close() }
-func (s slicedConn) LocalAddr() net.Addr                { return s.tcp.LocalAddr() }
-func (s slicedConn) RemoteAddr() net.Addr               { return s.tcp.RemoteAddr() }
-func (s slicedConn) SetDeadline(t time.Time) error      { return s.tcp.SetWriteDeadline(t) }
+func (s slicedConn) Write(p []byte) (int, error)        { return s.sock.Write(p) }
+func (s slicedConn) Close() error                       { return s.sock.Close() }
+func (s slicedConn) LocalAddr() net.Addr                { return s.sock.LocalAddr() }
+func (s slicedConn) RemoteAddr() net.Addr               { return s.sock.RemoteAddr() }
+func (s slicedConn) SetDeadline(t time.Time) error      { return s.sock.SetWriteDeadline(t) }
 func (s slicedConn) SetReadDeadline(time.Time) error    { return nil }
-func (s slicedConn) SetWriteDeadline(t time.Time) error { return s.tcp.SetWriteDeadline(t) }
+func (s slicedConn) SetWriteDeadline(t time.Time) error { return s.sock.SetWriteDeadline(t) }
 
 func newConn(tcp *net.TCPConn, host *Host) (*Conn, error) {
-	raw, err := tcp.SyscallConn()
-	if err != nil {
+	c := &Conn{host: host}
+	if err := c.sock.Init(tcp); err != nil {
 		return nil, err
 	}
-	c := &Conn{tcp: tcp, raw: raw, host: host}
+	c.sock.OwedWithin = host.client.o.WriteTimeout
 	c.peekFn = c.peekIdle // once per connection: a method value allocates
 	return c, nil
 }
@@ -80,11 +83,18 @@ func (c *Conn) readTCP(p []byte) (int, error) {
 		now := Now()
 		if c.readUntil-now < int64(Slice)/2 {
 			c.readUntil = now + int64(Slice)
-			if err := c.tcp.SetReadDeadline(start.Add(time.Duration(c.readUntil))); err != nil {
+			if err := c.sock.SetReadDeadline(start.Add(time.Duration(c.readUntil))); err != nil {
 				return 0, err
 			}
 		}
-		n, err := c.tcp.Read(p)
+		var n int
+		var err error
+		if c.taken < sock.Large {
+			n, err = c.sock.Read(p)
+		} else {
+			n, err = c.sock.TCPConn.Read(p)
+		}
+		c.taken += int64(n)
 		if n > 0 || err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
 			return n, err
 		}
@@ -97,21 +107,31 @@ func (c *Conn) readTCP(p []byte) (int, error) {
 	}
 }
 
+// ask sends a whole request. Without TLS it goes out with the read of the answer, which
+// begins to wait at once.
+func (c *Conn) ask(req []byte) error {
+	if c.tls != nil || len(req) >= sock.Large || failpoint.On {
+		return c.write(req)
+	}
+	c.sock.Owe(req)
+	return nil
+}
+
 // write sends all of p. An upstream that does not take the request within the
 // host's write timeout has failed.
 func (c *Conn) write(p []byte) error {
 	// The kernel takes small requests at once; only a large one can wait.
 	if len(p) > 16<<10 {
-		if err := c.tcp.SetWriteDeadline(time.Now().Add(c.host.client.o.WriteTimeout)); err != nil {
+		if err := c.sock.SetWriteDeadline(time.Now().Add(c.host.client.o.WriteTimeout)); err != nil {
 			return err
 		}
-		defer func() { _ = c.tcp.SetWriteDeadline(time.Time{}) }()
+		defer func() { _ = c.sock.SetWriteDeadline(time.Time{}) }()
 	}
 	var err error
 	if c.tls != nil {
 		_, err = c.tls.Write(p)
 	} else {
-		_, err = c.tcp.Write(p)
+		_, err = c.sock.Write(p)
 	}
 	return err
 }
@@ -120,7 +140,7 @@ func (c *Conn) write(p []byte) error {
 // side while nobody was listening.
 func (c *Conn) stale() bool {
 	c.peekState = 0
-	if err := c.raw.Control(c.peekFn); err != nil {
+	if err := c.sock.Control(c.peekFn); err != nil {
 		return true
 	}
 	return c.peekState != 1
@@ -141,5 +161,5 @@ func (c *Conn) close() {
 		_ = c.tls.NetConn().Close()
 		return
 	}
-	_ = c.tcp.Close()
+	_ = c.sock.Close()
 }

@@ -11,6 +11,9 @@ import (
 	"syscall"
 )
 
+// On says that this build can be killed at a point.
+const On = true
+
 // wanted is the point that FAILPOINT=K4:37 names; left is how often it is still passed.
 var (
 	wanted Point
