@@ -133,11 +133,15 @@ func setOpen(to *bool, o Opt[string]) {
 func (a *api) judges(c *Call, in *securityPatch) error {
 	m, h := &in.ContentSafety.Moderation, &in.ContentSafety.Webhook
 	if m.Model.V != "" {
-		id, err := a.visibleModel(c, m.Model.V)
+		const field = "content_safety.moderation.model"
+		judge, err := a.findModel(c, field, m.Model.V)
 		if err != nil {
-			return badRequest("content_safety.moderation.model", fmt.Sprintf("content_safety.moderation.model: there is no model %q", clip(m.Model.V, 64)))
+			return err
 		}
-		m.Model.V = id
+		if !judge.Moderates() {
+			return badRequest(field, fmt.Sprintf("%s: %q does not serve moderations", field, clip(judge.PublicID, 64)))
+		}
+		m.Model.V = judge.PublicID
 	}
 	for _, name := range m.Categories.V {
 		if !policy.ValidCategory(name) {

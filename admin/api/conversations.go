@@ -108,13 +108,22 @@ func (a *api) visibleModel(c *Call, name string) (string, error) {
 	if name == "" {
 		return "", nil
 	}
-	catalogue, err := a.Report.Catalogue(c.Context)
+	m, err := a.findModel(c, "model", name)
 	if err != nil {
 		return "", err
 	}
+	return m.PublicID, nil
+}
+
+// findModel is a model that the customer may see, by id or alias; field is what names it.
+func (a *api) findModel(c *Call, field, name string) (*report.Model, error) {
+	catalogue, err := a.Report.Catalogue(c.Context)
+	if err != nil {
+		return nil, err
+	}
 	m := catalogue.Find(name)
 	if m == nil || !catalogue.Visible(m, c.Caller.GroupID, a.Now()) {
-		return "", apierr.Invalid("model", fmt.Sprintf("model: there is no model %q", clip(name, 64)))
+		return nil, apierr.Invalid(field, fmt.Sprintf("%s: there is no model %q", field, clip(name, 64)))
 	}
-	return m.PublicID, nil
+	return m, nil
 }

@@ -164,6 +164,7 @@ func TestContentPolicy(t *testing.T) {
 // sealed for its client, written only, and in no answer and no log.
 func TestJudgePolicy(t *testing.T) {
 	w := newWorld(t)
+	w.expect(w.operate("POST", "/admin/v1/catalog", withJudges("openai")), 200, nil)
 	acme := w.tenant("Acme", "", money.USD)
 	const path, secret = "/openapi/v1/security/policy", "canary-canary-canary"
 	var p report.SecurityPolicy
@@ -181,8 +182,8 @@ func TestJudgePolicy(t *testing.T) {
 		}
 		return r
 	}
-	w.expect(w.call(acme, "PATCH", path, `{"content_safety":{"moderation":{"model":"alpha-1.0","categories":["hate","violence/graphic"],"action":"block","timeout_ms":500,"on_failure":"allow"}}}`), 200, &p)
-	if m := rules().Moderation; m.Model != "alpha" || !slices.Equal(m.Categories, []string{"hate", "violence/graphic"}) || m.Action != policy.Block || m.TimeoutMS != 500 || !m.Open || *p.ContentSafety.Moderation.Model != "alpha" {
+	w.expect(w.call(acme, "PATCH", path, `{"content_safety":{"moderation":{"model":"omni-latest","categories":["hate","violence/graphic"],"action":"block","timeout_ms":500,"on_failure":"allow"}}}`), 200, &p)
+	if m := rules().Moderation; m.Model != "omni" || !slices.Equal(m.Categories, []string{"hate", "violence/graphic"}) || m.Action != policy.Block || m.TimeoutMS != 500 || !m.Open || *p.ContentSafety.Moderation.Model != "omni" {
 		t.Errorf("stored %+v", m)
 	}
 	r := w.call(acme, "PATCH", path, `{"content_safety":{"webhook":{"url":"https://guard.example/x","secret":"`+secret+`","on_failure":"refuse"}}}`)
@@ -212,7 +213,8 @@ func TestJudgePolicy(t *testing.T) {
 		t.Errorf("the audit log has %s", log)
 	}
 	w.refusesPatch(acme, path, map[string]string{
-		`{"content_safety":{"moderation":{"model":"nothing"}}}`: "content_safety.moderation.model", `{"content_safety":{"moderation":{"model":null}}}`: "content_safety.moderation.model",
+		`{"content_safety":{"moderation":{"model":"nothing"}}}`: "content_safety.moderation.model", `{"content_safety":{"moderation":{"model":"alpha-1.0"}}}`: "content_safety.moderation.model",
+		`{"content_safety":{"moderation":{"model":"auto-chat-balanced"}}}`: "content_safety.moderation.model", `{"content_safety":{"moderation":{"model":"unpriced"}}}`: "content_safety.moderation.model", `{"content_safety":{"moderation":{"model":null}}}`: "content_safety.moderation.model",
 		`{"content_safety":{"moderation":{"action":"mask"}}}`: "content_safety.moderation.action", `{"content_safety":{"moderation":{"categories":["No!"]}}}`: "content_safety.moderation.categories", `{"content_safety":{"moderation":{"timeout_ms":10}}}`: "content_safety.moderation.timeout_ms",
 		`{"content_safety":{"webhook":{"url":"ftp://x"}}}`: "content_safety.webhook.url", `{"content_safety":{"webhook":{"url":"http://u:p@x/"}}}`: "content_safety.webhook.url", `{"content_safety":{"webhook":{"secret":"short"}}}`: "content_safety.webhook.secret",
 		`{"content_safety":{"webhook":{"url":null,"secret":"` + secret + `"}}}`: "content_safety.webhook.secret", `{"content_safety":{"webhook":{"on_failure":"maybe"}}}`: "content_safety.webhook.on_failure",

@@ -27,6 +27,7 @@ type Model struct {
 	Routed  bool             // at least one way to serve it
 	Keyed   bool             // at least one of them has a credential
 	Open    bool             // at least one of those is not paused
+	judges  bool             // at least one way leads to a provider that serves moderations
 	Regions []string         // of its routes, each once
 }
 
@@ -66,13 +67,14 @@ func newCatalogue(rows *store.CatalogRows) *Catalogue {
 			c.byName[alias] = m
 		}
 	}
-	keyed, open := map[int64]bool{}, map[int64]bool{}
+	keyed, open, judges := map[int64]bool{}, map[int64]bool{}, map[int64]bool{}
 	for i := range rows.ProviderKeys {
 		keyed[rows.ProviderKeys[i].ProviderID] = true
 	}
 	for i := range rows.Providers {
 		p := &rows.Providers[i]
 		open[p.ID] = keyed[p.ID] && !p.Paused
+		judges[p.ID] = p.Protocol == "openai" // moderations are asked for in no other protocol
 	}
 	for i := range rows.Routes {
 		r := &rows.Routes[i]
@@ -80,6 +82,7 @@ func newCatalogue(rows *store.CatalogRows) *Catalogue {
 			m.Routed = true
 			m.Keyed = m.Keyed || keyed[r.ProviderID]
 			m.Open = m.Open || open[r.ProviderID]
+			m.judges = m.judges || judges[r.ProviderID]
 			if r.Region != "" && !slices.Contains(m.Regions, r.Region) {
 				m.Regions = append(m.Regions, r.Region)
 			}
@@ -129,6 +132,16 @@ func (c *Catalogue) Visible(m *Model, groupID int64, now time.Time) bool {
 		})
 	}
 	return m.sellable(now)
+}
+
+// otherwise are the tags of models that are for something else than moderations.
+var otherwise = []string{"chat", "responses", "embedding", "image", "speech", "transcription", "rerank"}
+
+// Moderates tells whether m serves moderations: a provider of its own does, and its tags
+// do not say that it is for something else. A model without tags may serve anything.
+func (m *Model) Moderates() bool {
+	return m.AutoStrategy == "" && m.judges &&
+		(slices.Contains(m.Tags, "moderation") || !slices.ContainsFunc(m.Tags, func(tag string) bool { return slices.Contains(otherwise, tag) }))
 }
 
 // served is m, or the models that a virtual one chooses among.

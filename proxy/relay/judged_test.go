@@ -27,12 +27,14 @@ func judges(tb testing.TB, o proxytest.Options) (*proxytest.Kit, *mockllm.Meter)
 	o.Providers = []proxytest.Provider{
 		{Slug: "openai", Protocol: "openai", Dialect: "openai", BaseURL: url + "/first/openai/v1", Keys: []string{"sk-first"}},
 		{Slug: "judge", Protocol: "openai", Dialect: "openai", BaseURL: url + "/judge/openai/v1", Keys: []string{"sk-judge"}},
+		{Slug: "claude", Protocol: "anthropic", BaseURL: url + "/judge/anthropic/v1", Keys: []string{"sk-claude"}},
 	}
 	o.Models = []proxytest.Model{
 		{ID: "gpt-a", Routes: []proxytest.Route{{Provider: "openai", Model: "up-gpt"}}},
 		{ID: "omni-free", Prices: map[string]string{"input": "0"}, Free: []string{"input"}, Routes: []proxytest.Route{{Provider: "judge", Model: "up-omni"}}},
 		{ID: "omni-paid", Prices: map[string]string{"input": "10"}, Routes: []proxytest.Route{{Provider: "judge", Model: "up-omni"}}},
 		{ID: "omni-unpriced", Prices: map[string]string{}, Routes: []proxytest.Route{{Provider: "judge", Model: "up-omni"}}},
+		{ID: "omni-moved", Free: []string{"input"}, Prices: map[string]string{"input": "0"}, Routes: []proxytest.Route{{Provider: "claude", Model: "up-omni"}}},
 		{ID: "omni-away", Free: []string{"input"}, Prices: map[string]string{"input": "0"}, Routes: nil},
 	}
 	return proxytest.New(tb, o), meter
@@ -65,6 +67,11 @@ func TestModeration(t *testing.T) {
 		"unpriced, closed":    {mod(policy.Moderation{Model: "omni-unpriced", Action: policy.Block}), "hello", 503, "policy_unavailable", "unknown_model_pricing", 0, 0, 0},
 		"unknown, open":       {mod(policy.Moderation{Model: "omni-none", Action: policy.Block, Open: true}), "I will hurt you", 200, "", "", usage.FlagUnjudged, 0, 1},
 		"no route":            {mod(policy.Moderation{Model: "omni-away", Action: policy.Block}), "hello", 503, "policy_unavailable", "", 0, 0, 0},
+		"moved, closed":       {mod(policy.Moderation{Model: "omni-moved", Action: policy.Block}), "hello", 503, "policy_unavailable", "invalid_request", 0, 0, 0},
+		"moved, open":         {mod(policy.Moderation{Model: "omni-moved", Action: policy.Block, Open: true}), "I will hurt you", 200, "", "", usage.FlagUnjudged, 0, 1},
+		"unknown, closed":     {mod(policy.Moderation{Model: "omni-none", Action: policy.Block}), "hello", 503, "policy_unavailable", "", 0, 0, 0},
+		"of chat, closed":     {mod(policy.Moderation{Model: "omni-free", Action: policy.Block}), "hello mock:id=MARK;out=4;judge.error=model_not_found", 503, "policy_unavailable", "", 0, 1, 0},
+		"of chat, open":       {mod(policy.Moderation{Model: "omni-free", Action: policy.Block, Open: true}), "hello mock:id=MARK;out=4;judge.error=bad_request", 200, "", "", usage.FlagUnjudged, 1, 1},
 		"failing, closed":     {mod(policy.Moderation{Model: "omni-free", Action: policy.Block}), "hello mock:id=MARK;out=4;judge.status=500", 503, "policy_unavailable", "upstream_error", 0, 1, 0},
 		"failing, open":       {mod(policy.Moderation{Model: "omni-free", Action: policy.Block, Open: true}), "hello mock:id=MARK;out=4;judge.status=500", 200, "", "", usage.FlagUnjudged, 1, 1},
 	} {
@@ -86,7 +93,7 @@ func TestModeration(t *testing.T) {
 			t.Errorf("%s: %d calls of the model", name, n)
 		}
 		asked += tc.judged
-		if strings.HasPrefix(name, "failing") {
+		if strings.HasPrefix(name, "failing") || strings.HasPrefix(name, "of chat") {
 			asked = len(ended(meter, mockllm.Filter{Lane: "judge"}))
 		}
 		if n := len(ended(meter, mockllm.Filter{Lane: "judge"})); n != asked {
