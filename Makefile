@@ -238,7 +238,7 @@ load: $(K6) ## k6 scripts (SCRIPTS="smoke streams") against BASE_URL with KEY, o
 fuzz: ## every fuzz target for TIME (1000000x) each, then AGREE documents that all parsers must read alike
 	@$(GO) list ./... | while read -r pkg; do \
 	  for f in $$($(GO) test -list '^Fuzz' "$$pkg" | grep '^Fuzz' || true); do \
-	    echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(TIME) -fuzzminimizetime 1s -timeout 0 "$$pkg"; \
+	    echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f\$$" -fuzztime $(TIME) -fuzzminimizetime 100x -timeout 0 "$$pkg"; \
 	  done; \
 	done
 	AGREE=$(AGREE) $(GO) test -count=1 -run '^TestParserAgreement$$' -timeout 0 -v ./proxy/protocol

@@ -30,8 +30,14 @@ func run(t testing.TB, from, to chat.Protocol, dialect openai.Dialect, body []by
 		}
 		return out, s, k == protocol.ErrorEvent
 	}
+	out, failed = feed(s, body, size)
+	return out, s, failed
+}
+
+// feed gives a stream to a translation that has begun, in writes of size bytes (0: all at
+// once), as the relay would.
+func feed(s *Stream, body []byte, size int) (out []byte, failed bool) {
 	var sc sse.Scanner
-	var buf []byte
 	done := false
 	take := func(ev []byte) {
 		if done {
@@ -45,25 +51,25 @@ func run(t testing.TB, from, to chat.Protocol, dialect openai.Dialect, body []by
 	if size == 0 {
 		size = len(body)
 	}
-	for len(body) > 0 {
-		n := min(size, len(body))
-		buf, body = append(buf, body[:n]...), body[n:]
+	from := 0 // of the event under way
+	for end := 0; end < len(body); {
+		end = min(end+size, len(body))
 		for {
-			n := sc.Next(buf)
+			n := sc.Next(body[from:end:end])
 			if n == 0 {
 				break
 			}
-			take(buf[:n])
-			buf = append(buf[:0], buf[n:]...)
+			take(body[from : from+n : from+n])
+			from += n
 		}
 	}
-	if len(buf) > 0 {
-		take(buf)
+	if from < len(body) {
+		take(body[from:])
 	}
 	if s.Terminated() {
 		out = s.End(out)
 	}
-	return out, s, failed
+	return out, failed
 }
 
 // answer is what a client makes of an answer.

@@ -642,8 +642,9 @@ func TestResponsesOverflow(t *testing.T) {
 // Requests: whatever peek accepts becomes valid JSON or a 400 that names a member.
 func FuzzResponsesRequest(f *testing.F) {
 	for _, s := range responsesSamples {
-		f.Add(overlay(f, responsesBase, s), uint8(0))
-		f.Add(overlay(f, responsesBase, s), uint8(2))
+		for n := range upstreams {
+			f.Add(overlay(f, responsesBase, s), uint8(n))
+		}
 	}
 	f.Fuzz(func(t *testing.T, body []byte, n uint8) {
 		var p peek.Request
@@ -669,53 +670,6 @@ func FuzzResponsesRequest(f *testing.F) {
 			if c <= ' ' || c >= 0x7f {
 				t.Fatalf("the header would hold %q", r.AppendDropped(nil))
 			}
-		}
-	})
-}
-
-// Streams: whatever an upstream sends, the client's stream keeps its grammar, and does
-// not depend on how the bytes arrive.
-func FuzzResponsesStream(f *testing.F) {
-	for from, pattern := range []string{"testdata/*.chat.sse", "testdata/*.messages.sse"} {
-		for _, b := range seeds(f, pattern) {
-			f.Add(b, from == 1)
-		}
-	}
-	f.Fuzz(func(t *testing.T, body []byte, messages bool) {
-		from := chat.OpenAI
-		if messages {
-			from = chat.Messages
-		}
-		out, _, _ := run(t, from, chat.Responses, openai.Custom, body, true, true, 0)
-		again, _, _ := run(t, from, chat.Responses, openai.Custom, body, true, true, 7)
-		if string(out) != string(again) {
-			t.Fatalf("%q\nor\n%q", out, again)
-		}
-		_, datas := events(t, out)
-		for _, d := range datas {
-			if !json.Valid(d) || !utf8.Valid(d) {
-				t.Fatalf("no JSON: %q", d)
-			}
-		}
-		readResponses(t, out, true)
-	})
-}
-
-// Whole answers.
-func FuzzResponsesAnswer(f *testing.F) {
-	for from, pattern := range []string{"testdata/*.chat.answer.json", "testdata/*.messages.answer.json"} {
-		for _, b := range seeds(f, pattern) {
-			f.Add(b, from == 1)
-		}
-	}
-	f.Fuzz(func(t *testing.T, body []byte, messages bool) {
-		from := chat.OpenAI
-		if messages {
-			from = chat.Messages
-		}
-		out, _, err := start(from, chat.Responses).Buffered(nil, body)
-		if err == nil && len(out) > 0 && !json.Valid(out) {
-			t.Fatalf("no JSON: %q", out)
 		}
 	})
 }
