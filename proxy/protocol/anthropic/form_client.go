@@ -1,11 +1,11 @@
 package anthropic
 
 import (
+	"bytes"
 	"strconv"
 
 	"tokenrelay/proxy/protocol"
 	"tokenrelay/proxy/protocol/chat"
-	"tokenrelay/proxy/protocol/walk"
 )
 
 // AnswerEncoder writes an answer of the common form as Messages. Blocks stand one
@@ -23,6 +23,10 @@ type AnswerEncoder struct {
 	finished bool
 	reason   chat.Reason
 	stop     []byte // the stop string that was met
+
+	said  bool   // the open block of text has some
+	over  bool   // it is complete: it stays open for citations that come late
+	notes []byte // citations that no text has yet, a line each
 
 	blocks []byte // of a whole answer
 	plain  []byte
@@ -44,7 +48,7 @@ const maxHeld = 4 << 20
 
 // Reset makes e ready for one answer.
 func (e *AnswerEncoder) Reset(c *chat.Config) {
-	*e = AnswerEncoder{c: *c, calls: e.calls[:0], open: chat.Block, stop: e.stop[:0], blocks: e.blocks[:0], plain: e.plain[:0]}
+	*e = AnswerEncoder{c: *c, calls: e.calls[:0], open: chat.Block, stop: e.stop[:0], blocks: e.blocks[:0], plain: e.plain[:0], notes: e.notes[:0]}
 }
 
 // Overflow reports that a provider mixes the pieces of its tool calls so that too
@@ -75,8 +79,14 @@ func (e *AnswerEncoder) event(dst []byte, v *chat.Event) []byte {
 	switch v.Kind {
 	case chat.Text, chat.Refusal:
 		e.refused = e.refused || v.Kind == chat.Refusal
+		if e.over { // what was cited behind it is the next one's
+			dst = e.shut(dst)
+		}
 		dst = e.enter(dst, chat.Text)
 		dst = e.delta(dst, "text_delta", "text", v.Text)
+		if e.said = e.said || len(v.Text) > 0; e.said {
+			dst = e.cite(dst)
+		}
 	case chat.Thinking:
 		dst = e.enter(dst, chat.Thinking)
 		dst = e.delta(dst, "thinking_delta", "thinking", v.Text)
@@ -93,16 +103,19 @@ func (e *AnswerEncoder) event(dst []byte, v *chat.Event) []byte {
 		}
 	case chat.Block:
 		dst = e.flush(dst)
-		if e.open == chat.Thinking || e.open == chat.Text {
+		if e.open == chat.Thinking {
 			dst = e.leave(dst)
 		}
+		e.over = e.open == chat.Text
 	case chat.Citation:
-		dst = e.enter(dst, chat.Text)
-		dst = append(dst, "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":"...)
-		dst = strconv.AppendInt(dst, int64(e.index), 10)
-		dst = append(dst, `,"delta":{"type":"citations_delta","citation":`...)
-		dst = citationObject(dst, v)
-		dst = append(dst, "}}\n\n"...)
+		if !e.Overflow() {
+			n := len(e.notes)
+			e.notes = append(citationObject(e.notes, v), '\n')
+			e.held += len(e.notes) - n
+		}
+		if e.open == chat.Text && e.said && !e.over {
+			dst = e.cite(dst)
+		}
 	case chat.CallStart, chat.CallArgs:
 		dst = e.call(dst, v)
 	case chat.Finish:
@@ -127,6 +140,24 @@ func citationObject(dst []byte, v *chat.Event) []byte {
 	dst = append(dst, `,"title":`...)
 	dst = chat.AppendText(dst, v.Title)
 	return append(dst, `,"encrypted_index":"","cited_text":""}`...)
+}
+
+// cite appends the citations that are held to the open text. An empty block of text for
+// them alone would make a message that Messages does not take back: those that no text
+// comes for are left out.
+func (e *AnswerEncoder) cite(dst []byte) []byte {
+	for rest := e.notes; len(rest) > 0; {
+		n := bytes.IndexByte(rest, '\n')
+		dst = append(dst, "event: content_block_delta\ndata: {\"type\":\"content_block_delta\",\"index\":"...)
+		dst = strconv.AppendInt(dst, int64(e.index), 10)
+		dst = append(dst, `,"delta":{"type":"citations_delta","citation":`...)
+		dst = append(dst, rest[:n]...)
+		dst = append(dst, "}}\n\n"...)
+		rest = rest[n+1:]
+	}
+	e.held -= len(e.notes)
+	e.notes = e.notes[:0]
+	return dst
 }
 
 // proof appends a signature to the open thought, or to one that is not shown.
@@ -178,12 +209,20 @@ func (e *AnswerEncoder) blockStart(dst []byte) []byte {
 	return append(dst, `,"content_block":`...)
 }
 
-// leave closes the open block.
+// leave closes the open block, a text with what is cited late.
 func (e *AnswerEncoder) leave(dst []byte) []byte {
+	if e.open == chat.Text && e.said {
+		dst = e.cite(dst)
+	}
+	return e.shut(dst)
+}
+
+// shut closes the open block.
+func (e *AnswerEncoder) shut(dst []byte) []byte {
 	if e.open == chat.Block {
 		return dst
 	}
-	e.open = chat.Block
+	e.open, e.said, e.over = chat.Block, false, false
 	dst = append(dst, "event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":"...)
 	dst = strconv.AppendInt(dst, int64(e.index), 10)
 	e.index++
@@ -351,158 +390,5 @@ func AppendUsage(dst []byte, t *chat.Total) []byte {
 		number(`,"server_tool_use":{"web_search_requests":`, t.Searches)
 		dst = append(dst, '}')
 	}
-	return append(dst, '}')
-}
-
-// Whole appends a whole answer.
-func (e *AnswerEncoder) Whole(dst []byte, list []chat.Event, t *chat.Total) []byte {
-	kind := chat.Block
-	var cited []byte // what the open text cites
-	shut := func() {
-		switch {
-		case kind == chat.Block:
-			return
-		case len(cited) > 0:
-			e.blocks = append(e.blocks, `","citations":[`...)
-			e.blocks = append(e.blocks, cited...)
-			e.blocks = append(e.blocks, "]}"...)
-			cited = cited[:0]
-		default:
-			e.blocks = append(e.blocks, `"}`...)
-		}
-		kind = chat.Block
-	}
-	enter := func(want chat.EventKind, opening string) {
-		if kind == want {
-			return
-		}
-		shut()
-		kind = want
-		if len(e.blocks) > 0 {
-			e.blocks = append(e.blocks, ',')
-		}
-		e.blocks = append(e.blocks, opening...)
-	}
-	for i := range list {
-		switch v := &list[i]; v.Kind {
-		case chat.Thinking:
-			if kind != chat.Thinking {
-				enter(chat.Thinking, `{"type":"thinking","signature":`)
-				e.blocks = appendProof(e.blocks, proofOf(list[i+1:]))
-				e.blocks = append(e.blocks, `,"thinking":"`...)
-			}
-			e.blocks = chat.AppendInner(e.blocks, v.Text)
-		case chat.Text, chat.Refusal:
-			e.refused = e.refused || v.Kind == chat.Refusal
-			enter(chat.Text, `{"type":"text","text":"`)
-			e.blocks = chat.AppendInner(e.blocks, v.Text)
-		case chat.Citation:
-			enter(chat.Text, `{"type":"text","text":"`)
-			if len(cited) > 0 {
-				cited = append(cited, ',')
-			}
-			cited = citationObject(cited, v)
-		case chat.Signature:
-			if kind != chat.Thinking { // else it stands with its thought
-				enter(chat.Thinking, `{"type":"thinking","signature":`)
-				e.blocks = appendProof(e.blocks, v)
-				e.blocks = append(e.blocks, `,"thinking":"`...)
-			}
-		case chat.Redacted:
-			if v.Signer != chat.Anthropic {
-				continue
-			}
-			shut()
-			if len(e.blocks) > 0 {
-				e.blocks = append(e.blocks, ',')
-			}
-			e.blocks = appendRedacted(e.blocks, v.Text)
-		case chat.Block:
-			shut()
-		case chat.CallStart:
-			if len(v.Name) == 0 {
-				continue
-			}
-			shut()
-			if v.Signer != chat.NoSigner {
-				enter(chat.Thinking, `{"type":"thinking","signature":`)
-				e.blocks = appendProof(e.blocks, &chat.Event{Text: v.Proof, Signer: v.Signer})
-				e.blocks = append(e.blocks, `,"thinking":"`...)
-				shut()
-			}
-			if len(e.blocks) > 0 {
-				e.blocks = append(e.blocks, ',')
-			}
-			e.next = len(e.calls)
-			e.calls = append(e.calls, pending{id: v.ID})
-			e.blocks = append(e.blocks, `{"type":"tool_use","id":`...)
-			e.blocks = e.callID(e.blocks, &e.calls[e.next])
-			e.blocks = append(e.blocks, `,"name":`...)
-			e.blocks = chat.AppendText(e.blocks, v.Name)
-			e.blocks = append(e.blocks, `,"input":`...)
-			e.blocks = e.input(e.blocks, list[i+1:])
-			e.blocks = append(e.blocks, '}')
-		case chat.Finish:
-			e.reason = v.Reason
-			e.stop = append(e.stop[:0], v.Text...)
-		}
-	}
-	shut()
-	dst = e.opening(dst)
-	dst = append(dst, e.blocks...)
-	dst = append(dst, `],`...)
-	dst = e.ending(dst)
-	dst = append(dst, `,"usage":`...)
-	dst = AppendUsage(dst, t)
-	e.calls = e.calls[:0:0] // they point into the answer
-	return append(dst, '}')
-}
-
-// proofOf is the signature of the thought that list goes on with, an empty event if
-// it has none.
-func proofOf(list []chat.Event) *chat.Event {
-	for i := range list {
-		switch list[i].Kind {
-		case chat.Thinking:
-		case chat.Signature:
-			return &list[i]
-		default:
-			return &chat.Event{}
-		}
-	}
-	return &chat.Event{}
-}
-
-func appendProof(dst []byte, v *chat.Event) []byte {
-	dst = append(dst, '"')
-	if v.Signer == chat.Google {
-		dst = append(dst, googleProof...)
-	}
-	dst = chat.AppendInner(dst, v.Text)
-	return append(dst, '"')
-}
-
-// input appends the arguments that list begins with as an object. Arguments that are
-// none, cut short by the output cap for instance, stand in one member as they came.
-func (e *AnswerEncoder) input(dst []byte, list []chat.Event) []byte {
-	raw := e.plain[:0]
-	for i := range list {
-		if list[i].Kind != chat.CallArgs {
-			break
-		}
-		raw = append(raw, list[i].Text...)
-	}
-	if chat.Blank(raw) {
-		return append(dst, "{}"...)
-	}
-	at := len(raw)
-	raw = chat.Unescape(raw, raw)
-	e.plain = raw
-	text := raw[at:]
-	if i := walk.Space(text, 0); i < len(text) && text[i] == '{' && chat.Valid(text) {
-		return append(dst, text...)
-	}
-	dst = append(dst, `{"INVALID_JSON":`...)
-	dst = chat.AppendText(dst, raw[:at])
 	return append(dst, '}')
 }

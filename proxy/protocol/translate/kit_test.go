@@ -220,6 +220,7 @@ func readMessages(t testing.TB, out []byte, streamed bool) (a answer) {
 	}
 	names, datas := events(t, out)
 	open, next := -1, 0
+	cited, said := false, false // the open block is
 	for i, data := range datas {
 		var e struct {
 			Type    string
@@ -228,6 +229,7 @@ func readMessages(t testing.TB, out []byte, streamed bool) (a answer) {
 			Block   block `json:"content_block"`
 			Delta   struct {
 				Type, Text, Thinking string
+				Citation             json.RawMessage
 				JSON                 string `json:"partial_json"`
 				Stop                 string `json:"stop_reason"`
 			}
@@ -250,6 +252,7 @@ func readMessages(t testing.TB, out []byte, streamed bool) (a answer) {
 			}
 			open = e.Index
 			next++
+			cited, said = false, false
 			if e.Block.Type == "tool_use" {
 				a.calls = append(a.calls, toolCall{ID: e.Block.ID, Name: e.Block.Name})
 			}
@@ -258,6 +261,7 @@ func readMessages(t testing.TB, out []byte, streamed bool) (a answer) {
 				t.Fatalf("a delta for block %d while %d is open", e.Index, open)
 			}
 			a.text += e.Delta.Text
+			cited, said = cited || e.Delta.Citation != nil, said || e.Delta.Text != ""
 			a.reasoning += e.Delta.Thinking
 			if e.Delta.JSON != "" {
 				a.calls[len(a.calls)-1].Arguments += e.Delta.JSON
@@ -265,6 +269,9 @@ func readMessages(t testing.TB, out []byte, streamed bool) (a answer) {
 		case "content_block_stop":
 			if e.Index != open {
 				t.Fatalf("block %d ends while %d is open", e.Index, open)
+			}
+			if cited && !said {
+				t.Fatalf("block %d cites and says nothing: %s", e.Index, out)
 			}
 			open = -1
 		case "message_delta":
