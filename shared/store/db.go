@@ -70,6 +70,10 @@ func Open(_ context.Context, url string, o Options) (*DB, error) {
 	config.HealthCheckPeriod = 30 * time.Second
 	configure(config.ConnConfig, o.ApplicationName, d.timeout)
 	config.ConnConfig.Tracer = (*tracer)(d)
+	config.AfterConnect = func(_ context.Context, c *pgx.Conn) error {
+		useArrays(c.TypeMap())
+		return nil
+	}
 	if d.pool, err = pgxpool.NewWithConfig(context.Background(), config); err != nil {
 		return nil, fmt.Errorf("cannot open the database: %w", err)
 	}
