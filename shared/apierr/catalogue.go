@@ -74,7 +74,7 @@ var catalogue = []Entry{
 	{Code: IPNotAllowed, Status: 403, Text: "This API key may not be used from this IP address.", When: "The key lists allowed addresses and the caller's is not one of them."},
 	{Code: RoleNotAllowed, Status: 403, Text: "The role of this account does not allow this.", When: "A person of the console whose role does not allow the call; the management API only."},
 	{Code: ContentBlocked, Status: 400, Text: "The content was blocked by the safety policy of this account.", When: "The client's safety policy refused the content."},
-	{Code: PolicyUnavailable, Status: 503, Text: "Who judges requests by the policy of this account could not be asked.", When: "The client's policy has requests judged by a moderation model or a webhook, which could not be asked in time or gave no readable answer, and the policy refuses such requests. Nobody served the request; a judgement that was made is charged."},
+	{Code: PolicyUnavailable, Status: 503, Text: "Who judges requests by the policy of this account could not be asked.", When: "The client's policy has requests judged by a moderation model or a webhook, which could not be asked in time or gave no readable answer, and the policy refuses such requests. Nobody served the request and nothing is charged."},
 	{Code: UnknownModelPricing, Status: 400, Text: "Unknown model pricing: the model does not exist or has no price.", When: "The model is unknown or has no price; an unpriced model is never served."},
 	{Code: InvalidRequest, Status: 400, Text: "The request is invalid.", When: "The request is unreadable or impossible; the message names the field."},
 	{Code: BodyTooLarge, Status: 413, Text: "The request body is too large.", When: "The body is over the limit."},

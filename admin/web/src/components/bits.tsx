@@ -1,4 +1,4 @@
-import { ActionIcon, Badge, Button, Card, CopyButton, Group, Skeleton, Stack, Text, Title, Tooltip, type CardProps } from '@mantine/core';
+import { ActionIcon, Alert, Badge, Button, Card, CopyButton, Group, Skeleton, Stack, Text, Title, Tooltip, type CardProps } from '@mantine/core';
 import { IconCheck, IconCopy } from '../icons';
 import type { ReactNode } from 'react';
 import { useTranslation } from 'react-i18next';
@@ -129,5 +129,36 @@ export function Share({ percent }: { percent: number }) {
     <div className="share" aria-hidden="true">
       <div style={{ width: `${Math.max(0, Math.min(100, percent))}%` }} />
     </div>
+  );
+}
+
+/** A link that is shown once, to be handed to its person. */
+export function HandedLink({ title, mailed, link, onDone, testid }: { title: string; mailed: boolean; link: string; onDone: () => void; testid: string }) {
+  const { t } = useTranslation();
+  return (
+    <Alert color="teal" variant="light" title={title} data-testid={testid}>
+      <Stack gap="xs">
+        <Text size="sm">{t(mailed ? 'members.mailed' : 'members.notMailed')}</Text>
+        <code className="key-token">{link}</code>
+        <Group>
+          <Copy value={link} label={t('common.copy')} />
+          <Button variant="default" onClick={onDone}>
+            {t('keys.revealDone')}
+          </Button>
+        </Group>
+      </Stack>
+    </Alert>
+  );
+}
+
+/** The name of a model in a list, and under it what is to be known of it at a glance. */
+export function ModelName({ id, children }: { id: string; children: ReactNode }) {
+  return (
+    <Stack gap={4}>
+      <Text size="sm" fw={550} style={{ overflowWrap: 'anywhere' }}>
+        {id}
+      </Text>
+      <Group gap={4}>{children}</Group>
+    </Stack>
   );
 }

@@ -1,4 +1,4 @@
-import { Alert, Badge, Button, Group, Modal, Select, Stack, Text, TextInput } from '@mantine/core';
+import { Badge, Button, Group, Modal, Select, Stack, Text, TextInput } from '@mantine/core';
 import { useMemo, useState, type FormEvent } from 'react';
 import { useTranslation } from 'react-i18next';
 import { del, patch, post, type Invited, type Member } from '../api';
@@ -6,8 +6,8 @@ import { moment } from '../format';
 import { at, useChange, usePages } from '../hooks';
 import { IconPlus } from '../icons';
 import { useVisitor } from '../session';
-import { Copy, Panel } from './bits';
-import { Broken, Empty, Waiting } from './states';
+import { HandedLink, Panel } from './bits';
+import { Empty, Loaded } from './states';
 import { DataTable, type Columns } from './table';
 
 const path = '/openapi/v1/members';
@@ -60,20 +60,11 @@ export function Members() {
       }
     >
       {link?.link ? (
-        <Alert color="teal" variant="light" title={t('members.linkTitle', { email: link.email })} data-testid="invitation">
-          <Stack gap="xs">
-            <Text size="sm">{t(link.mailed ? 'members.mailed' : 'members.notMailed')}</Text>
-            <code className="key-token">{link.link}</code>
-            <Group>
-              <Copy value={link.link} label={t('common.copy')} />
-              <Button variant="default" onClick={() => setLink(null)}>
-                {t('keys.revealDone')}
-              </Button>
-            </Group>
-          </Stack>
-        </Alert>
+        <HandedLink title={t('members.linkTitle', { email: link.email })} mailed={link.mailed === true} link={link.link} onDone={() => setLink(null)} testid="invitation" />
       ) : null}
-      {list.error ? <Broken error={list.error} retry={() => void list.refetch()} /> : list.isPending ? <Waiting /> : <DataTable rows={list.rows} columns={columns} id={(m) => String(m.id)} label={t('members.title')} empty={<Empty title={t('members.none')} />} />}
+      <Loaded of={list}>
+        <DataTable rows={list.rows} columns={columns} id={(m) => String(m.id)} label={t('members.title')} empty={<Empty title={t('members.none')} />} />
+      </Loaded>
       {owner ? <Open /> : null}
       {inviting ? <Invite onClose={() => setInviting(false)} onMade={setLink} /> : null}
     </Panel>

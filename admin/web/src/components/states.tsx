@@ -62,3 +62,34 @@ export function Empty({ title, text, icon: Icon = IconInbox, children }: { title
     </Stack>
   );
 }
+
+/** What a list's answer can be; both kinds of query of the client have these. */
+interface Answer {
+  error: unknown;
+  isPending: boolean;
+  refetch: () => unknown;
+}
+
+/** Loaded shows its children when the list is there; until then that it is awaited, or what went wrong and how to try again. */
+export function Loaded({ of, children }: { of: Answer; children: ReactNode }) {
+  if (of.error) {
+    return (
+      <Stack p="lg">
+        <Broken error={of.error} retry={() => void of.refetch()} />
+      </Stack>
+    );
+  }
+  return of.isPending ? <Waiting /> : children;
+}
+
+/** More asks for a list's next page while there is one. */
+export function More({ of }: { of: { hasNextPage: boolean; isFetchingNextPage: boolean; fetchNextPage: () => unknown } }) {
+  const { t } = useTranslation();
+  return of.hasNextPage ? (
+    <Group justify="center" p="md">
+      <Button variant="default" loading={of.isFetchingNextPage} onClick={() => void of.fetchNextPage()}>
+        {t('common.loadMore')}
+      </Button>
+    </Group>
+  ) : null;
+}

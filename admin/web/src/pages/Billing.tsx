@@ -5,7 +5,7 @@ import { useTranslation } from 'react-i18next';
 import { useSearchParams } from 'react-router';
 import { post, withQuery, type Balance, type Statement, type StatementLine, type Transaction } from '../api';
 import { Money, PageTitle, Panel, Stat } from '../components/bits';
-import { Broken, Empty, Waiting } from '../components/states';
+import { Broken, Empty, Loaded, More, Waiting } from '../components/states';
 import { DataTable, type Columns } from '../components/table';
 import { TraceDrawer } from '../components/trace';
 import { compare, usd } from '../decimal';
@@ -193,22 +193,10 @@ function Ledger() {
         {t('bill.movementsText')}
       </Text>
       <Panel flush>
-        {list.error ? (
-          <Stack p="lg">
-            <Broken error={list.error} retry={() => void list.refetch()} />
-          </Stack>
-        ) : list.isPending ? (
-          <Waiting />
-        ) : (
+        <Loaded of={list}>
           <DataTable rows={list.rows} columns={columns} id={(x) => x.id} label={t('bill.movements')} onOpen={(x) => x.request_id && setOpen(x.request_id)} empty={<Empty title={t('bill.noTransactions')} icon={IconReceipt2} />} />
-        )}
-        {list.hasNextPage ? (
-          <Group justify="center" p="md">
-            <Button variant="default" loading={list.isFetchingNextPage} onClick={() => void list.fetchNextPage()}>
-              {t('common.loadMore')}
-            </Button>
-          </Group>
-        ) : null}
+        </Loaded>
+        <More of={list} />
       </Panel>
       <TraceDrawer id={open} onClose={() => setOpen(null)} />
     </Stack>

@@ -3,7 +3,7 @@ import { useMemo, useState, type FormEvent } from 'react';
 import { useTranslation } from 'react-i18next';
 import { del, patch, post, type Conversation, type Model } from '../api';
 import { PageTitle, Panel } from '../components/bits';
-import { Broken, Empty, Waiting } from '../components/states';
+import { Empty, Loaded, More } from '../components/states';
 import { DataTable, type Columns } from '../components/table';
 import { moment } from '../format';
 import { at, useChange, useGet, usePages } from '../hooks';
@@ -63,22 +63,10 @@ export default function Conversations() {
       </PageTitle>
       <SegmentedControl mb="md" aria-label={t('keys.status')} value={status} onChange={setStatus} data={[{ value: 'active', label: t('conv.active') }, { value: 'archived', label: t('conv.archived') }]} />
       <Panel flush>
-        {list.error ? (
-          <Stack p="lg">
-            <Broken error={list.error} retry={() => void list.refetch()} />
-          </Stack>
-        ) : list.isPending ? (
-          <Waiting />
-        ) : (
+        <Loaded of={list}>
           <DataTable rows={list.rows} columns={columns} id={(c) => c.id} label={t('conv.title')} onOpen={setEditing} empty={<Empty title={t('conv.empty')} text={t('conv.emptyText')} icon={IconMessages} />} />
-        )}
-        {list.hasNextPage ? (
-          <Group justify="center" p="md">
-            <Button variant="default" loading={list.isFetchingNextPage} onClick={() => void list.fetchNextPage()}>
-              {t('common.loadMore')}
-            </Button>
-          </Group>
-        ) : null}
+        </Loaded>
+        <More of={list} />
       </Panel>
       {editing ? <Form existing={editing === 'new' ? null : editing} onClose={() => setEditing(null)} /> : null}
     </>

@@ -9,7 +9,7 @@ import { useTranslation } from 'react-i18next';
 import { useSearchParams } from 'react-router';
 import { del, patch, post, type ApiKey, type CreatedKey, type Model } from '../api';
 import { Copy, KeyBadge, Money, PageTitle, Panel, Share } from '../components/bits';
-import { Broken, Empty, Waiting } from '../components/states';
+import { Empty, Loaded, More } from '../components/states';
 import { DataTable, type Columns } from '../components/table';
 import { compare, isDecimal, share } from '../decimal';
 import { day, moment } from '../format';
@@ -137,13 +137,7 @@ export default function Keys() {
       </PageTitle>
       {made ? <Reveal made={made} onDone={() => setMade(null)} /> : null}
       <Panel flush>
-        {keys.error ? (
-          <Stack p="lg">
-            <Broken error={keys.error} retry={() => void keys.refetch()} />
-          </Stack>
-        ) : keys.isPending ? (
-          <Waiting />
-        ) : (
+        <Loaded of={keys}>
           <DataTable
             rows={keys.rows}
             columns={columns}
@@ -158,14 +152,8 @@ export default function Keys() {
               </Empty>
             }
           />
-        )}
-        {keys.hasNextPage ? (
-          <Group justify="center" p="md">
-            <Button variant="default" loading={keys.isFetchingNextPage} onClick={() => void keys.fetchNextPage()}>
-              {t('common.loadMore')}
-            </Button>
-          </Group>
-        ) : null}
+        </Loaded>
+        <More of={keys} />
       </Panel>
       <KeyForm
         key={editing === 'new' ? 'new' : (editing?.id ?? 'closed')}

@@ -1,6 +1,6 @@
 import '@mantine/dates/styles.css';
 
-import { Button, Group, Select, Stack, Switch, TextInput } from '@mantine/core';
+import { Button, Group, Select, Switch, TextInput } from '@mantine/core';
 import { DatePickerInput } from '@mantine/dates';
 import { IconCalendar, IconDownload, IconSearch } from '../icons';
 import { useState } from 'react';
@@ -9,7 +9,7 @@ import { useSearchParams } from 'react-router';
 import { withQuery, type ApiKey, type Call, type Model } from '../api';
 import { PageTitle, Panel } from '../components/bits';
 import { useCallColumns } from '../components/calls';
-import { Broken, Empty, Waiting } from '../components/states';
+import { Empty, Loaded, More } from '../components/states';
 import { DataTable } from '../components/table';
 import { TraceDrawer } from '../components/trace';
 import { useGet, usePages } from '../hooks';
@@ -87,22 +87,10 @@ export default function Logs() {
         <TextInput aria-label={t('common.requestId')} placeholder="req_…" leftSection={<IconSearch size={16} />} value={id} onChange={(e) => set('request_id', e.currentTarget.value.trim())} style={{ flex: '1 1 180px' }} />
       </Group>
       <Panel flush>
-        {calls.error ? (
-          <Stack p="lg">
-            <Broken error={calls.error} retry={() => void calls.refetch()} />
-          </Stack>
-        ) : calls.isPending ? (
-          <Waiting />
-        ) : (
+        <Loaded of={calls}>
           <DataTable rows={calls.rows} columns={columns} id={(c) => c.request_id} label={t('logs.title')} onOpen={(c) => set('open', c.request_id)} empty={<Empty title={t('logs.empty')} text={t('logs.emptyText')} />} />
-        )}
-        {calls.hasNextPage ? (
-          <Group justify="center" p="md">
-            <Button variant="default" loading={calls.isFetchingNextPage} onClick={() => void calls.fetchNextPage()}>
-              {t('common.loadMore')}
-            </Button>
-          </Group>
-        ) : null}
+        </Loaded>
+        <More of={calls} />
       </Panel>
       <TraceDrawer id={open !== null && requestId.test(open) ? open : null} onClose={() => set('open', null)} />
     </>

@@ -4,8 +4,8 @@ import { useDeferredValue, useMemo, useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link } from 'react-router';
 import type { Model } from '../api';
-import { Copy, PageTitle, Panel } from '../components/bits';
-import { Broken, Empty, Waiting } from '../components/states';
+import { Copy, ModelName, PageTitle, Panel } from '../components/bits';
+import { Empty, Loaded } from '../components/states';
 import { DataTable, type Columns } from '../components/table';
 import { compare, usd } from '../decimal';
 import { tokens } from '../format';
@@ -63,23 +63,18 @@ export function ModelList({ mine, title }: { mine: boolean; title: string }) {
         header: t('models.model'),
         meta: { lead: true },
         cell: ({ row: { original: m } }) => (
-          <Stack gap={4}>
-            <Text size="sm" fw={550} style={{ overflowWrap: 'anywhere' }}>
-              {m.id}
-            </Text>
-            <Group gap={4}>
-              {m.auto ? (
-                <Badge size="xs" color="relay" tt="none">
-                  auto · {m.auto.strategy}
-                </Badge>
-              ) : null}
-              {m.tags.slice(0, 4).map((name) => (
-                <Badge key={name} size="xs" color="gray" tt="none" fw={500}>
-                  {name}
-                </Badge>
-              ))}
-            </Group>
-          </Stack>
+          <ModelName id={m.id}>
+            {m.auto ? (
+              <Badge size="xs" color="relay" tt="none">
+                auto · {m.auto.strategy}
+              </Badge>
+            ) : null}
+            {m.tags.slice(0, 4).map((name) => (
+              <Badge key={name} size="xs" color="gray" tt="none" fw={500}>
+                {name}
+              </Badge>
+            ))}
+          </ModelName>
         ),
       },
       { accessorKey: 'context_tokens', header: t('models.context'), meta: { right: true }, cell: ({ row }) => tokens(row.original.context_tokens) },
@@ -105,15 +100,7 @@ export function ModelList({ mine, title }: { mine: boolean; title: string }) {
         </Text>
       </Group>
       <Panel flush>
-        {models.error ? (
-          <Stack p="lg">
-            <Broken error={models.error} retry={() => void models.refetch()} />
-          </Stack>
-        ) : models.isPending ? (
-          <Waiting />
-        ) : (
-          list
-        )}
+        <Loaded of={models}>{list}</Loaded>
       </Panel>
       <Drawer opened={open !== null} onClose={() => setOpen(null)} position="right" size="md" title={open?.id ?? ''} closeButtonProps={{ 'aria-label': t('common.close') }}>
         {open ? <Detail model={open} /> : null}

@@ -1,10 +1,10 @@
-import { Badge, Button, Drawer, Group, SimpleGrid, Stack, Text, TextInput } from '@mantine/core';
+import { Badge, Drawer, SimpleGrid, Stack, Text, TextInput } from '@mantine/core';
 import { keepPreviousData, useInfiniteQuery } from '@tanstack/react-query';
 import { useMemo, useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { data, operator, useOperator, type Schemas } from '../../client';
 import { PageTitle, Panel, Stat } from '../../components/bits';
-import { Broken, Empty, Waiting } from '../../components/states';
+import { Broken, Empty, Loaded, More } from '../../components/states';
 import { DataTable, type Columns } from '../../components/table';
 import { count, moment } from '../../format';
 import { IconHistory, IconSearch } from '../../icons';
@@ -48,22 +48,10 @@ export default function Audit() {
         </SimpleGrid>
         <TextInput maw={360} placeholder={t('audit.actor')} aria-label={t('audit.actor')} leftSection={<IconSearch size={16} />} value={actor} onChange={(e) => setActor(e.currentTarget.value)} />
         <Panel flush>
-          {log.error ? (
-            <Stack p="lg">
-              <Broken error={log.error} retry={() => void log.refetch()} />
-            </Stack>
-          ) : log.isPending ? (
-            <Waiting />
-          ) : (
+          <Loaded of={log}>
             <DataTable rows={rows} columns={columns} id={(e) => String(e.id)} label={t('audit.title')} onOpen={setOpen} empty={<Empty title={t('audit.none')} icon={IconHistory} />} />
-          )}
-          {log.hasNextPage ? (
-            <Group justify="center" p="md">
-              <Button variant="default" loading={log.isFetchingNextPage} onClick={() => void log.fetchNextPage()}>
-                {t('common.loadMore')}
-              </Button>
-            </Group>
-          ) : null}
+          </Loaded>
+          <More of={log} />
         </Panel>
       </Stack>
       <Drawer opened={open !== null} onClose={() => setOpen(null)} position="right" size="lg" title={open ? `${open.action} ${open.object}` : ''} closeButtonProps={{ 'aria-label': t('common.close') }}>

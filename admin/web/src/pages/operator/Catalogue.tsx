@@ -1,11 +1,11 @@
-import { Badge, Button, Drawer, Group, Stack, Text, TextInput } from '@mantine/core';
+import { Badge, Button, Drawer, Stack, Text, TextInput } from '@mantine/core';
 import { useMemo, useState } from 'react';
 import { useTranslation } from 'react-i18next';
 import { operator, useOperator, type Schemas } from '../../client';
 import { ModelForm } from '../../components/modelForm';
-import { PageTitle, Panel } from '../../components/bits';
+import { ModelName, PageTitle, Panel } from '../../components/bits';
 import { ModelRoutes } from '../../components/routes';
-import { Broken, Empty, Waiting } from '../../components/states';
+import { Empty, Loaded } from '../../components/states';
 import { DataTable, type Columns } from '../../components/table';
 import { tokens } from '../../format';
 import { IconPlus, IconRobot, IconSearch } from '../../icons';
@@ -30,17 +30,12 @@ export default function Catalogue() {
         header: t('models.model'),
         meta: { lead: true },
         cell: ({ row: { original: m } }) => (
-          <Stack gap={2}>
-            <Text size="sm" fw={550} style={{ overflowWrap: 'anywhere' }}>
-              {m.id}
-            </Text>
-            <Group gap={4}>
-              {m.auto ? <Badge size="xs" tt="none">auto · {m.auto}</Badge> : null}
-              {!m.auto && m.price_id === 0 ? <Badge size="xs" tt="none" color="red">{t('op.unpriced')}</Badge> : null}
-              {!m.auto && m.routes.length === 0 ? <Badge size="xs" tt="none" color="red">{t('op.noCost')}</Badge> : null}
-              {m.off_routes.length > 0 ? <Badge size="xs" tt="none" color="orange">{t('cat.off', { n: m.off_routes.length })}</Badge> : null}
-            </Group>
-          </Stack>
+          <ModelName id={m.id}>
+            {m.auto ? <Badge size="xs" tt="none">auto · {m.auto}</Badge> : null}
+            {!m.auto && m.price_id === 0 ? <Badge size="xs" tt="none" color="red">{t('op.unpriced')}</Badge> : null}
+            {!m.auto && m.routes.length === 0 ? <Badge size="xs" tt="none" color="red">{t('op.noCost')}</Badge> : null}
+            {m.off_routes.length > 0 ? <Badge size="xs" tt="none" color="orange">{t('cat.off', { n: m.off_routes.length })}</Badge> : null}
+          </ModelName>
         ),
       },
       { id: 'aliases', header: t('models.aliases'), enableSorting: false, cell: ({ row }) => <Text size="xs" c="dimmed" style={{ overflowWrap: 'anywhere' }}>{row.original.aliases.join(', ') || '–'}</Text> },
@@ -59,15 +54,9 @@ export default function Catalogue() {
       </PageTitle>
       <TextInput mb="md" maw={360} placeholder={t('common.search')} aria-label={t('common.search')} leftSection={<IconSearch size={16} />} value={text} onChange={(e) => setText(e.currentTarget.value)} />
       <Panel flush>
-        {list.error ? (
-          <Stack p="lg">
-            <Broken error={list.error} retry={() => void list.refetch()} />
-          </Stack>
-        ) : list.isPending ? (
-          <Waiting />
-        ) : (
+        <Loaded of={list}>
           <DataTable rows={shown} columns={columns} id={(m) => m.id} label={t('cat.title')} sortable onOpen={(m) => setOpen(m.id)} empty={<Empty title={t('models.empty')} icon={IconRobot} />} />
-        )}
+        </Loaded>
       </Panel>
       <Drawer opened={model !== null || making} onClose={() => { setOpen(null); setMaking(false); }} position="right" size="lg" title={model?.id ?? t('cat.add')} closeButtonProps={{ 'aria-label': t('common.close') }}>
         {making ? (

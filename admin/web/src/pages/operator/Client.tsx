@@ -5,7 +5,7 @@ import { Link, useParams } from 'react-router';
 import { del, post, type ApiKey, type CreatedKey, type Entry, type OperatorClient } from '../../api';
 import { KeyBadge, Money, PageTitle, Panel, Stat } from '../../components/bits';
 import { Booking } from '../../components/booking';
-import { Broken, Empty, Waiting } from '../../components/states';
+import { Broken, Empty, More, Waiting } from '../../components/states';
 import { DataTable, type Columns } from '../../components/table';
 import { isDecimal } from '../../decimal';
 import { moment } from '../../format';
@@ -104,13 +104,7 @@ export default function Client() {
         </Panel>
         <Panel flush title={t('op.ledger')}>
           {entries.error ? <Broken error={entries.error} /> : <DataTable rows={entries.rows} columns={ledger} id={(e) => String(e.id)} label={t('op.ledger')} empty={<Empty title={t('op.noLedger')} />} />}
-          {entries.hasNextPage ? (
-            <Group justify="center" p="md">
-              <Button variant="default" loading={entries.isFetchingNextPage} onClick={() => void entries.fetchNextPage()}>
-                {t('common.loadMore')}
-              </Button>
-            </Group>
-          ) : null}
+          <More of={entries} />
         </Panel>
       </Stack>
       {booking ? <Booking client={c} onClose={() => setBooking(false)} /> : null}

@@ -5,7 +5,7 @@ import { useNavigate } from 'react-router';
 import { post, type OperatorClient } from '../../api';
 import { Money, PageTitle, Panel } from '../../components/bits';
 import { Booking } from '../../components/booking';
-import { Broken, Empty, Waiting } from '../../components/states';
+import { Empty, Loaded, More } from '../../components/states';
 import { DataTable, type Columns } from '../../components/table';
 import { compare, isDecimal } from '../../decimal';
 import { at, useChange, usePages } from '../../hooks';
@@ -71,22 +71,10 @@ export default function Clients() {
         </Button>
       </PageTitle>
       <Panel flush>
-        {clients.error ? (
-          <Stack p="lg">
-            <Broken error={clients.error} retry={() => void clients.refetch()} />
-          </Stack>
-        ) : clients.isPending ? (
-          <Waiting />
-        ) : (
+        <Loaded of={clients}>
           <DataTable rows={clients.rows} columns={columns} id={(c) => c.id} label={t('op.clientsTitle')} sortable onOpen={(c) => void navigate(`/console/operator/clients/${c.id}`)} empty={<Empty title={t('op.noClients')} icon={IconBuilding} />} />
-        )}
-        {clients.hasNextPage ? (
-          <Group justify="center" p="md">
-            <Button variant="default" loading={clients.isFetchingNextPage} onClick={() => void clients.fetchNextPage()}>
-              {t('common.loadMore')}
-            </Button>
-          </Group>
-        ) : null}
+        </Loaded>
+        <More of={clients} />
       </Panel>
       {making ? <NewClient onClose={() => setMaking(false)} /> : null}
       {booking ? <Booking client={booking} onClose={() => setBooking(null)} /> : null}

@@ -3,7 +3,7 @@ import { useMemo, useState, type FormEvent } from 'react';
 import { useTranslation } from 'react-i18next';
 import { data, operator, useOperator, type Schemas } from '../../client';
 import { Money, PageTitle, Panel } from '../../components/bits';
-import { Broken, Empty, Waiting } from '../../components/states';
+import { Empty, Loaded } from '../../components/states';
 import { DataTable, type Columns } from '../../components/table';
 import { isDecimal } from '../../decimal';
 import { count } from '../../format';
@@ -38,15 +38,9 @@ export default function Groups() {
         </Button>
       </PageTitle>
       <Panel flush>
-        {list.error ? (
-          <Stack p="lg">
-            <Broken error={list.error} retry={() => void list.refetch()} />
-          </Stack>
-        ) : list.isPending ? (
-          <Waiting />
-        ) : (
-          <DataTable rows={list.data.items} columns={columns} id={(g) => g.name} label={t('group.title')} sortable onOpen={setEditing} empty={<Empty title={t('group.none')} icon={IconUsers} />} />
-        )}
+        <Loaded of={list}>
+          <DataTable rows={list.data?.items ?? []} columns={columns} id={(g) => g.name} label={t('group.title')} sortable onOpen={setEditing} empty={<Empty title={t('group.none')} icon={IconUsers} />} />
+        </Loaded>
       </Panel>
       {editing ? <Form existing={editing === 'new' ? null : editing} onClose={() => setEditing(null)} /> : null}
     </>

@@ -6,8 +6,8 @@ import { useTranslation } from 'react-i18next';
 import { useMutation } from '@tanstack/react-query';
 import { post, type PricedModel, type Proxies } from '../../api';
 import { data, operator, useOperator } from '../../client';
-import { PageTitle, Panel } from '../../components/bits';
-import { Broken, Empty, Waiting } from '../../components/states';
+import { ModelName, PageTitle, Panel } from '../../components/bits';
+import { Empty, Loaded } from '../../components/states';
 import { DataTable, type Columns } from '../../components/table';
 import { compare, isDecimal, subtract, share, usd } from '../../decimal';
 import { count, moment } from '../../format';
@@ -50,17 +50,12 @@ export default function Prices() {
         header: t('models.model'),
         meta: { lead: true },
         cell: ({ row: { original: m } }) => (
-          <Stack gap={2}>
-            <Text size="sm" fw={550} style={{ overflowWrap: 'anywhere' }}>
-              {m.id}
-            </Text>
-            <Group gap={4}>
-              {m.auto ? <Badge size="xs" tt="none">auto · {m.auto}</Badge> : null}
-              {!m.auto && m.price_id === 0 ? <Badge size="xs" tt="none" color="red">{t('op.unpriced')}</Badge> : null}
-              {m.next ? <Badge size="xs" tt="none" color="orange">→ {moment(m.next)}</Badge> : null}
-              {m.tiers.length > 0 ? <Badge size="xs" tt="none" color="gray">+{m.tiers.length}</Badge> : null}
-            </Group>
-          </Stack>
+          <ModelName id={m.id}>
+            {m.auto ? <Badge size="xs" tt="none">auto · {m.auto}</Badge> : null}
+            {!m.auto && m.price_id === 0 ? <Badge size="xs" tt="none" color="red">{t('op.unpriced')}</Badge> : null}
+            {m.next ? <Badge size="xs" tt="none" color="orange">→ {moment(m.next)}</Badge> : null}
+            {m.tiers.length > 0 ? <Badge size="xs" tt="none" color="gray">+{m.tiers.length}</Badge> : null}
+          </ModelName>
         ),
       },
       { id: 'sell', header: t('op.sell'), meta: { right: true }, sortingFn: (a, b) => compare(a.original.prices.output ?? '-1', b.original.prices.output ?? '-1'), accessorFn: (m) => m.prices.output ?? '', cell: ({ row }) => <span className="number">{two(row.original.prices) || '–'}</span> },
@@ -105,15 +100,7 @@ export default function Prices() {
       </PageTitle>
       <TextInput mb="md" maw={360} placeholder={t('common.search')} aria-label={t('common.search')} leftSection={<IconSearch size={16} />} value={text} onChange={(e) => setText(e.currentTarget.value)} />
       <Panel flush>
-        {models.error ? (
-          <Stack p="lg">
-            <Broken error={models.error} retry={() => void models.refetch()} />
-          </Stack>
-        ) : models.isPending ? (
-          <Waiting />
-        ) : (
-          list
-        )}
+        <Loaded of={models}>{list}</Loaded>
       </Panel>
       {editing ? <SetPrice key={editing.id} model={editing} onClose={() => setEditing(null)} /> : null}
     </>

@@ -4,7 +4,7 @@ import { useMemo, useState, type FormEvent } from 'react';
 import { useTranslation } from 'react-i18next';
 import { data, operator, useOperator, type Schemas } from '../../client';
 import { Money, PageTitle, Panel } from '../../components/bits';
-import { Broken, Empty, Waiting } from '../../components/states';
+import { Empty, Loaded } from '../../components/states';
 import { DataTable, type Columns } from '../../components/table';
 import { isDecimal } from '../../decimal';
 import { count, duration } from '../../format';
@@ -83,15 +83,9 @@ export default function Providers() {
         </Button>
       </PageTitle>
       <Panel flush>
-        {list.error ? (
-          <Stack p="lg">
-            <Broken error={list.error} retry={() => void list.refetch()} />
-          </Stack>
-        ) : list.isPending ? (
-          <Waiting />
-        ) : (
-          <DataTable rows={list.data.items} columns={columns} id={(p) => p.name} label={t('prov.title')} sortable onOpen={(p) => setOpen(p.name)} empty={<Empty title={t('prov.none')} icon={IconPlugConnected} />} />
-        )}
+        <Loaded of={list}>
+          <DataTable rows={list.data?.items ?? []} columns={columns} id={(p) => p.name} label={t('prov.title')} sortable onOpen={(p) => setOpen(p.name)} empty={<Empty title={t('prov.none')} icon={IconPlugConnected} />} />
+        </Loaded>
       </Panel>
       <Drawer opened={shown !== null} onClose={() => setOpen(null)} position="right" size="md" title={shown?.name ?? ''} closeButtonProps={{ 'aria-label': t('common.close') }}>
         {shown ? <Detail key={shown.name} provider={shown} sum={of.get(shown.name)} /> : null}

@@ -1,11 +1,11 @@
-import { Alert, Badge, Button, Group, Modal, Select, Stack, Text, TextInput } from '@mantine/core';
+import { Badge, Button, Group, Modal, Select, Stack, Text, TextInput } from '@mantine/core';
 import { keepPreviousData, useInfiniteQuery } from '@tanstack/react-query';
 import { useMemo, useState, type FormEvent } from 'react';
 import { useTranslation } from 'react-i18next';
 import { Link } from 'react-router';
 import { data, operator, useOperator, type Schemas } from '../../client';
-import { Copy, PageTitle, Panel } from '../../components/bits';
-import { Broken, Empty, Waiting } from '../../components/states';
+import { HandedLink, PageTitle, Panel } from '../../components/bits';
+import { Broken, Empty, Loaded, More } from '../../components/states';
 import { DataTable, type Columns } from '../../components/table';
 import { moment } from '../../format';
 import { at, useChange } from '../../hooks';
@@ -111,40 +111,17 @@ export default function Users() {
       </PageTitle>
       <Stack gap="lg">
         {handed ? (
-          <Alert color="teal" variant="light" title={t(handed.what === 'reset' ? 'users.resetTitle' : 'members.linkTitle', { email: handed.email })} data-testid="link">
-            <Stack gap="xs">
-              <Text size="sm">{t(handed.mailed ? 'members.mailed' : 'members.notMailed')}</Text>
-              <code className="key-token">{handed.link}</code>
-              <Group>
-                <Copy value={handed.link} label={t('common.copy')} />
-                <Button variant="default" onClick={() => setHanded(null)}>
-                  {t('keys.revealDone')}
-                </Button>
-              </Group>
-            </Stack>
-          </Alert>
+          <HandedLink title={t(handed.what === 'reset' ? 'users.resetTitle' : 'members.linkTitle', { email: handed.email })} mailed={handed.mailed} link={handed.link} onDone={() => setHanded(null)} testid="link" />
         ) : null}
         <Group gap="sm">
           <TextInput w={{ base: '100%', xs: 280 }} placeholder={t('settings.email')} aria-label={t('settings.email')} leftSection={<IconSearch size={16} />} value={email} onChange={(e) => setEmail(e.currentTarget.value)} />
           <Select w={{ base: '100%', xs: 180 }} placeholder={t('users.allRoles')} aria-label={t('users.allRoles')} clearable data={[{ group: t('settings.role.operator'), items: operatorRoles }, { group: t('op.client'), items: customerRoles }]} value={role} onChange={(v) => setRole(v as Role | null)} />
         </Group>
         <Panel flush>
-          {list.error ? (
-            <Stack p="lg">
-              <Broken error={list.error} retry={() => void list.refetch()} />
-            </Stack>
-          ) : list.isPending ? (
-            <Waiting />
-          ) : (
+          <Loaded of={list}>
             <DataTable rows={rows} columns={columns} id={(u) => String(u.id)} label={t('users.title')} minWidth={760} empty={<Empty title={t('members.none')} icon={IconUsers} />} />
-          )}
-          {list.hasNextPage ? (
-            <Group justify="center" p="md">
-              <Button variant="default" loading={list.isFetchingNextPage} onClick={() => void list.fetchNextPage()}>
-                {t('common.loadMore')}
-              </Button>
-            </Group>
-          ) : null}
+          </Loaded>
+          <More of={list} />
         </Panel>
         {admin ? <Open /> : null}
         <Roles />

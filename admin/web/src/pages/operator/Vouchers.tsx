@@ -3,7 +3,7 @@ import { useMemo, useState, type FormEvent } from 'react';
 import { useTranslation } from 'react-i18next';
 import { data, operator, useOperator, type Schemas } from '../../client';
 import { Copy, Money, PageTitle, Panel } from '../../components/bits';
-import { Broken, Empty, Waiting } from '../../components/states';
+import { Empty, Loaded } from '../../components/states';
 import { DataTable, type Columns } from '../../components/table';
 import { isDecimal, isZero } from '../../decimal';
 import { moment } from '../../format';
@@ -54,15 +54,9 @@ export default function Vouchers() {
         </Alert>
       ) : null}
       <Panel flush>
-        {list.error ? (
-          <Stack p="lg">
-            <Broken error={list.error} retry={() => void list.refetch()} />
-          </Stack>
-        ) : list.isPending ? (
-          <Waiting />
-        ) : (
-          <DataTable rows={list.data.items} columns={columns} id={(v) => String(v.id)} label={t('vouch.title')} empty={<Empty title={t('vouch.none')} icon={IconTicket} />} />
-        )}
+        <Loaded of={list}>
+          <DataTable rows={list.data?.items ?? []} columns={columns} id={(v) => String(v.id)} label={t('vouch.title')} empty={<Empty title={t('vouch.none')} icon={IconTicket} />} />
+        </Loaded>
       </Panel>
       {making ? <Make onClose={() => setMaking(false)} onMade={setMade} /> : null}
     </>
