@@ -81,7 +81,7 @@ func (s *Service) Redeem(ctx context.Context, actor store.Actor, walletID int64,
 	e, repeated, err = s.db.Redeem(ctx, actor, walletID, voucherDigest(code))
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		err = apierr.New(apierr.NotFound, "There is no such code.").WithCause(err)
+		err = apierr.New(apierr.NotFound, "There is no such code.").WithParam("code").WithCause(err)
 	case errors.Is(err, store.ErrSpent):
 		err = apierr.Invalid("code", "this code was used already").WithCause(err)
 	case errors.Is(err, store.ErrExpired):

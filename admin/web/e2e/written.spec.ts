@@ -65,12 +65,8 @@ test('H1: 40 payloads in every field that can be written: none fires, nothing br
   await write('tags', 'PATCH', `/admin/v1/models/m-${run}`, { tags: payloads });
   await write('aliases', 'PATCH', `/admin/v1/models/m-${run}`, { aliases: payloads.map((p) => p + run) });
   await all('tag', 'PATCH', `/admin/v1/models/m-${run}`, (p) => ({ tags: [p] }));
-  for (const [i, p] of payloads.entries()) {
-    if (i % 8 !== 0) continue; // each is a change of the whole catalogue, held to one pattern
-    await write('group', 'POST', '/admin/v1/groups', { name: `${p} ${run}` });
-    await write('provider', 'POST', '/admin/v1/providers', { name: p, protocol: 'openai', base_url: p });
-    await write('provider key', 'POST', `/admin/v1/providers/${provider}/keys`, { name: p, secret: `sk-${run}` });
-  }
+  // Each is a change of the whole catalogue: the names have a test of their own.
+  for (const p of payloads.filter((_, i) => i % 8 === 0)) await write('provider', 'POST', '/admin/v1/providers', { name: p, protocol: 'openai', base_url: p });
   // Only so many of an address are let in a while.
   await write('invitation', 'POST', '/admin/v1/invitations', { email: `${payloads[1]}@example.com`, role: 'support' });
   // A browser may call itself anything.
@@ -110,4 +106,43 @@ test('H1: 40 payloads in every field that can be written: none fires, nothing br
   await send('PATCH', '/openapi/v1/security/policy', { content_safety: { words: { list: [] } } });
   await send('PATCH', '/openapi/v1/balance/config', { recipients: [] });
   for (const m of [model, `m-${run}`]) await send('DELETE', `/admin/v1/models/${encodeURIComponent(m)}`);
+});
+
+test('H1: 40 payloads as names of groups, providers and their keys: refused by the name, or shown as text', async ({ page }) => {
+  test.setTimeout(200_000);
+  await page.addInitScript(() => {
+    const refusals: string[] = [];
+    Object.assign(window, { refusals });
+    document.addEventListener('securitypolicyviolation', (e) => refusals.push(`${e.effectiveDirective} ${e.blockedURI}`));
+  });
+  const send = await change(page);
+  const key = `keys-${unique()}`;
+  expect((await send('POST', '/admin/v1/providers', { name: key, protocol: 'openai', base_url: 'http://127.0.0.1:9/v1' })).status).toBe(201);
+  const taken: Record<'group' | 'provider' | 'key', string[]> = { group: [], provider: [], key: [] };
+  let said = 0;
+  for (const p of payloads) {
+    for (const [what, path, body] of [
+      ['group', '/admin/v1/groups', { name: p }],
+      ['provider', '/admin/v1/providers', { name: p, protocol: 'openai', base_url: 'http://127.0.0.1:9/v1' }],
+      ['key', `/admin/v1/providers/${key}/keys`, { name: p, secret: 'sk-of-a-payload' }],
+    ] as const) {
+      const r = await send('POST', path, body);
+      if (r.status === 201) taken[what].push(p);
+      else {
+        expect([r.status, r.text], `${what} ${p}`).toEqual([400, expect.stringMatching(/name/)]);
+        said++;
+      }
+    }
+  }
+  console.log(JSON.stringify({ refused: said, ...taken }));
+  // A name is a part of addresses: no payload with a sign of markup is one.
+  for (const names of [taken.group, taken.provider]) expect(names.filter((n) => !/^[a-z0-9_-]+$/.test(n))).toEqual([]);
+  expect(said + taken.group.length + taken.provider.length + taken.key.length).toBe(120);
+  for (const [path, list, names] of [['/console/operator/groups', 'Groups', taken.group], ['/console/operator/providers', '', [...taken.provider, ...taken.key]]] as const) {
+    await visit(page, path);
+    await shown(page, path);
+    for (const n of names) await expect(page.getByText(n, { exact: true }).first(), `${list} ${n}`).toBeVisible();
+    await clean(page, path);
+  }
+  for (const n of taken.group) expect((await send('DELETE', `/admin/v1/groups/${encodeURIComponent(n)}`)).status).toBe(200);
 });

@@ -10,7 +10,7 @@ import { DataTable, type Columns } from '../components/table';
 import { TraceDrawer } from '../components/trace';
 import { compare, usd } from '../decimal';
 import { count, moment, month as monthName } from '../format';
-import { useChange, useGet, usePages } from '../hooks';
+import { at, useChange, useGet, usePages } from '../hooks';
 import type { Key } from '../i18n';
 import { useVisitor } from '../session';
 
@@ -72,6 +72,7 @@ function Redeem() {
     (c: string) => post<{ amount: string; repeated: boolean }>('/openapi/v1/redeem', { code: c }),
     ['/openapi/v1/balance', '/openapi/v1/billing/monthly-statement', '/openapi/v1/cost'],
     (out) => (out.repeated ? t('bill.redeemedBefore') : t('bill.redeemed', { amount: usd(out.amount) })),
+    ['code'],
   );
   const submit = (e: FormEvent) => {
     e.preventDefault();
@@ -80,8 +81,8 @@ function Redeem() {
   return (
     <Panel title={t('bill.redeem')} h="100%">
       <form onSubmit={submit}>
-        <Group gap="sm" align="flex-end" wrap="nowrap">
-          <TextInput flex={1} aria-label={t('bill.code')} placeholder={t('bill.code')} required value={code} onChange={(e) => setCode(e.currentTarget.value)} />
+        <Group gap="sm" align="flex-start" wrap="nowrap">
+          <TextInput flex={1} aria-label={t('bill.code')} placeholder={t('bill.code')} required value={code} onChange={(e) => setCode(e.currentTarget.value)} error={at(redeem.error, 'code')} />
           <Button type="submit" loading={redeem.isPending}>
             {t('bill.redeemSubmit')}
           </Button>

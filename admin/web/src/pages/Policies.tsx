@@ -8,7 +8,7 @@ import { Rollouts, Routing } from '../components/routing';
 import { Saving } from '../components/saving';
 import { Broken, Waiting } from '../components/states';
 import { isDecimal } from '../decimal';
-import { useChange, useGet } from '../hooks';
+import { at, useChange, useGet } from '../hooks';
 
 const paths = { security: '/openapi/v1/security/policy', routing: '/openapi/v1/routing/policy', context: '/openapi/v1/context/config', alerts: '/openapi/v1/balance/config' };
 
@@ -39,7 +39,7 @@ function Content() {
   const policy = useGet<SecurityPolicy>(paths.security);
   const [masking, setMasking] = useState<Partial<SecurityPolicy['masking']>>({});
   const [words, setWords] = useState<Partial<SecurityPolicy['content_safety']['words']>>({});
-  const save = useChange(() => patch<SecurityPolicy>(paths.security, { masking, content_safety: { words } }), [paths.security], () => t('settings.saved'));
+  const save = useChange(() => patch<SecurityPolicy>(paths.security, { masking, content_safety: { words } }), [paths.security], () => t('settings.saved'), ['masking', 'content_safety.words']);
   const submit = (e: FormEvent) => {
     e.preventDefault();
     save.mutate(undefined, {
@@ -65,14 +65,14 @@ function Content() {
           </Text>
           <SimpleGrid cols={{ base: 1, xs: 2, sm: 3 }}>
             {kinds.map((k) => (
-              <Select key={k} label={t(`policy.kind.${k}`)} data={actions} value={masking[k] ?? p.masking[k]} allowDeselect={false} onChange={(v) => v && setMasking((d) => ({ ...d, [k]: v as Action }))} />
+              <Select key={k} label={t(`policy.kind.${k}`)} data={actions} value={masking[k] ?? p.masking[k]} allowDeselect={false} onChange={(v) => v && setMasking((d) => ({ ...d, [k]: v as Action }))} error={at(save.error, `masking.${k}`)} />
             ))}
-            <Select label={t('policy.where')} data={wheres} value={masking.apply_to ?? p.masking.apply_to} allowDeselect={false} onChange={(v) => v && setMasking((d) => ({ ...d, apply_to: v as Where }))} />
+            <Select label={t('policy.where')} data={wheres} value={masking.apply_to ?? p.masking.apply_to} allowDeselect={false} onChange={(v) => v && setMasking((d) => ({ ...d, apply_to: v as Where }))} error={at(save.error, 'masking.apply_to')} />
           </SimpleGrid>
-          <TagsInput mt="md" label={t('policy.words')} description={t('policy.wordsText')} value={words.list ?? p.content_safety.words.list} onChange={(list) => setWords((d) => ({ ...d, list }))} clearable maxTags={500} />
+          <TagsInput mt="md" label={t('policy.words')} description={t('policy.wordsText')} value={words.list ?? p.content_safety.words.list} onChange={(list) => setWords((d) => ({ ...d, list }))} clearable maxTags={500} error={at(save.error, 'content_safety.words.list')} />
           <SimpleGrid cols={{ base: 1, xs: 2 }} mt="sm">
-            <Select label={t('policy.wordsAction')} data={actions} value={words.action ?? p.content_safety.words.action} allowDeselect={false} onChange={(v) => v && setWords((d) => ({ ...d, action: v as Action }))} />
-            <Select label={t('policy.where')} data={wheres} value={words.apply_to ?? p.content_safety.words.apply_to} allowDeselect={false} onChange={(v) => v && setWords((d) => ({ ...d, apply_to: v as Where }))} />
+            <Select label={t('policy.wordsAction')} data={actions} value={words.action ?? p.content_safety.words.action} allowDeselect={false} onChange={(v) => v && setWords((d) => ({ ...d, action: v as Action }))} error={at(save.error, 'content_safety.words.action')} />
+            <Select label={t('policy.where')} data={wheres} value={words.apply_to ?? p.content_safety.words.apply_to} allowDeselect={false} onChange={(v) => v && setWords((d) => ({ ...d, apply_to: v as Where }))} error={at(save.error, 'content_safety.words.apply_to')} />
           </SimpleGrid>
           <Saving pending={save.isPending} changed={Object.keys(masking).length + Object.keys(words).length > 0} />
         </form>
@@ -85,14 +85,14 @@ function Kept() {
   const { t } = useTranslation();
   const policy = useGet<SecurityPolicy>(paths.security);
   const [draft, setDraft] = useState<{ replay_hours?: number; response_days?: number }>({});
-  const save = useChange(() => patch<SecurityPolicy>(paths.security, { data_retention: draft }), [paths.security, paths.context], () => t('settings.saved'));
+  const save = useChange(() => patch<SecurityPolicy>(paths.security, { data_retention: draft }), [paths.security, paths.context], () => t('settings.saved'), ['data_retention']);
   const submit = (e: FormEvent) => {
     e.preventDefault();
     save.mutate(undefined, { onSuccess: () => setDraft({}) });
   };
   const p = policy.data;
   const number = (name: 'replay_hours' | 'response_days', max: number) => (
-    <NumberInput label={t(`policy.${name}`)} description={t(`policy.${name}.text`)} min={0} max={max} clampBehavior="strict" allowDecimal={false} allowNegative={false} value={draft[name] ?? p?.data_retention[name] ?? 0} onChange={(v) => typeof v === 'number' && setDraft((d) => ({ ...d, [name]: v }))} />
+    <NumberInput label={t(`policy.${name}`)} description={t(`policy.${name}.text`)} min={0} max={max} clampBehavior="strict" allowDecimal={false} allowNegative={false} value={draft[name] ?? p?.data_retention[name] ?? 0} onChange={(v) => typeof v === 'number' && setDraft((d) => ({ ...d, [name]: v }))} error={at(save.error, `data_retention.${name}`)} />
   );
   return (
     <Panel title={t('policy.kept')}>
@@ -121,7 +121,7 @@ function Models() {
   const policy = useGet<RoutingPolicy>(paths.routing);
   const models = useGet<{ items: Model[] }>('/openapi/v1/models');
   const [draft, setDraft] = useState<string[] | null>(null);
-  const save = useChange(() => patch<RoutingPolicy>(paths.routing, { models: { allowed_model_ids: draft ?? [] } }), [paths.routing, paths.security, '/openapi/v1/models'], () => t('settings.saved'));
+  const save = useChange(() => patch<RoutingPolicy>(paths.routing, { models: { allowed_model_ids: draft ?? [] } }), [paths.routing, paths.security, '/openapi/v1/models'], () => t('settings.saved'), ['models']);
   const submit = (e: FormEvent) => {
     e.preventDefault();
     save.mutate(undefined, { onSuccess: () => setDraft(null) });
@@ -135,7 +135,7 @@ function Models() {
         <Waiting />
       ) : (
         <form onSubmit={submit}>
-          <MultiSelect label={t('keys.modelsLabel')} description={t('policy.modelsText')} data={[...new Set([...(models.data?.items.map((m) => m.id) ?? []), ...value])]} value={value} onChange={setDraft} searchable clearable maxDropdownHeight={240} />
+          <MultiSelect label={t('keys.modelsLabel')} description={t('policy.modelsText')} data={[...new Set([...(models.data?.items.map((m) => m.id) ?? []), ...value])]} value={value} onChange={setDraft} searchable clearable maxDropdownHeight={240} error={at(save.error, 'models')} />
           <Saving pending={save.isPending} changed={draft !== null} />
         </form>
       )}
@@ -155,6 +155,7 @@ function Alerts() {
       }),
     [paths.alerts],
     () => t('settings.saved'),
+    ['low_balance', 'quota_alert_percent'],
   );
   const c = config.data;
   const low = draft.low ?? c?.low_balance ?? '';
@@ -172,8 +173,8 @@ function Alerts() {
       ) : (
         <form onSubmit={submit} noValidate>
           <SimpleGrid cols={{ base: 1, sm: 2 }}>
-            <TextInput label={t('policy.low')} description={t('policy.lowText')} leftSection="$" inputMode="decimal" value={low} error={wrong} onChange={(e) => { const { value } = e.currentTarget; setDraft((d) => ({ ...d, low: value })); }} />
-            <NumberInput label={t('policy.quota')} description={t('policy.quotaText')} min={1} max={100} suffix="%" allowDecimal={false} value={(draft.percent === undefined ? c.quota_alert_percent : draft.percent) ?? ''} onChange={(v) => setDraft((d) => ({ ...d, percent: typeof v === 'number' ? v : null }))} />
+            <TextInput label={t('policy.low')} description={t('policy.lowText')} leftSection="$" inputMode="decimal" value={low} error={wrong ?? at(save.error, 'low_balance')} onChange={(e) => { const { value } = e.currentTarget; setDraft((d) => ({ ...d, low: value })); }} />
+            <NumberInput label={t('policy.quota')} description={t('policy.quotaText')} min={1} max={100} suffix="%" allowDecimal={false} value={(draft.percent === undefined ? c.quota_alert_percent : draft.percent) ?? ''} onChange={(v) => setDraft((d) => ({ ...d, percent: typeof v === 'number' ? v : null }))} error={at(save.error, 'quota_alert_percent')} />
           </SimpleGrid>
           <Saving pending={save.isPending} changed={Object.keys(draft).length > 0} />
         </form>
