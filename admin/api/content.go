@@ -111,6 +111,11 @@ func (in *securityPatch) apply(r *policy.Rules) {
 	}
 	setPatience(&r.Webhook.TimeoutMS, h.TimeoutMS)
 	setOpen(&r.Webhook.Open, h.OnFailure)
+	if l := in.Logging.Level; l.Set {
+		if r.Logging.Level = policy.Level(l.V); l.V == "standard" {
+			r.Logging.Level = policy.Standard
+		}
+	}
 }
 
 func setPatience(to *int64, o Opt[int64]) {

@@ -21,11 +21,13 @@ type securityPatch struct {
 }
 
 type loggingPatch struct {
-	Content  Opt[bool] `json:"content" doc:"false" example:"false"`
-	Metadata Opt[bool] `json:"metadata" doc:"true" example:"true"`
+	Level    Opt[string] `json:"level" enum:"standard,minimal" doc:"null: standard"`
+	Content  Opt[bool]   `json:"content" doc:"false" example:"false"`
+	Metadata Opt[bool]   `json:"metadata" doc:"true" example:"true"`
 }
 
 type retentionPatch struct {
+	DetailDays   Opt[int64] `json:"detail_days" min:"1" max:"3650" doc:"null: as long as the rows of the calls" example:"90"`
 	ResponseDays Opt[int64] `json:"response_days" min:"0" max:"30" doc:"null: 30" example:"30"`
 	ReplayHours  Opt[int64] `json:"replay_hours" min:"0" max:"24" doc:"null: 24" example:"24"`
 }
@@ -64,7 +66,7 @@ func (a *api) policyRoutes() []Route {
 			}
 			return report.ViewSecurity(p), nil
 		}),
-		write(fiber.MethodPatch, "/openapi/v1/security/policy", "S1-16", "Change what is looked for in texts, how long answers and responses are kept, and the models of all keys", a.patchSecurity).refuses(apierr.ModelNotAllowed),
+		write(fiber.MethodPatch, "/openapi/v1/security/policy", "S1-16", "Change what is looked for in texts, what is written down of calls, how long answers, responses and detail are kept, and the models of all keys", a.patchSecurity).refuses(apierr.ModelNotAllowed),
 		read(fiber.MethodGet, "/openapi/v1/routing/policy", "S1-17", "How calls find somebody to serve them", func(c *Call) (*report.RoutingPolicy, error) {
 			p, err := a.Report.Policy(c.Context, c.Caller.ClientID)
 			if err != nil {
@@ -121,6 +123,14 @@ func responseDays(o Opt[int64]) *int {
 	return &days
 }
 
+func detailDays(o Opt[int64]) *int {
+	if !o.Set {
+		return nil
+	}
+	days := int(o.V) // null is 0: always
+	return &days
+}
+
 // policyModels is the models of a policy. They bound all keys, so a scoped key may not
 // change them.
 func (a *api) policyModels(c *Call, in *modelsPatch) (*[]string, error) {
@@ -157,7 +167,7 @@ func (a *api) patchSecurity(c *Call, in *securityPatch) (*report.SecurityPolicy,
 	if err != nil {
 		return nil, err
 	}
-	p, err := a.Manage.PatchPolicy(c.Context, c.actor(), c.Caller.ClientID, store.PolicyPatch{Rules: in.apply, Models: models, Retention: hours(in.Retention.ReplayHours), ResponseDays: responseDays(in.Retention.ResponseDays)}, nil)
+	p, err := a.Manage.PatchPolicy(c.Context, c.actor(), c.Caller.ClientID, store.PolicyPatch{Rules: in.apply, Models: models, Retention: hours(in.Retention.ReplayHours), ResponseDays: responseDays(in.Retention.ResponseDays), DetailDays: detailDays(in.Retention.DetailDays)}, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -92,6 +92,17 @@ func TestSecurityPolicyS115S116(t *testing.T) {
 	if p.Models.Mode != "single" || !slices.Equal(p.Models.AllowedModelIDs, []string{"alpha"}) || p.Retention.ReplayHours != 0 || p.Retention.ResponseDays != 3 {
 		t.Errorf("changed to %+v", p)
 	}
+	if p.Logging.Level != "standard" || p.Retention.DetailDays != nil {
+		t.Errorf("changed to %+v %+v", p.Logging, p.Retention)
+	}
+	w.expect(w.call(acme, "PATCH", path, `{"logging":{"level":"minimal"},"data_retention":{"detail_days":7}}`), 200, &p)
+	if stored, err := w.db.Policy(t.Context(), acme.ID); err != nil || stored.Rules.Logging.Level != policy.Minimal || stored.DetailDays != 7 || stored.ResponseDays != 3 || p.Logging.Level != "minimal" || *p.Retention.DetailDays != 7 {
+		t.Errorf("changed to %+v %+v, stored %+v: %v", p.Logging, p.Retention, stored, err)
+	}
+	p = report.SecurityPolicy{}
+	if w.expect(w.call(acme, "PATCH", path, `{"logging":{"level":null},"data_retention":{"detail_days":null}}`), 200, &p); p.Logging.Level != "standard" || p.Retention.DetailDays != nil {
+		t.Errorf("cleared to %+v %+v", p.Logging, p.Retention)
+	}
 	if key := mustKey(w, acme); !slices.Equal(key.ClientModels, []string{"alpha"}) || len(key.Models) != 0 {
 		t.Errorf("the key is looked up as %+v", key)
 	}
@@ -118,6 +129,7 @@ func TestSecurityPolicyS115S116(t *testing.T) {
 		t.Errorf("by a scoped key: %d %s", r.Status, r.Raw)
 	}
 	w.refusesPatch(acme, path, map[string]string{
+		`{"logging":{"level":"all"}}`: "logging.level", `{"data_retention":{"detail_days":0}}`: "data_retention.detail_days", `{"data_retention":{"detail_days":3651}}`: "data_retention.detail_days",
 		`{"logging":{"content":true}}`: "logging.content", `{"logging":{"metadata":false}}`: "logging.metadata", `{"content_safety":{"mode":"strict"}}`: "content_safety.mode", `{"content_safety":{"words":{"action":"shout"}}}`: "content_safety.words.action", `{"content_safety":{"words":{"list":[""]}}}`: "content_safety.words.list",
 		`{"masking":{"mode":"pii"}}`: "masking.mode", `{"masking":{"card":"yes"}}`: "masking.card", `{"masking":{"apply_to":"all"}}`: "masking.apply_to", `{"data_retention":{"replay_hours":48}}`: "data_retention.replay_hours",
 		`{"models":{"allowed_model_ids":["nothing"]}}`: "allowed_model_ids", `{"models":{"model_scope":"automatic"}}`: "models.model_scope",

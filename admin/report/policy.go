@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"tokenrelay/shared/money"
+	"tokenrelay/shared/policy"
 	"tokenrelay/shared/store"
 )
 
@@ -30,22 +31,31 @@ type SecurityPolicy struct {
 
 // LoggingPolicy is what is written down of calls.
 type LoggingPolicy struct {
-	Content  bool `json:"content"`  // always false
-	Metadata bool `json:"metadata"` // ids, counts, times, states and amounts: always true, they are the account
+	Level    string `json:"level" enum:"standard,minimal" doc:"standard: beside what explains its charge, a call has the caller's own x-request-id and x-conversation-id and what this policy found in its texts, and samples of refused calls are kept. minimal: none of these are written down, refused calls are only counted, and calls are not found by their conversation"`
+	Content  bool   `json:"content"`  // always false
+	Metadata bool   `json:"metadata"` // ids, counts, times, states and amounts: always true, they are the account
 }
 
 // RetentionPolicy is how long content is kept.
 type RetentionPolicy struct {
-	ReplayHours  int64 `json:"replay_hours" doc:"of answers to requests with an Idempotency-Key, encrypted"`
-	ResponseDays int64 `json:"response_days" doc:"of responses stored to go on from, encrypted; 0, or replay_hours 0: not at all. Nothing else is kept of content"`
+	DetailDays   *int64 `json:"detail_days" doc:"of what logging.level standard has beside a call; gone within an hour after. The call's row with its charge stays. null: as long as that, and refused calls as long as the relay keeps them"`
+	ReplayHours  int64  `json:"replay_hours" doc:"of answers to requests with an Idempotency-Key, encrypted"`
+	ResponseDays int64  `json:"response_days" doc:"of responses stored to go on from, encrypted; 0, or replay_hours 0: not at all. Nothing else is kept of content"`
 }
 
 // ViewSecurity is p as the security policy.
 func ViewSecurity(p *store.Policy) *SecurityPolicy {
-	return &SecurityPolicy{
-		ContentSafety: viewSafety(&p.Rules), Masking: viewMasking(&p.Rules.Masking), Logging: LoggingPolicy{Metadata: true},
+	v := &SecurityPolicy{
+		ContentSafety: viewSafety(&p.Rules), Masking: viewMasking(&p.Rules.Masking), Logging: LoggingPolicy{Level: "standard", Metadata: true},
 		Retention: RetentionPolicy{ReplayHours: int64(p.Retention / time.Hour), ResponseDays: int64(p.ResponseDays)}, Models: modelPolicy(p),
 	}
+	if p.Rules.Logging.Level != policy.Standard {
+		v.Logging.Level = string(p.Rules.Logging.Level)
+	}
+	if days := int64(p.DetailDays); days > 0 {
+		v.Retention.DetailDays = &days
+	}
+	return v
 }
 
 // Policy reads what a customer has set for all of its keys.

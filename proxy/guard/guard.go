@@ -66,6 +66,10 @@ func look(r *policy.Rules, list *words.List, where policy.Where) *looking {
 	return l
 }
 
+// Minimal reports whether nothing is written down of calls but what explains their charge;
+// p may be nil.
+func (p *Policy) Minimal() bool { return p != nil && p.Rules.Logging.Level == policy.Minimal }
+
 // Requests reports whether texts of requests are looked at, Responses those of answers.
 func (p *Policy) Requests() bool { return p.requests != nil }
 

@@ -69,7 +69,8 @@ func New(slot int16, s Store, a Append, log *slog.Logger) *Book {
 
 // Note records one refusal. model may be the text that a client sent: it is kept
 // only in a sampled row; counts carry it only when it names a model of the
-// catalogue, so that clients can not make lines.
+// catalogue, so that clients can not make lines. Of a client that has little written down
+// there are only counts.
 func (b *Book) Note(key *catalog.Key, model string, known bool, endpoint protocol.Endpoint, e *apierr.Error, id reqid.ID, at time.Time) {
 	minute := at.Unix() / 60
 	b.mu.Lock()
@@ -79,7 +80,9 @@ func (b *Book) Note(key *catalog.Key, model string, known bool, endpoint protoco
 	}
 	mk := minuteKey{key.ID, e.Code}
 	n := b.rows[mk]
-	if n < rowsPerMinute && len(b.rows) < maxLines {
+	// A policy that cannot be read may forbid it.
+	sampled := !key.Policy.Minimal() && !key.Unruled
+	if sampled && n < rowsPerMinute && len(b.rows) < maxLines {
 		b.rows[mk] = n + 1
 		b.mu.Unlock()
 		b.row(key, model, endpoint, e, id, at)

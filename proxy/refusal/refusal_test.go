@@ -8,9 +8,11 @@ import (
 	"time"
 
 	"tokenrelay/proxy/catalog"
+	"tokenrelay/proxy/guard"
 	"tokenrelay/proxy/protocol"
 	"tokenrelay/shared/apierr"
 	"tokenrelay/shared/obs"
+	"tokenrelay/shared/policy"
 	"tokenrelay/shared/reqid"
 	"tokenrelay/shared/store"
 	"tokenrelay/shared/usage"
@@ -83,5 +85,24 @@ func TestBounded(t *testing.T) {
 	}
 	if got := int64(len(b.rows)+len(b.counts)) + b.Dropped.Load(); got != 3*maxLines {
 		t.Fatalf("%d accounted for of %d", got, 3*maxLines)
+	}
+}
+
+// S1-B14: of a client that has little written down refusals are counted and not sampled,
+// and of one whose policy cannot be read neither.
+func TestNoSamplesOfWhoWantsNone(t *testing.T) {
+	s := &sink{counts: map[string]int64{}}
+	rows := 0
+	b := New(1, s, func(*usage.Record) error { rows++; return nil }, obs.Discard())
+	at := time.Unix(1_800_000_000, 0)
+	minimal := guard.Compile(&policy.Rules{Logging: policy.Logging{Level: policy.Minimal}})
+	for _, key := range []*catalog.Key{{ID: 1, Policy: minimal}, {ID: 2, Unruled: true}, {ID: 3, Policy: guard.Compile(&policy.Rules{})}} {
+		for range 3 {
+			b.Note(key, "gpt", true, protocol.OpenAIChat, errBad, reqid.New(at), at)
+		}
+	}
+	b.Flush(context.Background())
+	if rows != 3 || s.counts["1invalid_requestgpt"] != 3 || s.counts["2invalid_requestgpt"] != 3 {
+		t.Errorf("%d rows, counts %v", rows, s.counts)
 	}
 }

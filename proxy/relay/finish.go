@@ -19,8 +19,10 @@ func (x *Exchange) fillRecord() {
 	r := &x.rec
 	r.ClientID, r.WalletID, r.KeyID = x.key.ClientID, x.key.WalletID, x.key.ID
 	r.Model, r.RequestedModel = x.model.ID, x.asked
-	r.ClientRequestID = view(clientRequestID(x.head.RequestID))
-	r.ConversationID = view(x.head.Conversation)
+	if !x.key.Policy.Minimal() {
+		r.ClientRequestID = view(clientRequestID(x.head.RequestID))
+		r.ConversationID = view(x.head.Conversation)
+	}
 	if x.peek.Stream {
 		r.Flags |= usage.FlagStream
 	}
@@ -30,7 +32,7 @@ func (x *Exchange) fillRecord() {
 	if x.ticket.Clamped {
 		r.Flags |= usage.FlagClamped
 	}
-	if x.found.Any() || x.judged != 0 {
+	if (x.found.Any() || x.judged != 0) && !x.key.Policy.Minimal() {
 		r.Flags |= x.foundFlags()
 	}
 	if x.trimmed > 0 {
@@ -81,7 +83,7 @@ func (x *Exchange) finish(status usage.Status, http int16, code apierr.Code) {
 	r := &x.rec
 	r.Units, r.Source = units, source
 	r.Flags |= flags
-	if x.key.Policy != nil {
+	if x.key.Policy != nil && !x.key.Policy.Minimal() {
 		r.Flags |= x.foundFlags()
 	}
 	bill := settle.Price(x.rule, x.supplierRule(), &units, x.ticket.Hold())

@@ -41,6 +41,22 @@ type Rules struct {
 
 	Moderation Moderation `json:"moderation,omitzero"`
 	Webhook    Webhook    `json:"webhook,omitzero"`
+
+	Logging Logging `json:"logging,omitzero"`
+}
+
+// Level is how much is written down of a call beside what explains its charge.
+type Level string
+
+// The levels.
+const (
+	Standard Level = ""        // the caller's own ids, what a policy found, samples of refused calls
+	Minimal  Level = "minimal" // none of it: the row of usage alone, and counts of refusals
+)
+
+// Logging is what is written down of calls. Their texts never are.
+type Logging struct {
+	Level Level `json:"level,omitempty"`
 }
 
 // Masking is what is done about personal data and secrets, by kind.
@@ -202,6 +218,9 @@ func (r *Rules) Validate() error {
 	}
 	if err := r.Webhook.validate(); err != nil {
 		return err
+	}
+	if l := r.Logging.Level; l != Standard && l != Minimal {
+		return invalid("unknown level %.20q", string(l))
 	}
 	if len(r.Words.List) > MaxWords {
 		return invalid("more than %d words", MaxWords)

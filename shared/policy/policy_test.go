@@ -18,6 +18,7 @@ func TestTextAndParse(t *testing.T) {
 
 		Moderation: Moderation{Model: "omni", Categories: []string{"hate/threatening"}, Action: Block, TimeoutMS: 50, Open: true},
 		Webhook:    Webhook{URL: "https://guard.example/x", Secret: "sealed", TimeoutMS: 10_000, Open: true},
+		Logging:    Logging{Level: Minimal},
 	}
 	text, err := r.Text()
 	if err != nil {
@@ -53,6 +54,7 @@ func TestInvalid(t *testing.T) {
 		`{"moderation":{"model":"m","action":"mask"}}`, `{"moderation":{"action":"block"}}`, `{"moderation":{"categories":["No"]}}`, `{"moderation":{"timeout_ms":49}}`,
 		`{"webhook":{"url":"https://x"}}`, `{"webhook":{"secret":"s"}}`, `{"webhook":{"url":"file:///x","secret":"s"}}`, `{"webhook":{"url":"http://u@x","secret":"s"}}`, `{"webhook":{"timeout_ms":10001}}`,
 		`{"window":{"max_tokens":-1}}`, `{"cache":{"answers":"some"}}`, `{"cache":{"seconds":86401}}`,
+		`{"logging":{"level":"standard"}}`, `{"logging":{"level":"all"}}`,
 	} {
 		if r, err := Parse([]byte(text)); !errors.Is(err, ErrInvalid) || r != nil {
 			t.Errorf("%.60s: %+v %v", text, r, err)

@@ -14,6 +14,9 @@ import (
 // rows are sealed and stay; this is written only where there is something to tell, and
 // goes when its client wants.
 
+// MaxDetailDays is the longest that a client may say detail is kept, but for always.
+const MaxDetailDays = 3650
+
 const insertDetail = `INSERT INTO usage_detail (client_id, request_id, client_request_id, conversation_id, flags)
 SELECT * FROM unnest($1::bigint[], $2::uuid[], $3::text[], $4::text[], $5::integer[]) ON CONFLICT DO NOTHING`
 

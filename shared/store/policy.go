@@ -20,6 +20,7 @@ type Policy struct {
 	MaxAttempts  int           // upstreams asked for one request at most, 0 = as the proxy is set
 	Retention    time.Duration // of answers kept for repetitions, whole hours up to ClaimTTL
 	ResponseDays int           // for which stored responses are kept, 0 = not at all
+	DetailDays   int           // for which detail of calls is kept, 0 = as long as their rows
 	LowBalance   money.Amount  // alert below it, None = none
 	QuotaPercent int           // alert from this part of a key's cap on, 0 = none
 	Rules        policy.Rules  // what is done about content
@@ -32,19 +33,20 @@ type PolicyPatch struct {
 	MaxAttempts  *int
 	Retention    *time.Duration
 	ResponseDays *int
+	DetailDays   *int // 0 … MaxDetailDays
 	LowBalance   *money.Amount
 	QuotaPercent *int
 	Rules        func(*policy.Rules) `json:"-"` // changes them in place
 }
 
-const policyColumns = "models, region, max_attempts, retention_hours, response_days, low_balance, quota_percent, rules"
+const policyColumns = "models, region, max_attempts, retention_hours, response_days, coalesce(detail_days, 0), low_balance, quota_percent, rules"
 
 func scanPolicy(row pgx.Row) (p Policy, err error) {
 	var hours int
 	var low *int64
 	var percent *int
 	var rules []byte
-	if err = row.Scan(&p.Models, &p.Region, &p.MaxAttempts, &hours, &p.ResponseDays, &low, &percent, &rules); err != nil {
+	if err = row.Scan(&p.Models, &p.Region, &p.MaxAttempts, &hours, &p.ResponseDays, &p.DetailDays, &low, &percent, &rules); err != nil {
 		return p, err
 	}
 	p.Retention, p.LowBalance = time.Duration(hours)*time.Hour, None
@@ -86,10 +88,14 @@ func (d *DB) PatchPolicy(ctx context.Context, actor Actor, clientID int64, patch
 		replace(&p.MaxAttempts, patch.MaxAttempts)
 		replace(&p.Retention, patch.Retention)
 		replace(&p.ResponseDays, patch.ResponseDays)
+		replace(&p.DetailDays, patch.DetailDays)
 		replace(&p.LowBalance, patch.LowBalance)
 		replace(&p.QuotaPercent, patch.QuotaPercent)
 		if p.Retention%time.Hour != 0 || p.Retention < 0 || p.Retention > ClaimTTL {
 			return fmt.Errorf("%w: retention", ErrInvalid)
+		}
+		if p.DetailDays < 0 || p.DetailDays > MaxDetailDays {
+			return fmt.Errorf("%w: days of detail", ErrInvalid)
 		}
 		if patch.Rules != nil {
 			patch.Rules(&p.Rules)
@@ -106,8 +112,8 @@ func (d *DB) PatchPolicy(ctx context.Context, actor Actor, clientID int64, patch
 			low = (*int64)(&p.LowBalance)
 		}
 		out, err = scanPolicy(tx.QueryRow(ctx, `UPDATE client SET models = $2, region = $3, max_attempts = $4, retention_hours = $5, response_days = $6,
-			low_balance = $7, quota_percent = nullif($8, 0), rules = $9 WHERE id = $1 RETURNING `+policyColumns,
-			clientID, p.Models, p.Region, p.MaxAttempts, int(p.Retention/time.Hour), p.ResponseDays, low, p.QuotaPercent, rules))
+			low_balance = $7, quota_percent = nullif($8, 0), rules = $9, detail_days = nullif($10, 0) WHERE id = $1 RETURNING `+policyColumns,
+			clientID, p.Models, p.Region, p.MaxAttempts, int(p.Retention/time.Hour), p.ResponseDays, low, p.QuotaPercent, rules, p.DetailDays))
 		if err != nil {
 			return meaning(err)
 		}

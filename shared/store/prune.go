@@ -17,9 +17,12 @@ type Keep struct {
 }
 
 // Pruned counts the rows that are gone.
-type Pruned struct{ Changes, Refusals, Leases int64 }
+type Pruned struct {
+	Changes, Refusals, Leases int64
+	Detail                    int64 // of clients that have it kept for some days
+}
 
-// Prune deletes what is older than keep says, a batch in a transaction of its own, until
+// Prune deletes what is older than keep, or its client's policy, says, a batch in a transaction of its own, until
 // nothing is. What was deleted before an error is counted.
 func (d *DB) Prune(ctx context.Context, keep Keep) (p Pruned, err error) {
 	for _, t := range []struct {
@@ -33,6 +36,12 @@ func (d *DB) Prune(ctx context.Context, keep Keep) (p Pruned, err error) {
 		}},
 		{"refusals", &p.Refusals, keep.Refusals, func(q *db.Queries, ctx context.Context, keep time.Duration) (int64, error) {
 			return q.PruneRefusals(ctx, expireBatch, keep)
+		}},
+		{"refusals of clients", &p.Refusals, 0, func(q *db.Queries, ctx context.Context, _ time.Duration) (int64, error) {
+			return q.PruneClientRefusals(ctx, expireBatch)
+		}},
+		{"detail", &p.Detail, 0, func(q *db.Queries, ctx context.Context, _ time.Duration) (int64, error) {
+			return q.PruneDetail(ctx, expireBatch)
 		}},
 		{"leases", &p.Leases, keep.Leases, func(q *db.Queries, ctx context.Context, keep time.Duration) (int64, error) {
 			return q.PruneLeases(ctx, keep, expireBatch)

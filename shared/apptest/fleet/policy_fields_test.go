@@ -18,6 +18,9 @@ import (
 
 	"tokenrelay/shared/apptest"
 	"tokenrelay/shared/policy"
+	"tokenrelay/shared/reqid"
+	"tokenrelay/shared/store"
+	"tokenrelay/shared/usage"
 )
 
 // The models that a policy chooses between: two regions, two that judge (one of which
@@ -96,8 +99,9 @@ type changed struct {
 	was, becomes        answers
 }
 
-// policyFields has a case for each field of policy.Rules, by its place there.
-func policyFields(hooks string) map[string]changed {
+// policyFields has a case for each field of policy.Rules, by its place there. told looks at
+// whether what the policy found in a call is written down.
+func policyFields(hooks string, told func(yes bool) answers) map[string]changed {
 	ok, blocked, judged := is(200, ""), is(400, "content_blocked"), is(503, "policy_unavailable")
 	masking := func(kind, text string) changed {
 		return changed{security, `{"masking":{"` + kind + `":"off"}}`, `{"masking":{"` + kind + `":"block"}}`, asking("mock-chat", text), ok, blocked}
@@ -160,6 +164,10 @@ func policyFields(hooks string) map[string]changed {
 			func(r *apptest.Response) bool { return r.Status == 200 && r.Header.Get("X-Relay-Trimmed") != "" },
 		},
 		"cache.answers": {contexts, `{"cache":{"answers":"off"}}`, `{"cache":{"answers":"all"}}`, asking("mock-chat", "again and again"), fresh, hit},
+		"logging.level": {
+			security, `{"masking":{"card":"flag"},"logging":{"level":"standard"}}`, `{"logging":{"level":"minimal"}}`,
+			asking("mock-chat", "pay 4111 1111 1111 1111 mock:out=2"), told(true), told(false),
+		},
 		"cache.seconds": {
 			contexts, `{"cache":{"answers":"all","answer_seconds":600}}`, `{"cache":{"answer_seconds":1}}`, asking("mock-chat", "once more"), hit,
 			nil, // more than one look: see the test
@@ -171,7 +179,12 @@ func policyFields(hooks string) map[string]changed {
 // second. A field without a case fails the test.
 func TestEveryFieldOfAPolicyActs(t *testing.T) {
 	s := apptest.Start(t, apptest.Options{Proxies: 2, Catalogue: policyCatalogue, ProxyEnv: []string{"RELAY_PRIVATE_WEBHOOKS=on"}})
-	cases := policyFields(guards(t))
+	db := database(t, s)
+	cases := policyFields(guards(t), func(yes bool) answers {
+		return func(r *apptest.Response) bool {
+			return r.Status == 200 && (booked(t, db, r.ID()).Flags&usage.FlagCard != 0) == yes
+		}
+	})
 	var want []string
 	leaves(reflect.TypeFor[policy.Rules](), "", &want)
 	if have := slices.Sorted(maps.Keys(cases)); !slices.Equal(have, slices.Sorted(slices.Values(want))) {
@@ -216,6 +229,27 @@ func TestEveryFieldOfAPolicyActs(t *testing.T) {
 	}
 	s.Settled()
 	s.Audit()
+}
+
+// booked waits for the row of a call.
+func booked(t *testing.T, db *store.DB, id string) store.UsageRow {
+	t.Helper()
+	request, err := reqid.Parse(id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var row store.UsageRow
+	apptest.Eventually(t, 10*time.Second, "the call is booked", func() bool {
+		rows, err := db.Usage(t.Context(), store.UsageFilter{All: true, RequestID: request})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(rows) == 1 {
+			row = rows[0]
+		}
+		return len(rows) == 1
+	})
+	return row
 }
 
 // leaves lists the fields of a type by their JSON names, those of structs within by paths.

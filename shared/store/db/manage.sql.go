@@ -25,7 +25,7 @@ func (q *Queries) AddBalance(ctx context.Context, amount money.Amount, rowID int
 }
 
 const clientByID = `-- name: ClientByID :one
-SELECT c.id, c.name, c.group_id, c.wallet_id, c.ppm, c.active, c.profile, c.created_at, c.retention_hours, c.response_days, c.models, c.region, c.max_attempts, c.low_balance, c.quota_percent, c.rules, c.alert_emails, c.alert_mail, g.name AS group_name FROM client c JOIN client_group g ON g.id = c.group_id WHERE c.id = $1
+SELECT c.id, c.name, c.group_id, c.wallet_id, c.ppm, c.active, c.profile, c.created_at, c.retention_hours, c.response_days, c.models, c.region, c.max_attempts, c.low_balance, c.quota_percent, c.rules, c.alert_emails, c.alert_mail, c.detail_days, g.name AS group_name FROM client c JOIN client_group g ON g.id = c.group_id WHERE c.id = $1
 `
 
 type ClientByIDRow struct {
@@ -47,6 +47,7 @@ type ClientByIDRow struct {
 	Rules          []byte
 	AlertEmails    []string
 	AlertMail      bool
+	DetailDays     *int16
 	GroupName      string
 }
 
@@ -72,13 +73,14 @@ func (q *Queries) ClientByID(ctx context.Context, rowID int64) (ClientByIDRow, e
 		&i.Rules,
 		&i.AlertEmails,
 		&i.AlertMail,
+		&i.DetailDays,
 		&i.GroupName,
 	)
 	return i, err
 }
 
 const clientByName = `-- name: ClientByName :one
-SELECT c.id, c.name, c.group_id, c.wallet_id, c.ppm, c.active, c.profile, c.created_at, c.retention_hours, c.response_days, c.models, c.region, c.max_attempts, c.low_balance, c.quota_percent, c.rules, c.alert_emails, c.alert_mail, g.name AS group_name FROM client c JOIN client_group g ON g.id = c.group_id WHERE c.name = $1
+SELECT c.id, c.name, c.group_id, c.wallet_id, c.ppm, c.active, c.profile, c.created_at, c.retention_hours, c.response_days, c.models, c.region, c.max_attempts, c.low_balance, c.quota_percent, c.rules, c.alert_emails, c.alert_mail, c.detail_days, g.name AS group_name FROM client c JOIN client_group g ON g.id = c.group_id WHERE c.name = $1
 `
 
 type ClientByNameRow struct {
@@ -100,6 +102,7 @@ type ClientByNameRow struct {
 	Rules          []byte
 	AlertEmails    []string
 	AlertMail      bool
+	DetailDays     *int16
 	GroupName      string
 }
 
@@ -125,6 +128,7 @@ func (q *Queries) ClientByName(ctx context.Context, name string) (ClientByNameRo
 		&i.Rules,
 		&i.AlertEmails,
 		&i.AlertMail,
+		&i.DetailDays,
 		&i.GroupName,
 	)
 	return i, err
@@ -649,7 +653,7 @@ func (q *Queries) ListClientKeys(ctx context.Context, clientID int64, after int6
 }
 
 const listClients = `-- name: ListClients :many
-SELECT c.id, c.name, c.group_id, c.wallet_id, c.ppm, c.active, c.profile, c.created_at, c.retention_hours, c.response_days, c.models, c.region, c.max_attempts, c.low_balance, c.quota_percent, c.rules, c.alert_emails, c.alert_mail, g.name AS group_name FROM client c JOIN client_group g ON g.id = c.group_id
+SELECT c.id, c.name, c.group_id, c.wallet_id, c.ppm, c.active, c.profile, c.created_at, c.retention_hours, c.response_days, c.models, c.region, c.max_attempts, c.low_balance, c.quota_percent, c.rules, c.alert_emails, c.alert_mail, c.detail_days, g.name AS group_name FROM client c JOIN client_group g ON g.id = c.group_id
 WHERE c.id > $1 ORDER BY c.id LIMIT $2
 `
 
@@ -672,6 +676,7 @@ type ListClientsRow struct {
 	Rules          []byte
 	AlertEmails    []string
 	AlertMail      bool
+	DetailDays     *int16
 	GroupName      string
 }
 
@@ -703,6 +708,7 @@ func (q *Queries) ListClients(ctx context.Context, after int64, maxRows int32) (
 			&i.Rules,
 			&i.AlertEmails,
 			&i.AlertMail,
+			&i.DetailDays,
 			&i.GroupName,
 		); err != nil {
 			return nil, err
@@ -751,7 +757,7 @@ func (q *Queries) ListEntries(ctx context.Context, walletID int64, before int64,
 }
 
 const lockClient = `-- name: LockClient :one
-SELECT c.id, c.name, c.group_id, c.wallet_id, c.ppm, c.active, c.profile, c.created_at, c.retention_hours, c.response_days, c.models, c.region, c.max_attempts, c.low_balance, c.quota_percent, c.rules, c.alert_emails, c.alert_mail, g.name AS group_name FROM client c JOIN client_group g ON g.id = c.group_id WHERE c.id = $1 FOR NO KEY UPDATE OF c
+SELECT c.id, c.name, c.group_id, c.wallet_id, c.ppm, c.active, c.profile, c.created_at, c.retention_hours, c.response_days, c.models, c.region, c.max_attempts, c.low_balance, c.quota_percent, c.rules, c.alert_emails, c.alert_mail, c.detail_days, g.name AS group_name FROM client c JOIN client_group g ON g.id = c.group_id WHERE c.id = $1 FOR NO KEY UPDATE OF c
 `
 
 type LockClientRow struct {
@@ -773,6 +779,7 @@ type LockClientRow struct {
 	Rules          []byte
 	AlertEmails    []string
 	AlertMail      bool
+	DetailDays     *int16
 	GroupName      string
 }
 
@@ -798,6 +805,7 @@ func (q *Queries) LockClient(ctx context.Context, rowID int64) (LockClientRow, e
 		&i.Rules,
 		&i.AlertEmails,
 		&i.AlertMail,
+		&i.DetailDays,
 		&i.GroupName,
 	)
 	return i, err

@@ -173,6 +173,7 @@ type Client struct {
 	Rules          []byte
 	AlertEmails    []string
 	AlertMail      bool
+	DetailDays     *int16
 }
 
 type ClientGroup struct {
@@ -576,6 +577,14 @@ type UsageDefault struct {
 	BytesIn         int64
 	BytesOut        int64
 	Attempts        []int64
+}
+
+type UsageDetail struct {
+	ClientID        int64
+	RequestID       reqid.ID
+	ClientRequestID string
+	ConversationID  string
+	Flags           int32
 }
 
 type UsageHourly struct {

@@ -28,6 +28,44 @@ func (q *Queries) PruneChanges(ctx context.Context, maxRows int32, keep time.Dur
 	return result.RowsAffected(), nil
 }
 
+const pruneClientRefusals = `-- name: PruneClientRefusals :execrows
+DELETE FROM refusal r USING (
+    SELECT o.request_id FROM client c CROSS JOIN LATERAL (
+        SELECT t.request_id FROM refusal t
+        WHERE t.wallet_id = c.wallet_id AND t.request_id < id_at((extract(epoch FROM statement_timestamp() - make_interval(days => c.detail_days)) * 1000)::bigint)
+        ORDER BY t.request_id LIMIT $1
+    ) o WHERE c.detail_days IS NOT NULL LIMIT $1
+) old WHERE r.request_id = old.request_id
+`
+
+// The samples of those clients, when they do not go earlier.
+func (q *Queries) PruneClientRefusals(ctx context.Context, maxRows int32) (int64, error) {
+	result, err := q.db.Exec(ctx, pruneClientRefusals, maxRows)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
+const pruneDetail = `-- name: PruneDetail :execrows
+DELETE FROM usage_detail d USING (
+    SELECT o.client_id, o.request_id FROM client c CROSS JOIN LATERAL (
+        SELECT t.client_id, t.request_id FROM usage_detail t
+        WHERE t.client_id = c.id AND t.request_id < id_at((extract(epoch FROM statement_timestamp() - make_interval(days => c.detail_days)) * 1000)::bigint)
+        ORDER BY t.request_id LIMIT $1
+    ) o WHERE c.detail_days IS NOT NULL LIMIT $1
+) old WHERE d.client_id = old.client_id AND d.request_id = old.request_id
+`
+
+// Of the clients that want it. The times of ids are their calls'.
+func (q *Queries) PruneDetail(ctx context.Context, maxRows int32) (int64, error) {
+	result, err := q.db.Exec(ctx, pruneDetail, maxRows)
+	if err != nil {
+		return 0, err
+	}
+	return result.RowsAffected(), nil
+}
+
 const pruneLeases = `-- name: PruneLeases :execrows
 DELETE FROM lease WHERE id IN (
     SELECT l.id FROM lease l

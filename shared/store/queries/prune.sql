@@ -22,3 +22,23 @@ DELETE FROM lease WHERE id IN (
         (SELECT make_timestamptz(min(u.month) / 100, min(u.month) % 100, 1, 0, 0, 0, 'UTC') - interval '1 day' FROM usage u))
     ORDER BY l.closed_at LIMIT @max_rows FOR UPDATE SKIP LOCKED
 );
+
+-- name: PruneDetail :execrows
+-- Of the clients that want it. The times of ids are their calls'.
+DELETE FROM usage_detail d USING (
+    SELECT o.client_id, o.request_id FROM client c CROSS JOIN LATERAL (
+        SELECT t.client_id, t.request_id FROM usage_detail t
+        WHERE t.client_id = c.id AND t.request_id < id_at((extract(epoch FROM statement_timestamp() - make_interval(days => c.detail_days)) * 1000)::bigint)
+        ORDER BY t.request_id LIMIT @max_rows
+    ) o WHERE c.detail_days IS NOT NULL LIMIT @max_rows
+) old WHERE d.client_id = old.client_id AND d.request_id = old.request_id;
+
+-- name: PruneClientRefusals :execrows
+-- The samples of those clients, when they do not go earlier.
+DELETE FROM refusal r USING (
+    SELECT o.request_id FROM client c CROSS JOIN LATERAL (
+        SELECT t.request_id FROM refusal t
+        WHERE t.wallet_id = c.wallet_id AND t.request_id < id_at((extract(epoch FROM statement_timestamp() - make_interval(days => c.detail_days)) * 1000)::bigint)
+        ORDER BY t.request_id LIMIT @max_rows
+    ) o WHERE c.detail_days IS NOT NULL LIMIT @max_rows
+) old WHERE r.request_id = old.request_id;
