@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"os/signal"
@@ -29,6 +30,7 @@ import (
 	"tokenrelay/proxy/respcache"
 	"tokenrelay/proxy/server"
 	"tokenrelay/proxy/ship"
+	"tokenrelay/proxy/tempo"
 	"tokenrelay/proxy/upstream"
 	"tokenrelay/shared/config"
 	"tokenrelay/shared/obs"
@@ -55,6 +57,7 @@ func main() {
 	log := obs.NewLogger(os.Stderr, c.LogFormat, c.LogLevel)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	tempo.SetPhase(rand.N(time.Second))
 	p := &process{c: c, log: log, metrics: obs.NewMetrics(true), ready: obs.NewReady()}
 	os.Exit(p.exit(p.run(ctx, stop)))
 }

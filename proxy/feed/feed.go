@@ -16,6 +16,7 @@ import (
 
 	"tokenrelay/proxy/catalog"
 	"tokenrelay/proxy/live"
+	"tokenrelay/proxy/tempo"
 	"tokenrelay/shared/obs"
 	"tokenrelay/shared/store"
 )
@@ -194,7 +195,11 @@ func (f *Feed) follow(ctx context.Context) {
 			}
 			wait = min(max(f.o.Poll, 2*wait), lastBackoff)
 		}
-		timer.Reset(jitter(wait))
+		if wait == f.o.Poll && !f.failing.Load() {
+			timer.Reset(tempo.Until(wait))
+		} else {
+			timer.Reset(jitter(wait))
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/VictoriaMetrics/metrics"
 
+	"tokenrelay/proxy/tempo"
 	"tokenrelay/shared/failpoint"
 	"tokenrelay/shared/journalfile"
 	"tokenrelay/shared/obs"
@@ -292,7 +293,7 @@ func (j *Journal) rescue(from Position) {
 // a recovery, and deletes what was kept long enough.
 func (j *Journal) keeper() {
 	defer j.done.Done()
-	t := time.NewTicker(j.o.Watch)
+	t := time.NewTimer(tempo.Until(j.o.Watch))
 	defer t.Stop()
 	var full bool
 	for {
@@ -301,6 +302,7 @@ func (j *Journal) keeper() {
 			return
 		case <-j.refill:
 		case <-t.C:
+			t.Reset(tempo.Until(j.o.Watch))
 		}
 		j.flights.beat(time.Now().UnixMicro())
 		j.expire()

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"tokenrelay/proxy/live/pin"
+	"tokenrelay/proxy/tempo"
 	"tokenrelay/shared/failpoint"
 	"tokenrelay/shared/money"
 	"tokenrelay/shared/store"
@@ -346,15 +347,7 @@ func (m *Manager) Start(ctx context.Context) {
 func (m *Manager) Wait() { m.running.Wait() }
 
 func every(ctx context.Context, d time.Duration, f func(context.Context)) {
-	ticker := time.NewTicker(d)
-	defer ticker.Stop()
-	for {
-		f(ctx)
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
+	for f(ctx); tempo.Wait(ctx, d); f(ctx) {
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"tokenrelay/proxy/live"
+	"tokenrelay/proxy/tempo"
 	"tokenrelay/shared/money"
 	"tokenrelay/shared/store"
 )
@@ -120,15 +121,8 @@ func (x *Exchange) provider(id int64) *provider {
 }
 
 func (x *Exchange) runDays(ctx context.Context) {
-	ticker := time.NewTicker(x.o.Days)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-			x.exchangeDays(ctx, false)
-		}
+	for tempo.Wait(ctx, x.o.Days) {
+		x.exchangeDays(ctx, false)
 	}
 }
 

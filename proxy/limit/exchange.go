@@ -11,6 +11,7 @@ import (
 
 	"tokenrelay/proxy/lease"
 	"tokenrelay/proxy/live"
+	"tokenrelay/proxy/tempo"
 	"tokenrelay/shared/money"
 	"tokenrelay/shared/store"
 )
@@ -408,14 +409,17 @@ func (x *Exchange) Run(ctx context.Context) {
 	var both sync.WaitGroup
 	both.Go(func() { x.runDays(ctx) })
 	defer both.Wait()
-	ticker := time.NewTicker(x.o.Tick)
-	defer ticker.Stop()
+	timer := time.NewTimer(tempo.Until(x.o.Tick))
+	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-ticker.C:
+		case <-timer.C:
+			timer.Reset(tempo.Until(x.o.Tick))
 			x.look()
+			x.step(ctx)
+			continue
 		case <-x.wake:
 		}
 		x.step(ctx)

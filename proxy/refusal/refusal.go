@@ -13,6 +13,7 @@ import (
 
 	"tokenrelay/proxy/catalog"
 	"tokenrelay/proxy/protocol"
+	"tokenrelay/proxy/tempo"
 	"tokenrelay/shared/apierr"
 	"tokenrelay/shared/reqid"
 	"tokenrelay/shared/store"
@@ -125,19 +126,12 @@ func (b *Book) row(key *catalog.Key, model string, endpoint protocol.Endpoint, e
 
 // Run flushes the counts until ctx ends, and then once more.
 func (b *Book) Run(ctx context.Context) {
-	t := time.NewTicker(flushEvery)
-	defer t.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
-			defer cancel()
-			b.Flush(last)
-			return
-		case <-t.C:
-			b.Flush(ctx)
-		}
+	for tempo.Wait(ctx, flushEvery) {
+		b.Flush(ctx)
 	}
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*time.Second)
+	defer cancel()
+	b.Flush(last)
 }
 
 // complain tells that the counts wait, at most once a minute: Postgres may be away

@@ -17,6 +17,7 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 
 	"tokenrelay/proxy/journal"
+	"tokenrelay/proxy/tempo"
 	"tokenrelay/shared/failpoint"
 	"tokenrelay/shared/obs"
 	"tokenrelay/shared/reqid"
@@ -166,11 +167,7 @@ func (s *Shipper) Run(ctx context.Context) error {
 		if err == nil && more {
 			continue
 		}
-		pause := s.o.Every
-		if err != nil {
-			pause = s.backoff(err)
-		}
-		if !sleep(ctx, pause) {
+		if err != nil && !sleep(ctx, s.backoff(err)) || err == nil && !tempo.Wait(ctx, s.o.Every) {
 			return nil
 		}
 	}
