@@ -152,7 +152,7 @@ func help() string {
 	}
 	_ = t.Flush()
 	b.WriteString(`
-Every command but serve takes --json: the result on stdout as one JSON document.
+Every command takes --json: the result on stdout as one JSON document (serve: its log).
 Settings are environment variables or flags; where RELAY_DATABASE_URL or
 RELAY_SECRET_KEY is absent, RELAY_DATA_DIR/run.env (kept by make run) is read.
 Exit codes: 0 done, 1 refused or failed, 2 wrong usage or settings;

@@ -35,7 +35,8 @@ const statementTimeout = 2 * time.Second
 func serve(ctx context.Context, p *process, usage string, args []string) error {
 	var c config.Admin
 	set := config.AdminSet(usage, &c)
-	var doMigrate bool
+	var doMigrate, asJSON bool
+	set.Bool(&asJSON, "json", "off", "log as JSON, whatever --log-format says")
 	set.Bool(&doMigrate, "migrate", "off", "bring the schema to this version first")
 	rest, err := set.Parse(args, p.env)
 	if err != nil {
@@ -50,6 +51,9 @@ func serve(ctx context.Context, p *process, usage string, args []string) error {
 	}
 	if c.OperatorToken != "" && len(c.OperatorToken) < session.MinOperatorToken {
 		return usageError("RELAY_OPERATOR_TOKEN is too short: it needs at least %d bytes", session.MinOperatorToken)
+	}
+	if asJSON {
+		c.LogFormat = "json"
 	}
 	log := obs.NewLogger(p.stderr, c.LogFormat, c.LogLevel)
 	s, err := newServer(ctx, &c, log)
