@@ -146,9 +146,13 @@ func (w *world) fillRollups(first *tenant, from int64) {
 			ARRAY[coalesce(sum(input), 0), 0, 0, 0, coalesce(sum(output), 0)]::bigint[], sum(charge), sum(cost), 0, sum(bytes_in), sum(bytes_out),
 			ARRAY[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, sum(n)]::bigint[], ARRAY[0, 0, 0, 0, 0, 0, 0, 0, coalesce(sum(n) FILTER (WHERE status = 1), 0)]::bigint[] FROM sums GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5`)
 	exec(`INSERT INTO code_hourly SELECT hour, client_id, key_id, model, slot, code, sum(n) FROM sums WHERE code <> '' GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, 2, 3, 4, 5, 6`)
-	exec(`INSERT INTO usage_daily (hour, client_id, key_id, model, slot, success, failed, timeout, cancelled, interrupted, units, charge, cost, overrun, bytes_in, bytes_out)
+	exec(`INSERT INTO usage_daily (hour, client_id, key_id, model, slot, success, failed, timeout, cancelled, interrupted, units, charge, cost, overrun, bytes_in, bytes_out, latency, first_token)
 		SELECT hour / 24 * 24, client_id, key_id, model, slot, sum(success), sum(failed), 0, 0, 0,
-			ARRAY[sum(units[1]), 0, 0, 0, sum(units[5])]::bigint[], sum(charge), sum(cost), 0, sum(bytes_in), sum(bytes_out) FROM usage_hourly GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5`)
+			ARRAY[sum(units[1]), 0, 0, 0, sum(units[5])]::bigint[], sum(charge), sum(cost), 0, sum(bytes_in), sum(bytes_out),
+			array_fill(0::bigint, ARRAY[10]) || sum(latency[11])::bigint, array_fill(0::bigint, ARRAY[8]) || sum(first_token[9])::bigint FROM usage_hourly GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5`)
+	exec(`INSERT INTO usage_total SELECT hour, x.client_id, x.model, slot, sum(success), sum(failed), 0, 0, 0, ARRAY[sum(units[1]), 0, 0, 0, sum(units[5])]::bigint[], sum(charge), sum(cost), 0, sum(bytes_in), sum(bytes_out),
+			array_fill(0::bigint, ARRAY[10]) || sum(latency[11])::bigint, array_fill(0::bigint, ARRAY[8]) || sum(first_token[9])::bigint
+		FROM usage_daily d, LATERAL (VALUES (d.client_id, ''), (0, d.model)) AS x (client_id, model) GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4`)
 	exec(`INSERT INTO attempt_hourly SELECT hour, slot, route, 1, outcome, status, sum(n), sum(n * micros), sum(cost) FROM (
 			SELECT hour, slot, route, CASE WHEN status = 2 THEN 4 ELSE 1 END AS outcome, CASE WHEN status = 2 THEN 502 ELSE 200 END AS status, n, 800000 AS micros, cost FROM sums WHERE second IS NULL
 			UNION ALL SELECT hour, slot, route, 2, 0, n, 100000, 0 FROM sums WHERE second IS NOT NULL

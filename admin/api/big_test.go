@@ -171,9 +171,12 @@ func (w *world) sumsAgree() {
 	type sums struct{ N, Charge, Cost int64 }
 	row := storetest.Rows[sums](w.t, w.url, "SELECT count(*), sum(charge)::bigint, sum(cost)::bigint FROM usage")[0]
 	for what, sql := range map[string]string{
-		"usage_hourly":   "SELECT sum(success + failed + timeout + cancelled + interrupted)::bigint, sum(charge)::bigint, sum(cost)::bigint FROM usage_hourly",
-		"usage_daily":    "SELECT sum(success + failed + timeout + cancelled + interrupted)::bigint, sum(charge)::bigint, sum(cost)::bigint FROM usage_daily",
-		"attempt_hourly": "SELECT sum(n)::bigint - (SELECT count(*) FROM usage WHERE cardinality(attempts) > 6), (SELECT sum(charge)::bigint FROM usage), sum(cost)::bigint FROM attempt_hourly",
+		"usage_hourly":           "SELECT sum(success + failed + timeout + cancelled + interrupted)::bigint, sum(charge)::bigint, sum(cost)::bigint FROM usage_hourly",
+		"usage_daily":            "SELECT sum(success + failed + timeout + cancelled + interrupted)::bigint, sum(charge)::bigint, sum(cost)::bigint FROM usage_daily",
+		"usage_total, by model":  "SELECT sum(success + failed + timeout + cancelled + interrupted)::bigint, sum(charge)::bigint, sum(cost)::bigint FROM usage_total WHERE client_id = 0",
+		"usage_total, by client": "SELECT sum(success + failed + timeout + cancelled + interrupted)::bigint, sum(charge)::bigint, sum(cost)::bigint FROM usage_total WHERE client_id <> 0",
+		"code_total":             "SELECT (SELECT count(*) FROM usage) - (SELECT count(*) FROM usage WHERE code <> '') + sum(n)::bigint, (SELECT sum(charge)::bigint FROM usage), (SELECT sum(cost)::bigint FROM usage) FROM code_total",
+		"attempt_hourly":         "SELECT sum(n)::bigint - (SELECT count(*) FROM usage WHERE cardinality(attempts) > 6), (SELECT sum(charge)::bigint FROM usage), sum(cost)::bigint FROM attempt_hourly",
 	} {
 		if got := storetest.Rows[sums](w.t, w.url, sql)[0]; got != row {
 			w.t.Errorf("%s adds up to %+v, the rows to %+v", what, got, row)

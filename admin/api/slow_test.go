@@ -27,7 +27,7 @@ func TestSlowReportsAre503(t *testing.T) {
 		DB: db, Manage: w.manage, Report: report.New(db, time.Now), Operator: session.NewOperator(operatorToken), Log: obs.Discard(),
 		Metrics: obs.NewMetrics(false), Brand: "Token Relay", PublicURL: "http://relay.example", Now: time.Now, Ready: func() bool { return true },
 	})
-	release := storetest.Lock(t, w.url, "usage, usage_hourly, usage_daily, entry")
+	release := storetest.Lock(t, w.url, "usage, usage_hourly, usage_daily, usage_total, entry")
 	paths := []string{
 		"/openapi/v1/balance-transactions", "/openapi/v1/balance-transactions.csv", "/openapi/v1/usage/breakdown", "/openapi/v1/billing/cost-breakdown",
 		"/openapi/v1/billing/detail", "/openapi/v1/billing/monthly-statement.csv", "/openapi/v1/cost/overview", "/openapi/v1/cost/trend",

@@ -91,11 +91,7 @@ func (s *Service) Whole(ctx context.Context, days int) (*Whole, error) {
 	if out.Total, err = margin(&sum); err != nil {
 		return nil, err
 	}
-	both, err := s.db.Rollup(ctx, store.RollupFilter{HourlyFilter: q, ByClient: true, ByModel: true, NoUnits: true})
-	if err != nil {
-		return nil, err
-	}
-	byClient, err := top(both, func(h *store.HourRow) store.HourRow { return store.HourRow{ClientID: h.ClientID} })
+	byClient, err := s.top(ctx, store.RollupFilter{HourlyFilter: q, ByClient: true})
 	if err != nil {
 		return nil, err
 	}
@@ -110,7 +106,7 @@ func (s *Service) Whole(ctx context.Context, days int) (*Whole, error) {
 		}
 		out.Clients = append(out.Clients, ClientShare{ClientID: ClientID(c.ID), Name: c.Name, Margin: m})
 	}
-	byModel, err := top(both, func(h *store.HourRow) store.HourRow { return store.HourRow{Model: h.Model} })
+	byModel, err := s.top(ctx, store.RollupFilter{HourlyFilter: q, ByModel: true})
 	if err != nil {
 		return nil, err
 	}
@@ -125,30 +121,14 @@ func (s *Service) Whole(ctx context.Context, days int) (*Whole, error) {
 	return out, err
 }
 
-// top adds rows up by what group leaves of them, and gives the largest charges.
-func top(rows []store.HourRow, group func(*store.HourRow) store.HourRow) ([]store.HourRow, error) {
-	type id struct {
-		client int64
-		model  string
-	}
-	at := map[id]int{}
-	var list []store.HourRow
-	for i := range rows {
-		g := group(&rows[i])
-		n, ok := at[id{g.ClientID, g.Model}]
-		if !ok {
-			n = len(list)
-			at[id{g.ClientID, g.Model}] = n
-			list = append(list, g)
-		}
-		if err := addMoney(&list[n], &rows[i]); err != nil {
-			return nil, err
-		}
-	}
+// top gives the sums with the largest charges.
+func (s *Service) top(ctx context.Context, f store.RollupFilter) ([]store.HourRow, error) {
+	f.NoUnits = true
+	list, err := s.db.Rollup(ctx, f)
 	slices.SortFunc(list, func(a, b store.HourRow) int {
 		return cmp.Or(cmp.Compare(b.Charge, a.Charge), cmp.Compare(a.ClientID, b.ClientID), strings.Compare(a.Model, b.Model))
 	})
-	return list[:min(len(list), wholeRows)], nil
+	return list[:min(len(list), wholeRows)], err
 }
 
 func (s *Service) codeCounts(ctx context.Context, q store.HourlyFilter) ([]CodeCount, error) {

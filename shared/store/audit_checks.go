@@ -120,11 +120,12 @@ var checks = []check{
 }
 
 // figures are the sums of a roll-up, unitSums the counts of its units as one number, weighted
-// so that none can take another's place.
+// so that none can take another's place, and those of its durations likewise.
 const (
 	figures = `sum(success) AS success, sum(failed) AS failed, sum(timeout) AS timeout, sum(cancelled) AS cancelled, sum(interrupted) AS interrupted,
 		sum(charge) AS charge, sum(cost) AS cost, sum(overrun) AS overrun, sum(bytes_in) AS bytes_in, sum(bytes_out) AS bytes_out`
-	unitSums = `, sum((SELECT sum(v * i) FROM unnest(units) WITH ORDINALITY AS t (v, i))) AS units`
+	unitSums = `, sum((SELECT sum(v * i) FROM unnest(units) WITH ORDINALITY AS t (v, i))) AS units,
+		sum((SELECT sum(v * i) FROM unnest(latency) WITH ORDINALITY AS t (v, i))) AS latency, sum((SELECT sum(v * i) FROM unnest(first_token) WITH ORDINALITY AS t (v, i))) AS first_token`
 )
 
 // apart is how far the figures of d and h are from each other, unitsApart their units.
@@ -133,13 +134,13 @@ const (
 		+ abs(coalesce(d.cancelled, 0) - coalesce(h.cancelled, 0)) + abs(coalesce(d.interrupted, 0) - coalesce(h.interrupted, 0))
 		+ abs(coalesce(d.charge, 0) - coalesce(h.charge, 0)) + abs(coalesce(d.cost, 0) - coalesce(h.cost, 0)) + abs(coalesce(d.overrun, 0) - coalesce(h.overrun, 0))
 		+ abs(coalesce(d.bytes_in, 0) - coalesce(h.bytes_in, 0)) + abs(coalesce(d.bytes_out, 0) - coalesce(h.bytes_out, 0))`
-	unitsApart = ` + abs(coalesce(d.units, 0) - coalesce(h.units, 0))`
+	unitsApart = ` + abs(coalesce(d.units, 0) - coalesce(h.units, 0)) + abs(coalesce(d.latency, 0) - coalesce(h.latency, 0)) + abs(coalesce(d.first_token, 0) - coalesce(h.first_token, 0))`
 )
 
 // rolledUp holds the roll-ups that nothing else is derived from to those that are proved:
 // days to hours, one by one from the first row that is re-added (--deep: all), all of a
-// client together before, where units would cost more than all the rest; attempts, which
-// are of no wallet, to the rows.
+// client together before, where units would cost more than all the rest; totals to days in
+// the same way; attempts, which are of no wallet, to the rows.
 const rolledUp = `
 		UNION ALL
 		SELECT 'day ' || to_char('1970-01-01'::date + day, 'YYYY-MM-DD') || ' client ' || client_id || ' model ' || model || ' proxy ' || slot, ` + apart + unitsApart + `
@@ -154,6 +155,31 @@ const rolledUp = `
 		UNION ALL
 		SELECT 'day of client ' || client_id || ', who does not exist', greatest(charge, 1) FROM usage_daily d
 		WHERE {last} AND NOT EXISTS (SELECT FROM client c WHERE c.id = d.client_id)
+		UNION ALL
+		SELECT 'total of client ' || client_id || ', who does not exist', greatest(charge, 1) FROM usage_total d
+		WHERE {last} AND client_id <> 0 AND NOT EXISTS (SELECT FROM client c WHERE c.id = d.client_id)
+		UNION ALL
+		SELECT 'total of day ' || to_char('1970-01-01'::date + day, 'YYYY-MM-DD') || ' client ' || client_id || ' proxy ' || slot, ` + apart + unitsApart + `
+		FROM (SELECT hour / 24 AS day, client_id, slot, ` + figures + unitSums + ` FROM usage_total
+		      WHERE hour >= $4 / 24 * 24 AND client_id IN (SELECT id FROM client WHERE {in wallet_id}) GROUP BY 1, 2, 3) d
+		FULL JOIN (SELECT hour / 24 AS day, client_id, slot, ` + figures + unitSums + ` FROM usage_daily
+		           WHERE hour >= $4 / 24 * 24 AND client_id IN (SELECT id FROM client WHERE {in wallet_id}) GROUP BY 1, 2, 3) h USING (day, client_id, slot)
+		UNION ALL
+		SELECT 'totals of client ' || client_id, ` + apart + `
+		FROM (SELECT client_id, ` + figures + ` FROM usage_total WHERE client_id IN (SELECT id FROM client WHERE {in wallet_id}) GROUP BY 1) d
+		FULL JOIN (SELECT client_id, ` + figures + ` FROM usage_daily WHERE client_id IN (SELECT id FROM client WHERE {in wallet_id}) GROUP BY 1) h USING (client_id)
+		UNION ALL
+		SELECT 'total of day ' || to_char('1970-01-01'::date + day, 'YYYY-MM-DD') || ' model ' || model || ' proxy ' || slot, ` + apart + unitsApart + `
+		FROM (SELECT hour / 24 AS day, model, slot, ` + figures + unitSums + ` FROM usage_total WHERE {last} AND hour >= $4 / 24 * 24 AND client_id = 0 GROUP BY 1, 2, 3) d
+		FULL JOIN (SELECT hour / 24 AS day, model, slot, ` + figures + unitSums + ` FROM usage_daily WHERE {last} AND hour >= $4 / 24 * 24 GROUP BY 1, 2, 3) h USING (day, model, slot)
+		UNION ALL
+		SELECT 'totals of model ' || model, ` + apart + `
+		FROM (SELECT model, ` + figures + ` FROM usage_total WHERE {last} AND client_id = 0 GROUP BY 1) d
+		FULL JOIN (SELECT model, ` + figures + ` FROM usage_daily WHERE {last} GROUP BY 1) h USING (model)
+		UNION ALL
+		SELECT 'codes of day ' || to_char('1970-01-01'::date + hour / 24, 'YYYY-MM-DD') || ' proxy ' || slot || ' code ' || code, abs(coalesce(d.n, 0) - coalesce(h.n, 0))
+		FROM (SELECT hour, slot, code, n FROM code_total WHERE {last} AND hour >= $4 / 24 * 24) d
+		FULL JOIN (SELECT hour / 24 * 24 AS hour, slot, code, sum(n) AS n FROM code_hourly WHERE {last} AND hour >= $4 / 24 * 24 GROUP BY 1, 2, 3) h USING (hour, slot, code)
 		UNION ALL
 		SELECT 'attempts of hour ' || hour || ' proxy ' || slot || ' route ' || route_id || ' key ' || provider_key_id || ' outcome ' || outcome || ' status ' || http_status,
 		       abs(coalesce(h.n, 0) - coalesce(u.n, 0)) + abs(coalesce(h.micros, 0) - coalesce(u.micros, 0)) + abs(coalesce(h.cost, 0) - coalesce(u.cost, 0))

@@ -181,7 +181,12 @@ func (d *DB) boundByModel(ctx context.Context, f *UsageFilter) (some bool, err e
 	if !to.IsZero() {
 		w.and("hour <= ?", to.Unix()/3600)
 	}
-	rows, err := d.pool.Query(ctx, "SELECT hour, sum(success + failed + timeout + cancelled + interrupted)::bigint FROM usage_daily"+w.String()+" GROUP BY hour ORDER BY hour DESC", w.args...)
+	table := "usage_daily"
+	if f.WalletID == 0 && f.KeyID == 0 {
+		table = "usage_total"
+		w.and("client_id = 0")
+	}
+	rows, err := d.pool.Query(ctx, "SELECT hour, sum(success + failed + timeout + cancelled + interrupted)::bigint FROM "+table+w.String()+" GROUP BY hour ORDER BY hour DESC", w.args...)
 	if err != nil {
 		return false, err
 	}

@@ -11,9 +11,14 @@ import (
 	"tokenrelay/shared/usage"
 )
 
-// conditions are those of both tables of roll-ups. Times are widened to whole hours.
+// conditions are those of all tables of roll-ups. Times are widened to whole hours.
 func (f *HourlyFilter) conditions() *where {
 	w := &where{}
+	f.addTo(w)
+	return w
+}
+
+func (f *HourlyFilter) addTo(w *where) {
 	if f.ClientID != 0 {
 		w.and("client_id = ?", f.ClientID)
 	}
@@ -29,7 +34,6 @@ func (f *HourlyFilter) conditions() *where {
 	if !f.To.IsZero() {
 		w.and("hour < ?", (f.To.Unix()+3599)/3600)
 	}
-	return w
 }
 
 // Hourly reads roll-ups as they are, oldest first, the proxies added up.
@@ -77,20 +81,68 @@ var (
 	sumDurations = sums("latency", HistogramBuckets) + ", " + sums("first_token", HistogramBuckets)
 )
 
-// table is the smallest one that has what is asked for: whole days are kept by
-// themselves.
-func (f *RollupFilter) table() string {
-	day := func(t time.Time) bool { return t.IsZero() || t.Unix()%86400 == 0 }
-	if !f.Durations && f.Hours%24 == 0 && day(f.From) && day(f.To) {
-		return "usage_daily"
+// rollupFigures are the columns that every table of roll-ups has.
+const rollupFigures = "success, failed, timeout, cancelled, interrupted, units, charge, cost, overrun, bytes_in, bytes_out, latency, first_token"
+
+// source says which roll-ups f reads, as a table for FROM: whole days from the smallest
+// table that has what is asked for, hours where a day is not whole. Conditions and their
+// parameters go into w.
+func (f *RollupFilter) source(w *where) string {
+	table, columns := "usage_daily", "hour, client_id, key_id, model, "
+	var only string
+	if f.KeyID == 0 && !f.ByKey {
+		one := f.ClientID != 0 || f.ByClient
+		model := f.Model != "" || f.ByModel
+		switch {
+		case one && !model:
+			table, columns, only = "usage_total", "hour, client_id, model, ", "client_id <> 0"
+		case !one:
+			table, columns, only = "usage_total", "hour, client_id, model, ", "client_id = 0"
+		}
 	}
-	return "usage_hourly"
+	of := func(table, columns string, from, to time.Time, only string) string {
+		return "SELECT " + columns + rollupFigures + " FROM " + table + f.conditionsIn(w, from, to, only)
+	}
+	const hourly, all = "usage_hourly", "hour, client_id, key_id, model, "
+	from, to := f.From, f.To // of whole days
+	if !from.IsZero() {
+		from = from.Add(24*time.Hour - time.Nanosecond).Truncate(24 * time.Hour)
+	}
+	if !to.IsZero() {
+		to = to.Truncate(24 * time.Hour)
+	}
+	if f.Hours%24 != 0 || !from.IsZero() && !to.IsZero() && !from.Before(to) {
+		return "(" + of(hourly, all, f.From, f.To, "") + ") AS sums"
+	}
+	sql := "(" + of(table, columns, from, to, only)
+	if !from.Equal(f.From) {
+		sql += " UNION ALL " + of(hourly, columns, f.From, from, "")
+	}
+	if !to.Equal(f.To) {
+		sql += " UNION ALL " + of(hourly, columns, to, f.To, "")
+	}
+	return sql + ") AS sums"
+}
+
+// conditionsIn are those of f within another time and with one more, as text.
+func (f *RollupFilter) conditionsIn(w *where, from, to time.Time, only string) string {
+	part := f.HourlyFilter
+	part.From, part.To = from, to
+	w.sql = nil
+	part.addTo(w)
+	if only != "" {
+		w.and(only)
+	}
+	sql := w.String()
+	w.sql = nil
+	return sql
 }
 
 func (d *DB) rollup(ctx context.Context, f RollupFilter, order string) ([]HourRow, error) {
 	ctx, cancel := d.limit(ctx)
 	defer cancel()
-	w := f.conditions()
+	w := &where{}
+	source := f.source(w)
 	keys := [4]string{"0", "0::bigint", "''::text", "0::bigint"}
 	var group []string
 	for i, g := range []struct {
@@ -122,7 +174,7 @@ func (d *DB) rollup(ctx context.Context, f RollupFilter, order string) ([]HourRo
 	if f.Durations {
 		sql += ", " + sumDurations
 	}
-	sql += " FROM " + f.table() + w.String()
+	sql += " FROM " + source + w.String()
 	if len(group) > 0 {
 		sql += " GROUP BY " + strings.Join(group, ", ") + " ORDER BY " + order
 	}
@@ -168,8 +220,11 @@ type CodeSum struct {
 func (d *DB) CodeSums(ctx context.Context, f HourlyFilter, limit int) ([]CodeSum, error) {
 	ctx, cancel := d.limit(ctx)
 	defer cancel()
-	w := f.conditions()
-	rows, err := d.pool.Query(ctx, "SELECT code, sum(n)::bigint FROM code_hourly"+w.String()+
+	w, table := f.conditions(), "code_hourly"
+	if (f == HourlyFilter{From: f.From, To: f.To}) && f.From.Equal(f.From.Truncate(24*time.Hour)) && f.To.Equal(f.To.Truncate(24*time.Hour)) {
+		table = "code_total"
+	}
+	rows, err := d.pool.Query(ctx, "SELECT code, sum(n)::bigint FROM "+table+w.String()+
 		fmt.Sprintf(" GROUP BY code ORDER BY 2 DESC, 1 LIMIT %d", limit), w.args...)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the counts by code: %w", err)

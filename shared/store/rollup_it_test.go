@@ -20,12 +20,19 @@ func TestRollups(t *testing.T) {
 	WHERE c = 1 OR h < 100`, hours, models, keys); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := b.conn.Exec(t.Context(), `INSERT INTO usage_daily (hour, client_id, key_id, model, slot, success, failed, timeout, cancelled, interrupted, units, charge, cost, overrun, bytes_in, bytes_out)
+	for _, sql := range []string{
+		`INSERT INTO usage_daily (hour, client_id, key_id, model, slot, success, failed, timeout, cancelled, interrupted, units, charge, cost, overrun, bytes_in, bytes_out, latency, first_token)
 		SELECT hour / 24 * 24, client_id, key_id, model, slot, sum(success), sum(failed), sum(timeout), sum(cancelled), sum(interrupted),
-		ARRAY[sum(units[1]), 0, 0, 0, sum(units[5])]::bigint[], sum(charge), sum(cost), sum(overrun), sum(bytes_in), sum(bytes_out) FROM usage_hourly GROUP BY 1, 2, 3, 4, 5`); err != nil {
-		t.Fatal(err)
+		ARRAY[sum(units[1]), 0, 0, 0, sum(units[5])]::bigint[], sum(charge), sum(cost), sum(overrun), sum(bytes_in), sum(bytes_out), array_fill(count(*), ARRAY[24]), array_fill(2 * count(*), ARRAY[12]) FROM usage_hourly GROUP BY 1, 2, 3, 4, 5`,
+		`INSERT INTO usage_total SELECT hour, x.client_id, x.model, slot, sum(success), sum(failed), sum(timeout), sum(cancelled), sum(interrupted),
+		ARRAY[sum(units[1]), 0, 0, 0, sum(units[5])]::bigint[], sum(charge), sum(cost), sum(overrun), sum(bytes_in), sum(bytes_out), array_fill(sum(latency[1])::bigint, ARRAY[24]), array_fill(sum(first_token[1])::bigint, ARRAY[12])
+		FROM usage_daily d, LATERAL (VALUES (d.client_id, ''), (0, d.model)) AS x (client_id, model) GROUP BY 1, 2, 3, 4`,
+	} {
+		if _, err := b.conn.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
 	}
-	if _, err := b.conn.Exec(t.Context(), "ANALYZE usage_hourly, usage_daily"); err != nil {
+	if _, err := b.conn.Exec(t.Context(), "ANALYZE usage_hourly, usage_daily, usage_total"); err != nil {
 		t.Fatal(err)
 	}
 	begin := time.Now()
@@ -92,5 +99,46 @@ func TestRollups(t *testing.T) {
 	one, err := b.Rollup(t.Context(), store.RollupFilter{HourlyFilter: day})
 	if err != nil || len(one) != 1 || one[0].Success != 5*24 || one[0].Charge != 7*23*12+2*24 {
 		t.Errorf("a day of a model and a key: %+v: %v", one, err)
+	}
+
+	// Sums of parts of days are those of their hours, whatever they are read from.
+	at := func(hour int) time.Time { return time.Unix(int64(480000+hour)*3600, 0) }
+	for _, span := range [][2]int{{0, 24 * 5}, {5, 24 * 4}, {24, 24*2 + 7}, {5, 24*3 + 7}, {5, 9}, {20, 30}, {24, 24}} {
+		for name, f := range map[string]store.RollupFilter{
+			"a client": {HourlyFilter: store.HourlyFilter{ClientID: 1}}, "a key": {HourlyFilter: store.HourlyFilter{ClientID: 1, KeyID: 12}}, "a model": {HourlyFilter: store.HourlyFilter{Model: "model-3"}},
+			"all": {}, "clients": {ByClient: true}, "models": {ByModel: true}, "keys": {ByKey: true, ByModel: true}, "clients of a model": {HourlyFilter: store.HourlyFilter{Model: "model-2"}, ByClient: true},
+			"models of a client": {HourlyFilter: store.HourlyFilter{ClientID: 2}, ByModel: true},
+		} {
+			f.From, f.To, f.Durations = at(span[0]), at(span[1]), true
+			var got, want [3]int64
+			add := func(sum *[3]int64, list []store.HourRow) {
+				for i := range list {
+					sum[0], sum[1], sum[2] = sum[0]+list[i].Success, sum[1]+int64(list[i].Charge), sum[2]+list[i].Latency[3]*2+list[i].FirstToken[2]
+				}
+			}
+			whole, err := b.Rollup(t.Context(), f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.Hours = 24
+			days, err := b.Rollup(t.Context(), f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			f.Hours = 1
+			hourly, err := b.Rollup(t.Context(), f)
+			if err != nil {
+				t.Fatal(err)
+			}
+			add(&got, whole)
+			add(&want, hourly)
+			if got != want || span[0] < span[1] && want[0] == 0 && name != "models of a client" {
+				t.Errorf("%s, hours %v: %v, the hours %v", name, span, got, want)
+			}
+			got = [3]int64{}
+			if add(&got, days); got != want {
+				t.Errorf("%s, hours %v by day: %v, the hours %v", name, span, got, want)
+			}
+		}
 	}
 }

@@ -468,21 +468,6 @@ SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::bigint[], $4::bigint[], $5:
 	$9::text[], $10::smallint[], $11::text[], $12::integer[], $13::bigint[], $14::bigint[], $15::bigint[])
 ON CONFLICT DO NOTHING`
 
-const upsertHours = `INSERT INTO usage_hourly AS h (hour, client_id, key_id, model, slot, success, failed, timeout, cancelled, interrupted,
-	units, charge, cost, overrun, bytes_in, bytes_out, latency, first_token)
-SELECT hour, client, key, model, $1, ok, failed, timeout, cancelled, interrupted, units::bigint[], charge, cost, overrun, bin, bout,
-	latency::bigint[], first::bigint[]
-FROM unnest($2::integer[], $3::bigint[], $4::bigint[], $5::text[], $6::bigint[], $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[],
-	$11::text[], $12::bigint[], $13::bigint[], $14::bigint[], $15::bigint[], $16::bigint[], $17::text[], $18::text[])
-	AS t (hour, client, key, model, ok, failed, timeout, cancelled, interrupted, units, charge, cost, overrun, bin, bout, latency, first)
-ORDER BY 1, 2, 3, 4
-ON CONFLICT (hour, client_id, key_id, model, slot) DO UPDATE SET
-	success = h.success + excluded.success, failed = h.failed + excluded.failed, timeout = h.timeout + excluded.timeout,
-	cancelled = h.cancelled + excluded.cancelled, interrupted = h.interrupted + excluded.interrupted,
-	units = add_counts(h.units, excluded.units), charge = h.charge + excluded.charge, cost = h.cost + excluded.cost,
-	overrun = h.overrun + excluded.overrun, bytes_in = h.bytes_in + excluded.bytes_in, bytes_out = h.bytes_out + excluded.bytes_out,
-	latency = add_counts(h.latency, excluded.latency), first_token = add_counts(h.first_token, excluded.first_token)`
-
 // write writes what compute decided.
 func (s *settling) write(ctx context.Context, tx pgx.Tx) error {
 	all := new(queue)
@@ -495,7 +480,6 @@ func (s *settling) write(ctx context.Context, tx pgx.Tx) error {
 	if len(s.refused) > 0 {
 		s.writeRefusals(all)
 	}
-	s.writeHours(all)
 	s.writeSums(all)
 	if err := addCodes(ctx, q, s.slot, s.codes); err != nil {
 		return err
@@ -619,27 +603,6 @@ func (s *settling) writeRefusals(all *queue) {
 		model[k], requested[k], clientRequest[k], code[k] = clean(r.Model, 128), clean(r.RequestedModel, 256), clean(r.ClientRequestID, 128), clean(r.Code, 64)
 	}
 	all.batch.Queue(insertRefusals, id, slot, clients, wallets, keys, endpoint, model, requested, clientRequest, http, code, flags, admitted, ended, in)
-}
-
-func (s *settling) writeHours(all *queue) {
-	if len(s.hours) == 0 {
-		return
-	}
-	var hour []int32
-	var clients, keys, charge, cost, overrun, in, out []int64
-	var status [usage.Interrupted + 1][]int64
-	var model, units, latency, first []string
-	for id, h := range s.hours {
-		hour, clients, keys, model = append(hour, id.hour), append(clients, id.client), append(keys, id.key), append(model, id.model)
-		for k := usage.Success; k <= usage.Interrupted; k++ {
-			status[k] = append(status[k], h.status[k])
-		}
-		charge, cost, overrun = append(charge, int64(h.charge)), append(cost, int64(h.cost)), append(overrun, int64(h.overrun))
-		in, out = append(in, h.in), append(out, h.out)
-		units, latency, first = append(units, counts(h.units[:])), append(latency, counts(h.latency[:])), append(first, counts(h.firstToken[:]))
-	}
-	all.batch.Queue(upsertHours, s.slot, hour, clients, keys, model, status[usage.Success], status[usage.Failed], status[usage.Timeout],
-		status[usage.Cancelled], status[usage.Interrupted], units, charge, cost, overrun, in, out, latency, first)
 }
 
 func addCodes(ctx context.Context, q *db.Queries, slot int16, codes map[codeID]int64) error {

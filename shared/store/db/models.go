@@ -201,6 +201,13 @@ type CodeHourly struct {
 	N        int64
 }
 
+type CodeTotal struct {
+	Hour int32
+	Slot int16
+	Code string
+	N    int64
+}
+
 type ConfigLog struct {
 	Rev    int64
 	Kind   string
@@ -539,6 +546,8 @@ type UsageDaily struct {
 	BytesIn     int64
 	BytesOut    int64
 	KeyID       *int64
+	Latency     []int64
+	FirstToken  []int64
 }
 
 type UsageDefault struct {
@@ -602,6 +611,26 @@ type UsageHourly struct {
 	Charge      money.Amount
 	Cost        money.Amount
 	Overrun     money.Amount
+	BytesIn     int64
+	BytesOut    int64
+	Latency     []int64
+	FirstToken  []int64
+}
+
+type UsageTotal struct {
+	Hour        int32
+	ClientID    int64
+	Model       string
+	Slot        int16
+	Success     int64
+	Failed      int64
+	Timeout     int64
+	Cancelled   int64
+	Interrupted int64
+	Units       []int64
+	Charge      int64
+	Cost        int64
+	Overrun     int64
 	BytesIn     int64
 	BytesOut    int64
 	Latency     []int64
