@@ -38,13 +38,18 @@ func run(t testing.TB, from, to chat.Protocol, dialect openai.Dialect, body []by
 // once), as the relay would.
 func feed(s *Stream, body []byte, size int) (out []byte, failed bool) {
 	var sc sse.Scanner
+	var buf []byte // the relay reads the next event where this one was
 	done := false
 	take := func(ev []byte) {
 		if done {
 			return
 		}
+		buf = append(buf[:0], ev...)
 		var k protocol.Kind
-		out, k = s.Event(out, ev)
+		out, k = s.Event(out, buf)
+		for i := range buf {
+			buf[i] = '#'
+		}
 		failed = failed || k == protocol.ErrorEvent
 		done = k == protocol.Terminator
 	}
@@ -59,7 +64,7 @@ func feed(s *Stream, body []byte, size int) (out []byte, failed bool) {
 			if n == 0 {
 				break
 			}
-			take(body[from : from+n : from+n])
+			take(body[from : from+n])
 			from += n
 		}
 	}
