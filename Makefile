@@ -58,7 +58,7 @@ web-tools:
 web-test: web-tools ## the console: unit tests, and a browser against the whole product (SPEC='part of a name')
 	@$(MAKE) --no-print-directory build
 	@test -f $(CONSOLE)/dist/app/index.html || { echo "the console was not built"; exit 1; }
-	cd $(CONSOLE) && npx tsc && npx vitest run && npx playwright test $(if $(SPEC),-g '$(SPEC)')
+	cd $(CONSOLE) && npx tsc && npx vitest run && npx playwright test $(if $(SPEC),-g '$(SPEC)',&& npx playwright test -c playwright.big.config.ts)
 
 .PHONY: screenshots
 screenshots: build ## pictures of every page in both schemes, to docs/images
@@ -176,10 +176,16 @@ simulate: ## SCHEDULES=1000000 schedules of kills, power losses and faults again
 # Usage rows of make test-big. Each million takes half a minute to make and 0.6 GB of disk; the
 # limit holds from 5,000,000 on.
 ROWS ?= 50000000
+PAGEROWS ?= 5000000
 
 .PHONY: test-big
 test-big: ## reports over ROWS=50000000 usage rows: every p95 below 100 ms, sums equal, CSV in constant memory
 	ROWS=$(ROWS) $(GO) test -count=1 -timeout 6h -v -run '^TestReportsOverManyRows$$' ./admin/api
+	$(MAKE) --no-print-directory console-big
+
+.PHONY: console-big
+console-big: build ## the console over PAGEROWS=5000000 calls: painted within a second, a press answered within 100 ms
+	cd $(CONSOLE) && ROWS=$(PAGEROWS) npx playwright test -c playwright.big.config.ts
 
 .PHONY: bench
 bench: ## Go benchmarks with allocation counts (BENCH=regexp)

@@ -1,168 +1,22 @@
 package api
 
 import (
-	"fmt"
-	"sort"
-	"strings"
-	"sync"
-	"time"
-
 	"tokenrelay/shared/catalogfile"
-	"tokenrelay/shared/reqid"
+	"tokenrelay/shared/store/manyrows"
 	"tokenrelay/shared/store/storetest"
 )
 
-const (
-	bigClients = 100 // the first has a third of all calls
-	bigKeys    = 4   // of each; a key calls two of the models
-	bigDays    = 75  // that the calls are spread over
-	bigModels  = "alpha,vendor/beta,big/one,big/two,big/three,big/four"
-)
-
-// bigMonth is the part of the rows that belongs to one partition: rows from first until
-// last of all, between two moments.
-type bigMonth struct {
-	month       int32
-	first, last int64
-}
-
-// fill makes rows of usage in partitions, with the roll-ups, wallets and leases that belong
-// to them. It is what SettleBatch would have left, without its time: a partition is filled
-// first and then gets its indexes and becomes part of the table.
+// fill makes rows of usage and what belongs to them; the customer that it gives has a third
+// of all.
 func (w *world) fill(rows int64) *tenant {
 	w.t.Helper()
-	begin := time.Now()
-	exec := func(sql string, args ...any) {
-		w.t.Helper()
-		storetest.Exec(w.t, w.url, sql, args...)
-	}
 	first := w.tenant("Big", "", 0)
-	exec(`WITH new AS (SELECT n, nextval(pg_get_serial_sequence('wallet', 'id')) AS id FROM generate_series(1, $1::integer) AS n),
-		w AS (INSERT INTO wallet (id) OVERRIDING SYSTEM VALUE SELECT id FROM new)
-		INSERT INTO client (name, group_id, wallet_id) SELECT 'Customer ' || n, $2, id FROM new ORDER BY n`, bigClients-1, first.GroupID)
-	exec(`INSERT INTO api_key (client_id, public_id, digest, last4, name) SELECT c.id, 'big' || c.id || 'k' || n, sha256(('big' || c.id || 'k' || n)::bytea), 'abcd', 'key ' || n
-		FROM client c, generate_series(1, $1::integer) AS n WHERE c.id <> $2 OR n < $1 ORDER BY c.id, n`, bigKeys, first.ID)
-	to := time.Now().Add(-time.Minute).UnixMilli()
-	from := to - bigDays*86_400_000
-	prices := w.bigCatalogue()
-	routes := must(w.db.LoadCatalog(w.t.Context())).Routes
-	// A call of kind k: 100·k in, 10·k out at 2 and 10 USD a million: 300·k µUSD. One of 49
-	// fails, one of 97 is answered by the second upstream that is asked.
-	insert := strings.NewReplacer(
-		"FROM_MS", fmt.Sprint(from), "SPAN_MS", fmt.Sprint(to-from), "ROWS", fmt.Sprint(rows), "SLOT", fmt.Sprint(w.slot.ID), "PRICES", prices,
-		"CLIENTS", fmt.Sprint(bigClients), "KEYS", fmt.Sprint(bigKeys), "MODELS", bigModels, "ROUTE_A", fmt.Sprint(routes[0].ID), "ROUTE_B", fmt.Sprint(routes[1].ID),
-	).Replace(`INSERT INTO %[1]s SELECT %[2]d, ('0' || to_hex(ms) || '7' || lpad(to_hex(g), 19, '0'))::uuid, SLOT, c.id, c.wallet_id, k.id, 1,
-			m.name, m.name, '', CASE WHEN bad THEN 2 ELSE 1 END, CASE WHEN bad THEN 502 ELSE 200 END, CASE WHEN bad THEN 'upstream_error' ELSE '' END, 0, 1,
-			CASE WHEN bad THEN '{}'::bigint[] ELSE ARRAY[100 * kind, 0, 0, 0, 10 * kind] END, 600000 * kind,
-			CASE WHEN bad THEN 0 ELSE 300000 * kind END, CASE WHEN bad THEN 0 ELSE 100000 * kind END, 0, m.price, 0,
-			1000000, 1000000, 1000000, 1000000 + c.id, 0, 0, 0, ms * 1000, CASE WHEN bad THEN 0 ELSE 150000 END, ms * 1000 + 800000, 500, 900,
-			CASE WHEN bad THEN ARRAY[ROUTE_A, 1, 502, 4, 0, 800000]::bigint[] WHEN g %% 97 = 0 THEN ARRAY[ROUTE_A, 1, 0, 2, 0, 100000, ROUTE_B, 1, 200, 1, 100000, 800000]::bigint[]
-				ELSE ARRAY[ROUTE_A, 1, 200, 1, 0, 800000]::bigint[] END
-		FROM (SELECT g, 1 + g %% 10 AS kind, FROM_MS + g * (SPAN_MS / 1000) / ROWS * 1000 + (g * (SPAN_MS / 1000) %% ROWS) * 1000 / ROWS AS ms, g %% 49 = 0 AS bad,
-				CASE WHEN g %% 3 = 0 THEN 0 ELSE g %% CLIENTS END AS who, (g / 7) %% KEYS AS key, g / 11 %% 2 AS other FROM generate_series(%[3]d::bigint, %[4]d::bigint) AS g) x
-		JOIN (SELECT row_number() OVER (ORDER BY id) - 1 AS n, id, wallet_id FROM client) c ON c.n = x.who
-		JOIN (SELECT row_number() OVER (PARTITION BY client_id ORDER BY id) - 1 AS n, id, client_id FROM api_key) k ON k.client_id = c.id AND k.n = x.key
-		JOIN (SELECT n - 1 AS n, name, price FROM unnest('{MODELS}'::text[], '{PRICES}'::bigint[]) WITH ORDINALITY AS m (name, price, n)) m ON m.n = (x.who + x.key + x.other) %% 6`)
-	var months []bigMonth
-	span := (to - from) / 1000
-	ms := func(g int64) int64 { return from + g*span/rows*1000 + g*span%rows*1000/rows } // as the statement has it
-	for first := int64(0); first < rows; {
-		day := time.UnixMilli(ms(first)).UTC()
-		next := time.Date(day.Year(), day.Month()+1, 1, 0, 0, 0, 0, time.UTC).UnixMilli()
-		n := int64(sort.Search(int(rows-first), func(n int) bool { return ms(first+int64(n)) >= next })) // at least 1
-		months = append(months, bigMonth{reqid.MonthOf(ms(first)), first, first + n - 1})
-		first += n
-	}
-	checks := storetest.Value[string](w.t, w.url, "SELECT string_agg('ADD CONSTRAINT ' || conname || ' ' || pg_get_constraintdef(oid), ', ') FROM pg_constraint WHERE conrelid = 'usage'::regclass AND contype = 'c'")
-	indexes := storetest.Value[string](w.t, w.url, `SELECT string_agg(regexp_replace(pg_get_indexdef(indexrelid), '^CREATE INDEX \S+ ON ONLY \S+', 'CREATE INDEX ON %[1]s'), '; ')
-		FROM pg_index WHERE indrelid = 'usage'::regclass AND NOT indisprimary`)
-	var filling sync.WaitGroup
-	turns := make(chan struct{}, 2)
-	for _, m := range months {
-		table := fmt.Sprintf("usage_%d", m.month)
-		exec("DROP TABLE IF EXISTS " + table)
-		filling.Go(func() {
-			turns <- struct{}{}
-			defer func() { <-turns }()
-			// New in its transaction: a server without replicas writes no log of it.
-			_, err := storetest.Try(w.url, fmt.Sprintf(`SET synchronous_commit = off; SET maintenance_work_mem = '512MB';
-				CREATE TABLE %[1]s (LIKE usage INCLUDING STORAGE); `+insert+`;
-				ALTER TABLE %[1]s ADD CONSTRAINT %[1]s_month CHECK (month = %[2]d), `+strings.ReplaceAll(checks, "%", "%%")+`, ADD PRIMARY KEY (month, request_id); `+indexes,
-				table, m.month, m.first, m.last))
-			if err != nil {
-				w.t.Errorf("month %d: %v", m.month, err)
-			}
-		})
-	}
-	filling.Wait()
-	if w.t.Failed() {
-		w.t.FailNow()
-	}
-	for _, m := range months {
-		exec(fmt.Sprintf("ALTER TABLE usage ATTACH PARTITION usage_%[1]d FOR VALUES IN (%[1]d)", m.month))
-	}
-	w.t.Logf("%d rows in %s", rows, time.Since(begin).Round(time.Second))
-	w.fillRollups(first, from)
-	w.t.Logf("roll-ups after %s", time.Since(begin).Round(time.Second))
-	exec("VACUUM ANALYZE")
-	size := storetest.Value[string](w.t, w.url, "SELECT pg_size_pretty(pg_database_size(current_database()))")
-	w.t.Logf("%d rows of %d customers over %d days made in %s, the database has %s", rows, bigClients, bigDays, time.Since(begin).Round(time.Second), size)
-	return first
-}
-
-// bigCatalogue gives every model the same price and two upstreams, and names the prices'
-// ids.
-func (w *world) bigCatalogue() string {
-	w.t.Helper()
-	text := "providers:\n" +
-		"  - {name: first, protocol: openai, base_url: \"http://127.0.0.1:9/v1\", keys: [{name: main, secret: \"s-1\"}]}\n" +
-		"  - {name: second, protocol: openai, base_url: \"http://127.0.0.1:9/v1\", keys: [{name: main, secret: \"s-2\"}]}\nmodels:\n"
-	for name := range strings.SplitSeq(bigModels, ",") {
-		text += "  - {id: " + name + ", routes: [{provider: first, model: up}, {provider: second, model: up}], price: {input: \"2\", output: \"10\"}}\n"
-	}
-	if _, err := w.manage.Apply(w.t.Context(), "test", must(catalogfile.Parse([]byte(text))), false); err != nil {
+	if _, err := w.manage.Apply(w.t.Context(), "test", must(catalogfile.Parse([]byte(manyrows.Catalogue()))), false); err != nil {
 		w.t.Fatal(err)
 	}
-	catalogue := must(w.report.Catalogue(w.t.Context()))
-	var ids []string
-	for name := range strings.SplitSeq(bigModels, ",") {
-		ids = append(ids, fmt.Sprint(catalogue.Find(name).Prices[0].ID))
+	if err := manyrows.Fill(w.t.Context(), w.url, manyrows.Options{Rows: rows, Client: first.ID, Slot: w.slot.ID, Log: w.t.Logf}); err != nil {
+		w.t.Fatal(err)
 	}
-	return strings.Join(ids, ",")
-}
-
-// fillRollups adds the rows up as the settling transactions would have, each roll-up from
-// a smaller one where there is one.
-func (w *world) fillRollups(first *tenant, from int64) {
-	exec := func(sql string, args ...any) {
-		w.t.Helper()
-		storetest.Exec(w.t, w.url, sql, args...)
-	}
-	exec(`SET synchronous_commit = off; SET work_mem = '256MB';
-		CREATE TABLE sums AS SELECT (admitted_us / 3600000000)::integer AS hour, client_id, wallet_id, key_id, model, slot, status, code, attempts[1] AS route, attempts[7] AS second,
-			count(*) AS n, sum(units[1])::bigint AS input, sum(units[5])::bigint AS output, sum(charge)::bigint AS charge, sum(cost)::bigint AS cost, sum(bytes_in)::bigint AS bytes_in, sum(bytes_out)::bigint AS bytes_out
-		FROM usage GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10; ANALYZE sums`)
-	exec(`INSERT INTO usage_hourly SELECT hour, client_id, key_id, model, slot, coalesce(sum(n) FILTER (WHERE status = 1), 0), coalesce(sum(n) FILTER (WHERE status = 2), 0), 0, 0, 0,
-			ARRAY[coalesce(sum(input), 0), 0, 0, 0, coalesce(sum(output), 0)]::bigint[], sum(charge), sum(cost), 0, sum(bytes_in), sum(bytes_out),
-			ARRAY[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, sum(n)]::bigint[], ARRAY[0, 0, 0, 0, 0, 0, 0, 0, coalesce(sum(n) FILTER (WHERE status = 1), 0)]::bigint[] FROM sums GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5`)
-	exec(`INSERT INTO code_hourly SELECT hour, client_id, key_id, model, slot, code, sum(n) FROM sums WHERE code <> '' GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, 2, 3, 4, 5, 6`)
-	exec(`INSERT INTO usage_daily (hour, client_id, key_id, model, slot, success, failed, timeout, cancelled, interrupted, units, charge, cost, overrun, bytes_in, bytes_out, latency, first_token)
-		SELECT hour / 24 * 24, client_id, key_id, model, slot, sum(success), sum(failed), 0, 0, 0,
-			ARRAY[sum(units[1]), 0, 0, 0, sum(units[5])]::bigint[], sum(charge), sum(cost), 0, sum(bytes_in), sum(bytes_out),
-			array_fill(0::bigint, ARRAY[10]) || sum(latency[11])::bigint, array_fill(0::bigint, ARRAY[8]) || sum(first_token[9])::bigint FROM usage_hourly GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, 2, 3, 4, 5`)
-	exec(`INSERT INTO usage_total SELECT hour, x.client_id, x.model, slot, sum(success), sum(failed), 0, 0, 0, ARRAY[sum(units[1]), 0, 0, 0, sum(units[5])]::bigint[], sum(charge), sum(cost), 0, sum(bytes_in), sum(bytes_out),
-			array_fill(0::bigint, ARRAY[10]) || sum(latency[11])::bigint, array_fill(0::bigint, ARRAY[8]) || sum(first_token[9])::bigint
-		FROM usage_daily d, LATERAL (VALUES (d.client_id, ''), (0, d.model)) AS x (client_id, model) GROUP BY 1, 2, 3, 4 ORDER BY 1, 2, 3, 4`)
-	exec(`INSERT INTO attempt_hourly SELECT hour, slot, route, 1, outcome, status, sum(n), sum(n * micros), sum(cost) FROM (
-			SELECT hour, slot, route, CASE WHEN status = 2 THEN 4 ELSE 1 END AS outcome, CASE WHEN status = 2 THEN 502 ELSE 200 END AS status, n, 800000 AS micros, cost FROM sums WHERE second IS NULL
-			UNION ALL SELECT hour, slot, route, 2, 0, n, 100000, 0 FROM sums WHERE second IS NOT NULL
-			UNION ALL SELECT hour, slot, second, 1, 200, n, 700000, cost FROM sums WHERE second IS NOT NULL) a GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, 2, 3, 4, 5, 6`)
-	exec(`INSERT INTO lease (id, wallet_id, slot, epoch, granted, settled, last_grant, open, expires_at, opened_at, closed_at)
-		SELECT 1000000 + client_id, wallet_id, $1, 1, sum(charge), sum(charge), 1, false, now(), to_timestamp($2::bigint / 1000), now() FROM sums GROUP BY client_id, wallet_id`, w.slot.ID, from)
-	exec(`INSERT INTO entry (wallet_id, kind, amount, ref, actor, created_at) SELECT wallet_id, 'recharge', sum(charge) + 1000000000, 'big ' || wallet_id, 'test', to_timestamp($1::bigint / 1000)
-		FROM sums GROUP BY wallet_id`, from)
-	exec("UPDATE wallet SET balance = 1000000000 WHERE id IN (SELECT wallet_id FROM sums)")
-	exec("INSERT INTO budget (key_id, period, posted) SELECT key_id, 0, sum(charge) FROM sums GROUP BY 1")
-	exec("INSERT INTO budget (key_id, period, posted) SELECT key_id, to_char(to_timestamp(hour::bigint * 3600) AT TIME ZONE 'UTC', 'YYYYMM')::integer, sum(charge) FROM sums GROUP BY 1, 2")
-	exec("DROP TABLE sums")
+	w.t.Logf("the database has %s", storetest.Value[string](w.t, w.url, "SELECT pg_size_pretty(pg_database_size(current_database()))"))
+	return first
 }

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { test as base, expect, type APIRequestContext, type BrowserContext, type Page } from '@playwright/test';
 
 /** kept is what the launcher keeps of a run. */
-function kept(): Record<string, string> {
+export function kept(): Record<string, string> {
   const text = readFileSync(join(process.env.RELAY_TEST_DATA ?? '', 'run.env'), 'utf8');
   return Object.fromEntries([...text.matchAll(/^([A-Z_]+)=(.*)$/gm)].map((m) => [m[1], (m[2] ?? '').replace(/^(['"])(.*)\1$/, '$2')]));
 }
