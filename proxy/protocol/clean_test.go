@@ -76,7 +76,9 @@ func TestCleanEvent(t *testing.T) {
 		{": a \"comment\ndata: {\"error\":\"openai.com\"}\n\n", ": a \"comment\ndata: {\"error\":\"[removed]\"}\n\n"},
 		{"\n,\r\n{\"error\":{\"message\":\"openai.com\"}}", "\n,\r\n{\"error\":{\"message\":\"[removed]\"}}"},
 		{`data: {"error":{"message":"openai.com`, `data: {"error":{"message":"openai.com`},
-		{`"`, `"`}, {`"\`, `"\`}, {`}]"a":`, `}]"a":`},
+		{`"`, `"`},
+		{`"\`, `"\`},
+		{`}]"a":`, `}]"a":`},
 	} {
 		if got := protocol.AppendCleanEvent(nil, []byte(c[0]), hiding("openai.com")); string(got) != c[1] {
 			t.Errorf("%q became\n%q, want\n%q", c[0], got, c[1])

@@ -65,7 +65,7 @@ data:{"code":"InvalidParameter","message":%s,"request_id":"r"}
 // customer's own to know tells the customer the rest: as a whole answer, before a stream
 // and inside one, in every client's protocol.
 func TestRefusalsHideWhoRefuses(t *testing.T) {
-	var keys = map[string]string{"openai": "sekret-openai-01", "anthropic": "sekret-claude-02", "gemini": "sekret-gemini-03", "dashscope": "sekret-qwen-04"}
+	keys := map[string]string{"openai": "sekret-openai-01", "anthropic": "sekret-claude-02", "gemini": "sekret-gemini-03", "dashscope": "sekret-qwen-04"}
 	up := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		said := fmt.Sprintf("%s:\ntoo long for %s (http://%s/x) with %s%s%s", r.Host, "up-model", r.Host, r.Header.Get("Authorization"), r.Header.Get("X-Api-Key"), r.Header.Get("X-Goog-Api-Key"))
