@@ -175,6 +175,7 @@ export type CallStatus = 'success' | 'failed' | 'timeout' | 'cancelled' | 'inter
 export interface Call {
   request_id: string;
   client_request_id?: string;
+  conversation_id?: string;
   time: Moment;
   model: string;
   requested_model: string;
@@ -330,7 +331,8 @@ export interface SecurityPolicy {
     webhook: { url: string | null; secret_set: boolean; timeout_ms: number; on_failure: Judgement };
   };
   masking: Record<'email' | 'phone' | 'card' | 'id' | 'credential', Action> & { apply_to: Where };
-  data_retention: { replay_hours: number; response_days: number };
+  logging: { level: 'standard' | 'minimal'; content: boolean; metadata: boolean };
+  data_retention: { replay_hours: number; response_days: number; detail_days: number | null };
   models: ModelPolicy;
 }
 

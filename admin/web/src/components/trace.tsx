@@ -1,5 +1,6 @@
-import { Badge, Box, Divider, Drawer, Group, Stack, Text } from '@mantine/core';
+import { Anchor, Badge, Box, Divider, Drawer, Group, Stack, Text } from '@mantine/core';
 import { useTranslation } from 'react-i18next';
+import { Link } from 'react-router';
 import type { Trace } from '../api';
 import { count, duration, moment } from '../format';
 import { useGet } from '../hooks';
@@ -54,6 +55,7 @@ function Detail({ trace }: { trace: Trace }) {
         {line(t('logs.http'), trace.http_status)}
         {trace.code ? line(t('logs.code'), <code>{trace.code}</code>) : null}
         {trace.client_request_id ? line(t('logs.clientId'), trace.client_request_id) : null}
+        {trace.conversation_id ? line(t('logs.conversation'), <Anchor component={Link} size="sm" to={`/console/logs?conversation_id=${encodeURIComponent(trace.conversation_id)}`}>{trace.conversation_id}</Anchor>) : null}
         {line(t('logs.latency'), duration(trace.latency_ms))}
         {trace.first_token_ms !== null ? line(t('logs.firstToken'), duration(trace.first_token_ms)) : null}
         {line(t('logs.bytes'), `${count(trace.request_bytes)} / ${count(trace.response_bytes)}`)}

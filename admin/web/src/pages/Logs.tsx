@@ -45,6 +45,7 @@ export default function Logs() {
     model: params.get('model'),
     status: params.get('status'),
     key_id: params.get('key_id'),
+    conversation_id: params.get('conversation_id'),
     request_id: requestId.test(id) ? id : null,
     from: params.get('from'),
     to: nextDay(params.get('to')),
@@ -85,6 +86,7 @@ export default function Logs() {
           style={{ flex: '1 1 200px' }}
         />
         <TextInput aria-label={t('common.requestId')} placeholder="req_…" leftSection={<IconSearch size={16} />} value={id} onChange={(e) => set('request_id', e.currentTarget.value.trim())} style={{ flex: '1 1 180px' }} />
+        <TextInput aria-label={t('logs.conversation')} placeholder={t('logs.conversation')} maxLength={128} value={params.get('conversation_id') ?? ''} onChange={(e) => set('conversation_id', e.currentTarget.value.trim())} style={{ flex: '1 1 140px' }} />
       </Group>
       <Panel flush>
         <Loaded of={calls}>

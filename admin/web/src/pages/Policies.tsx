@@ -81,16 +81,26 @@ function Content() {
   );
 }
 
+const levels = ['standard', 'minimal'] as const;
+type Level = (typeof levels)[number];
+
 function Kept() {
   const { t } = useTranslation();
   const policy = useGet<SecurityPolicy>(paths.security);
-  const [draft, setDraft] = useState<{ replay_hours?: number; response_days?: number }>({});
-  const save = useChange(() => patch<SecurityPolicy>(paths.security, { data_retention: draft }), [paths.security, paths.context], () => t('settings.saved'), ['data_retention']);
+  const [draft, setDraft] = useState<{ replay_hours?: number; response_days?: number; detail_days?: number | null }>({});
+  const [level, setLevel] = useState<Level | null>(null);
+  const save = useChange(() => patch<SecurityPolicy>(paths.security, { data_retention: draft, ...(level ? { logging: { level } } : {}) }), [paths.security, paths.context], () => t('settings.saved'), ['data_retention', 'logging']);
   const submit = (e: FormEvent) => {
     e.preventDefault();
-    save.mutate(undefined, { onSuccess: () => setDraft({}) });
+    save.mutate(undefined, {
+      onSuccess: () => {
+        setDraft({});
+        setLevel(null);
+      },
+    });
   };
   const p = policy.data;
+  const days = draft.detail_days === undefined ? p?.data_retention.detail_days : draft.detail_days;
   const number = (name: 'replay_hours' | 'response_days', max: number) => (
     <NumberInput label={t(`policy.${name}`)} description={t(`policy.${name}.text`)} min={0} max={max} clampBehavior="strict" allowDecimal={false} allowNegative={false} value={draft[name] ?? p?.data_retention[name] ?? 0} onChange={(v) => typeof v === 'number' && setDraft((d) => ({ ...d, [name]: v }))} error={at(save.error, `data_retention.${name}`)} />
   );
@@ -108,8 +118,18 @@ function Kept() {
           <SimpleGrid cols={{ base: 1, sm: 2 }}>
             {number('replay_hours', 24)}
             {number('response_days', 30)}
+            <Select
+              label={t('policy.level')}
+              description={t('policy.level.text')}
+              data={levels.map((l) => ({ value: l, label: t(`policy.level.${l}`) }))}
+              allowDeselect={false}
+              value={level ?? p.logging.level}
+              onChange={(v) => setLevel(levels.find((l) => l === v) ?? null)}
+              error={at(save.error, 'logging.level')}
+            />
+            <NumberInput label={t('policy.detail_days')} description={t('policy.detail_days.text')} min={1} max={3650} clampBehavior="strict" allowDecimal={false} allowNegative={false} value={days ?? ''} onChange={(v) => setDraft((d) => ({ ...d, detail_days: typeof v === 'number' ? v : null }))} error={at(save.error, 'data_retention.detail_days')} />
           </SimpleGrid>
-          <Saving pending={save.isPending} changed={Object.keys(draft).length > 0} />
+          <Saving pending={save.isPending} changed={level !== null || Object.keys(draft).length > 0} />
         </form>
       )}
     </Panel>
