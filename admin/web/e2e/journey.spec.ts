@@ -119,6 +119,18 @@ test('S1-13 … S1-18: policies are changed and read back', async ({ page }) => 
   await page.getByLabel('Answers to repeated requests, hours').fill('24');
   await page.locator('form', { has: page.getByLabel('Answers to repeated requests, hours') }).getByRole('button', { name: 'Save' }).click();
   await expect.poll(hours).toBe(24);
+  const kept = page.locator('form', { has: page.getByLabel('Answers to repeated requests, hours') });
+  const written = async () => {
+    const { logging, data_retention } = ((await (await page.request.get('/openapi/v1/security/policy')).json()) as { data: { logging: { level: string }; data_retention: { detail_days: number | null } } }).data;
+    return `${logging.level} ${data_retention.detail_days}`;
+  };
+  for (const [level, days, want] of [['Minimal: the charge alone', '30', 'minimal 30'], ['Standard', '', 'standard null']] as const) {
+    await kept.getByRole('combobox', { name: 'Level of the log' }).click();
+    await page.getByRole('option', { name: level }).click();
+    await kept.getByLabel('Details of calls, days').fill(days);
+    await kept.getByRole('button', { name: 'Save' }).click();
+    await expect.poll(written).toBe(want);
+  }
 });
 
 test('S1-17, S1-18: routing and rollouts are changed and read back', async ({ page }) => {
