@@ -418,8 +418,6 @@ func (x *Exchange) Run(ctx context.Context) {
 		case <-timer.C:
 			timer.Reset(tempo.Until(x.o.Tick))
 			x.look()
-			x.step(ctx)
-			continue
 		case <-x.wake:
 		}
 		x.step(ctx)

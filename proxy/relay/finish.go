@@ -32,7 +32,7 @@ func (x *Exchange) fillRecord() {
 	if x.ticket.Clamped {
 		r.Flags |= usage.FlagClamped
 	}
-	if (x.found.Any() || x.judged != 0) && !x.key.Policy.Minimal() {
+	if x.found.Any() || x.judged != 0 {
 		r.Flags |= x.foundFlags()
 	}
 	if x.trimmed > 0 {
@@ -83,7 +83,7 @@ func (x *Exchange) finish(status usage.Status, http int16, code apierr.Code) {
 	r := &x.rec
 	r.Units, r.Source = units, source
 	r.Flags |= flags
-	if x.key.Policy != nil && !x.key.Policy.Minimal() {
+	if x.key.Policy != nil {
 		r.Flags |= x.foundFlags()
 	}
 	bill := settle.Price(x.rule, x.supplierRule(), &units, x.ticket.Hold())

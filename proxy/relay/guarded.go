@@ -173,8 +173,12 @@ func (x *Exchange) screenAnswer() *apiError {
 	return nil
 }
 
-// foundFlags are the flags of what the policy found and did.
+// foundFlags are the flags of what the policy found and did, none if it has that not
+// written down.
 func (x *Exchange) foundFlags() (f usage.Flags) {
+	if x.key.Policy.Minimal() {
+		return 0
+	}
 	r := x.found
 	f = x.judged
 	if x.screen != nil {

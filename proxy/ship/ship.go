@@ -167,7 +167,13 @@ func (s *Shipper) Run(ctx context.Context) error {
 		if err == nil && more {
 			continue
 		}
-		if err != nil && !sleep(ctx, s.backoff(err)) || err == nil && !tempo.Wait(ctx, s.o.Every) {
+		var on bool
+		if err != nil {
+			on = sleep(ctx, s.backoff(err))
+		} else {
+			on = tempo.Wait(ctx, s.o.Every)
+		}
+		if !on {
 			return nil
 		}
 	}

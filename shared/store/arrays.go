@@ -71,41 +71,30 @@ func head(buf []byte, oid uint32, n, bytes int) []byte {
 	return buf
 }
 
-func appendInt2s(buf []byte, oid uint32, value any) []byte {
-	list := value.(pgtype.FlatArray[int16])
-	if list == nil {
-		return nil
+// appendInts is for integers of size bytes.
+func appendInts[T int16 | int32 | int64](size int) func([]byte, uint32, any) []byte {
+	return func(buf []byte, oid uint32, value any) []byte {
+		list := value.(pgtype.FlatArray[T])
+		if list == nil {
+			return nil
+		}
+		buf = head(buf, oid, len(list), size)
+		for _, v := range list {
+			buf = binary.BigEndian.AppendUint32(buf, uint32(size))
+			switch size {
+			case 2:
+				buf = binary.BigEndian.AppendUint16(buf, uint16(v))
+			case 4:
+				buf = binary.BigEndian.AppendUint32(buf, uint32(v))
+			default:
+				buf = binary.BigEndian.AppendUint64(buf, uint64(v))
+			}
+		}
+		return buf
 	}
-	buf = head(buf, oid, len(list), 2)
-	for _, v := range list {
-		buf = binary.BigEndian.AppendUint16(binary.BigEndian.AppendUint32(buf, 2), uint16(v))
-	}
-	return buf
 }
 
-func appendInt4s(buf []byte, oid uint32, value any) []byte {
-	list := value.(pgtype.FlatArray[int32])
-	if list == nil {
-		return nil
-	}
-	buf = head(buf, oid, len(list), 4)
-	for _, v := range list {
-		buf = binary.BigEndian.AppendUint32(binary.BigEndian.AppendUint32(buf, 4), uint32(v))
-	}
-	return buf
-}
-
-func appendInt8s(buf []byte, oid uint32, value any) []byte {
-	list := value.(pgtype.FlatArray[int64])
-	if list == nil {
-		return nil
-	}
-	buf = head(buf, oid, len(list), 8)
-	for _, v := range list {
-		buf = binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint32(buf, 8), uint64(v))
-	}
-	return buf
-}
+var appendInt2s, appendInt4s, appendInt8s = appendInts[int16](2), appendInts[int32](4), appendInts[int64](8)
 
 func appendTexts(buf []byte, oid uint32, value any) []byte {
 	list := value.(pgtype.FlatArray[string])

@@ -22,8 +22,8 @@ type Pruned struct {
 	Detail                    int64 // of clients that have it kept for some days
 }
 
-// Prune deletes what is older than keep, or its client's policy, says, a batch in a transaction of its own, until
-// nothing is. What was deleted before an error is counted.
+// Prune deletes what is older than keep, or its client's policy, says, a batch in a
+// transaction of its own, until nothing is. What was deleted before an error is counted.
 func (d *DB) Prune(ctx context.Context, keep Keep) (p Pruned, err error) {
 	for _, t := range []struct {
 		name  string
