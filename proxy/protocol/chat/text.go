@@ -235,5 +235,6 @@ func (a *Args) Feed(raw []byte) {
 	}
 }
 
-// Valid reports whether b is one JSON text.
-func Valid(b []byte) bool { return json.Valid(b) }
+// Valid reports whether b is one JSON text, which is UTF-8 (RFC 8259, 8.1): it may stand in
+// another one as it is.
+func Valid(b []byte) bool { return utf8.Valid(b) && json.Valid(b) }
