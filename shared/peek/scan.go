@@ -230,17 +230,32 @@ const (
 	highs = 0x8080808080808080
 )
 
+// special has the high bit of the lowest byte of x set that is a quote, a backslash or a
+// control character: none of them has that bit itself, and a byte below 0x80 gets it by the
+// subtraction only if it is one, or above one by the borrow.
+func special(x uint64) uint64 {
+	quote, backslash := x^ones*'"', x^ones*'\\'
+	return ((quote - ones) | (backslash - ones) | (x - ones*0x20)) &^ x
+}
+
 // str reads the string at s.i. The content is b[start:end], still escaped.
 func (s *scanner) str() (start, end int, escaped, ok bool) {
 	b, i := s.b, s.i+1
 	start = i
 	wide := uint64(0)
 	for {
+		for i+32 <= len(b) { // most bytes of a request are in long texts
+			x0, x1 := binary.LittleEndian.Uint64(b[i:]), binary.LittleEndian.Uint64(b[i+8:])
+			x2, x3 := binary.LittleEndian.Uint64(b[i+16:]), binary.LittleEndian.Uint64(b[i+24:])
+			if (special(x0)|special(x1)|special(x2)|special(x3))&highs != 0 {
+				break
+			}
+			wide |= (x0 | x1 | x2 | x3) & highs
+			i += 32
+		}
 		for i+8 <= len(b) {
 			x := binary.LittleEndian.Uint64(b[i:])
-			q, e := x^(ones*'"'), x^(ones*'\\')
-			stop := ((q-ones)&^q | (e-ones)&^e | (x-ones*0x20)&^x) & highs
-			if stop != 0 {
+			if stop := special(x) & highs; stop != 0 {
 				n := bits.TrailingZeros64(stop)
 				wide |= x & highs & (1<<n - 1)
 				i += n / 8
