@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"tokenrelay/shared/money"
 	"tokenrelay/shared/store"
 	"tokenrelay/shared/usage"
@@ -56,6 +58,15 @@ func busyBooks(t *testing.T) *books {
 	return b
 }
 
+// dropMonths lets rows of usage stand in another month than that of their id.
+func dropMonths(t testing.TB, conn *pgx.Conn) {
+	t.Helper()
+	exec(t, conn, `DO $$ DECLARE p regclass; BEGIN
+		FOR p IN SELECT conrelid FROM pg_constraint WHERE conname = 'usage_month' LOOP
+			EXECUTE format('ALTER TABLE %s DROP CONSTRAINT usage_month', p);
+		END LOOP; END $$`)
+}
+
 // The mutation test of the audit: each planted corruption is found, by the lines that
 // should find it; the undone books are clean again.
 func TestAuditFindsPlantedCorruption(t *testing.T) {
@@ -63,8 +74,8 @@ func TestAuditFindsPlantedCorruption(t *testing.T) {
 	// What the schema would refuse is planted past it: no triggers, no foreign keys, no
 	// checks.
 	exec(t, b.conn, "SET session_replication_role = replica")
+	dropMonths(t, b.conn)
 	for _, c := range [][2]string{
-		{"usage", "usage_month"},
 		{"usage", "usage_charge"},
 		{"usage", "usage_units"},
 		{"wallet", "wallet_floor"},

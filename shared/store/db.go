@@ -42,6 +42,7 @@ type DB struct {
 	maxRequest time.Duration
 	statements atomic.Uint64
 	owners     owners
+	months     months
 }
 
 // Open makes a pool for a postgres:// URL. It connects to nothing yet: Postgres may

@@ -147,7 +147,8 @@ func TestThirtyCorruptionsOfClosedDaysG13(t *testing.T) {
 	b.chain()
 	b.cleanDeep()
 	exec(t, b.conn, "SET session_replication_role = replica")
-	for _, c := range [][2]string{{"usage", "usage_month"}, {"usage", "usage_charge"}, {"wallet", "wallet_floor"}, {"wallet", "wallet_floor_sign"}, {"lease", "lease_sum"}, {"lease", "lease_closed"}} {
+	dropMonths(t, b.conn)
+	for _, c := range [][2]string{{"usage", "usage_charge"}, {"wallet", "wallet_floor"}, {"wallet", "wallet_floor_sign"}, {"lease", "lease_sum"}, {"lease", "lease_closed"}} {
 		exec(t, b.conn, "ALTER TABLE "+c[0]+" DROP CONSTRAINT "+c[1])
 	}
 	const one = "(SELECT request_id FROM usage WHERE wallet_id = 1003 ORDER BY 1 LIMIT 1)"

@@ -33,9 +33,8 @@ const (
 	lateTotal
 )
 
-// errRace says that a request id was inserted by somebody else between look and leap,
-// which the wallet's lock rules out unless two wallets claim it. The batch is retried
-// and then finds the row.
+// errRace says that a request id is in the books already: its batch was written, and nobody
+// heard of it, or somebody else writes it now. The batch is tried again, with a look first.
 var errRace = errors.New("a request id was written by another transaction")
 
 // SettleBatch books at most MaxBatch records, in one transaction, idempotently by
@@ -53,9 +52,11 @@ func (d *DB) SettleBatch(ctx context.Context, slot int16, recs []usage.Record) (
 		return SettleResult{}, nil
 	}
 	var s *settling
+	look := false // at first: what is there already makes the copy fail
 	for attempt := 0; ; attempt++ {
 		err := d.tx(ctx, func(ctx context.Context, tx pgx.Tx, q *db.Queries) error {
 			s = newSettling(slot, recs)
+			s.months, s.look = &d.months, look
 			if err := s.read(ctx, d, q); err != nil {
 				return err
 			}
@@ -65,9 +66,16 @@ func (d *DB) SettleBatch(ctx context.Context, slot int16, recs []usage.Record) (
 		if err == nil {
 			return s.result, nil
 		}
-		if attempt == 2 || !errors.Is(err, errRace) {
-			return SettleResult{}, fmt.Errorf("cannot settle %d records: %w", len(recs), err)
+		switch {
+		case attempt == 3:
+		case errors.Is(err, errRace):
+			look = true
+			continue
+		case errors.Is(err, errMoved):
+			d.months.missing(s.direct)
+			continue
 		}
+		return SettleResult{}, fmt.Errorf("cannot settle %d records: %w", len(recs), err)
 	}
 }
 
@@ -76,6 +84,9 @@ type settling struct {
 	slot   int16
 	recs   []usage.Record
 	result SettleResult
+	look   bool    // for the records that are in the books already
+	months *months // that have a partition
+	direct []int32 // those whose partitions are written to
 
 	usage    []int // indexes of records that become usage rows
 	refused  []int // of those that become refusal rows
@@ -289,7 +300,7 @@ func (s *settling) dropKnown(ctx context.Context, q *db.Queries) error {
 		months, ids = append(months, s.recs[i].ID.Month()), append(ids, s.recs[i].ID)
 	}
 	known := map[reqid.ID]bool{}
-	if len(ids) > 0 {
+	if s.look && len(ids) > 0 {
 		rows, err := q.UsageKnown(ctx, months, ids)
 		if err != nil {
 			return err
@@ -446,22 +457,6 @@ func Bucket(micros int64) int {
 	return min(bits.Len64(uint64(ms)), HistogramBuckets-1)
 }
 
-const insertUsage = `INSERT INTO usage (month, request_id, slot, client_id, wallet_id, key_id, endpoint, model, requested_model,
-	client_request_id, status, http_status, code, flags, source, units, hold, charge, cost, overrun, price_id, cost_price_id,
-	model_ppm, group_ppm, client_ppm, wallet_lease, month_lease, total_lease, late, admitted_us, first_token_us, end_us,
-	bytes_in, bytes_out, attempts)
-SELECT month, id, slot, client, wallet, key, endpoint, model, requested, client_request, status, http, code, flags, source,
-	units::bigint[], hold, charge, cost, overrun, price, cost_price, mppm, gppm, cppm, wl, ml, tl, late, admitted, first, ended,
-	bin, bout, attempts::bigint[]
-FROM unnest($1::integer[], $2::uuid[], $3::smallint[], $4::bigint[], $5::bigint[], $6::bigint[], $7::smallint[], $8::text[], $9::text[],
-	$10::text[], $11::smallint[], $12::smallint[], $13::text[], $14::integer[], $15::smallint[], $16::text[], $17::bigint[],
-	$18::bigint[], $19::bigint[], $20::bigint[], $21::bigint[], $22::bigint[], $23::bigint[], $24::bigint[], $25::bigint[],
-	$26::bigint[], $27::bigint[], $28::bigint[], $29::smallint[], $30::bigint[], $31::integer[], $32::bigint[], $33::bigint[],
-	$34::bigint[], $35::text[])
-	AS t (month, id, slot, client, wallet, key, endpoint, model, requested, client_request, status, http, code, flags, source, units,
-	hold, charge, cost, overrun, price, cost_price, mppm, gppm, cppm, wl, ml, tl, late, admitted, first, ended, bin, bout, attempts)
-ON CONFLICT DO NOTHING`
-
 const insertRefusals = `INSERT INTO refusal (request_id, slot, client_id, wallet_id, key_id, endpoint, model, requested_model,
 	client_request_id, http_status, code, flags, admitted_us, end_us, bytes_in)
 SELECT * FROM unnest($1::uuid[], $2::smallint[], $3::bigint[], $4::bigint[], $5::bigint[], $6::smallint[], $7::text[], $8::text[],
@@ -472,7 +467,9 @@ ON CONFLICT DO NOTHING`
 func (s *settling) write(ctx context.Context, tx pgx.Tx) error {
 	all := new(queue)
 	q := db.New(all)
-	s.writeUsage(all)
+	if err := s.copyUsage(ctx, tx, all); err != nil {
+		return err
+	}
 	s.writeDetail(all)
 	if err := s.writeMoney(ctx, q); err != nil {
 		return err
@@ -496,49 +493,6 @@ func (s *settling) write(ctx context.Context, tx pgx.Tx) error {
 		}
 	}
 	return meaning(all.send(ctx, tx))
-}
-
-func (s *settling) writeUsage(all *queue) {
-	n := len(s.usage)
-	if n == 0 {
-		return
-	}
-	// By id: neighbours in the index, and the same order in every transaction.
-	slices.SortFunc(s.usage, func(a, b int) int { return bytes.Compare(s.recs[a].ID[:], s.recs[b].ID[:]) })
-	month, id := make([]int32, n), make([][16]byte, n)
-	slot, endpoint, status, http, source, late := make([]int16, n), make([]int16, n), make([]int16, n), make([]int16, n), make([]int16, n), make([]int16, n)
-	model, requested, clientRequest, code, units, attempts := make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n), make([]string, n)
-	flags, first := make([]int32, n), make([]int32, n)
-	var big [18][]int64
-	for k := range big {
-		big[k] = make([]int64, n)
-	}
-	for k, i := range s.usage {
-		r := &s.recs[i]
-		month[k], id[k], slot[k], endpoint[k] = r.ID.Month(), r.ID, s.slot, int16(r.Endpoint)
-		model[k], requested[k], code[k] = clean(r.Model, 128), clean(r.RequestedModel, 256), clean(r.Code, 64)
-		status[k], http[k], flags[k], source[k], late[k] = int16(r.Status), r.HTTPStatus, int32(r.Flags&^usage.Findings), int16(r.Source), s.late[i]
-		units[k], first[k] = counts(r.Units[:]), r.FirstTokenMicros
-		for c, v := range [18]int64{
-			r.ClientID, r.WalletID, r.KeyID, int64(r.Hold), int64(r.Charge), int64(r.Cost), int64(r.Overrun), r.PriceID, r.CostPriceID,
-			r.ModelPPM, r.GroupPPM, r.ClientPPM, r.WalletLease, r.MonthLease, r.TotalLease, r.AdmittedMicros, r.EndMicros, r.BytesIn,
-		} {
-			big[c][k] = v
-		}
-		flat := make([]int64, 0, 6*r.NumAttempts)
-		for _, a := range r.Attempts[:r.NumAttempts] {
-			flat = append(flat, a.RouteID, a.ProviderKeyID, int64(a.HTTPStatus), int64(a.Outcome), int64(a.StartMicros), int64(a.EndMicros))
-		}
-		attempts[k] = array(flat)
-	}
-	out := make([]int64, n)
-	for k, i := range s.usage {
-		out[k] = s.recs[i].BytesOut
-	}
-	all.batch.Queue(noteSums)
-	all.expect(n, errRace, insertUsage, month, id, slot, big[0], big[1], big[2], endpoint, model, requested, clientRequest, status, http,
-		code, flags, source, units, big[3], big[4], big[5], big[6], big[7], big[8], big[9], big[10], big[11], big[12], big[13], big[14],
-		late, big[15], first, big[16], big[17], out, attempts)
 }
 
 func (s *settling) writeMoney(ctx context.Context, q *db.Queries) error {
