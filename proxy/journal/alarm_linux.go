@@ -2,6 +2,7 @@ package journal
 
 import (
 	"os"
+	"syscall"
 	"time"
 	"unsafe"
 
@@ -12,8 +13,9 @@ import (
 // small system call of whoever finishes a request, where setting a timer of the
 // runtime wakes a second thread to look after it.
 type alarm struct {
-	f  *os.File
-	fd int
+	f   *os.File
+	raw syscall.RawConn
+	fd  int
 }
 
 func newAlarm() (*alarm, error) {
@@ -21,7 +23,12 @@ func newAlarm() (*alarm, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &alarm{f: os.NewFile(uintptr(fd), "alarm"), fd: fd}, nil
+	a := &alarm{f: os.NewFile(uintptr(fd), "alarm"), fd: fd}
+	if a.raw, err = a.f.SyscallConn(); err != nil {
+		_ = a.f.Close()
+		return nil, err
+	}
+	return a, nil
 }
 
 // set makes it ring after d from now, and not at an earlier setting.
@@ -31,10 +38,18 @@ func (a *alarm) set(d time.Duration) {
 	_, _, _ = unix.RawSyscall6(unix.SYS_TIMERFD_SETTIME, uintptr(a.fd), 0, uintptr(unsafe.Pointer(&spec)), 0, 0, 0)
 }
 
-// wait waits until it rings.
+// wait waits until it rings. The read cannot block and does not tell the scheduler, which
+// would wake the runtime's monitor for it.
 func (a *alarm) wait() {
-	var count [8]byte
-	_, _ = a.f.Read(count[:])
+	_ = a.raw.Read(func(fd uintptr) bool {
+		var count [8]byte
+		for {
+			_, _, errno := unix.RawSyscall(unix.SYS_READ, fd, uintptr(unsafe.Pointer(&count[0])), uintptr(len(count)))
+			if errno != unix.EINTR {
+				return errno != unix.EAGAIN
+			}
+		}
+	})
 }
 
 func (a *alarm) close() { _ = a.f.Close() }

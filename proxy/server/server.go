@@ -58,12 +58,16 @@ type Server struct {
 }
 
 const (
-	headTime  = 10 * time.Second // for a head, and for a body as far as slowRate allows more
-	slowRate  = 1 << 10          // bytes/s that a body must at least come at (D6)
-	idleTime  = 3 * time.Minute  // of a keep-alive connection
-	judgeFrom = 64 << 10         // bodies from here on are read only for a key that exists
-	coldBody  = 1 << 20          // what a key that is not in memory may send before it is looked up
-	noBody    = -2               // fasthttp's length of a request that names none and is not in chunks
+	headTime = 10 * time.Second // for a head, and for a body as far as slowRate allows more
+	slowRate = 1 << 10          // bytes/s that a body must at least come at (D6)
+	idleTime = 3 * time.Minute  // of a keep-alive connection
+	// writeBuffer has room for what one read from an upstream gives, as a chunk: with less
+	// fasthttp writes it in three pieces. Memory of it that is not used is not resident.
+	writeBuffer = 18 << 10
+
+	judgeFrom = 64 << 10 // bodies from here on are read only for a key that exists
+	coldBody  = 1 << 20  // what a key that is not in memory may send before it is looked up
+	noBody    = -2       // fasthttp's length of a request that names none and is not in chunks
 )
 
 // New makes a server for a relay.
@@ -82,7 +86,7 @@ func New(r *relay.Relay, o Options) (*Server, error) {
 		NoDefaultServerHeader:         true,
 		NoDefaultContentType:          true,
 		ReadBufferSize:                o.MaxHeader,
-		WriteBufferSize:               4 << 10,
+		WriteBufferSize:               writeBuffer,
 		ReadTimeout:                   headTime,
 		IdleTimeout:                   idleTime,
 		MaxRequestBodySize:            o.MaxBody,
