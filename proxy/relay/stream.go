@@ -285,6 +285,9 @@ func (x *Exchange) complete() error {
 	}
 	var err error
 	if len(x.out) > 0 {
+		if x.readWhole() {
+			x.client.Hold()
+		}
 		err = x.flush()
 	}
 	if x.caches && !x.failedInStream {
@@ -300,7 +303,19 @@ func (x *Exchange) complete() error {
 		}
 	}
 	x.call.Close()
+	x.client.Hold()
 	return err
+}
+
+// readWhole reads what has come of the upstream's response behind its terminator, and says
+// whether that is all of it: nothing has to be waited for.
+func (x *Exchange) readWhole() bool {
+	for !x.call.Done() {
+		if p, err := x.call.Ready(); err != nil || len(p) == 0 {
+			break
+		}
+	}
+	return x.call.Done()
 }
 
 // breakOff ends a stream that can not be completed: what was produced is billed,

@@ -1,10 +1,12 @@
 package server
 
 import (
+	"bytes"
 	"errors"
 	"net"
 	"net/netip"
 	"os"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -13,6 +15,7 @@ import (
 	"tokenrelay/proxy/protocol"
 	"tokenrelay/proxy/relay"
 	"tokenrelay/proxy/sock"
+	"tokenrelay/shared/obs"
 )
 
 // errBodyBudget ends a connection whose request body would not fit into the bytes
@@ -85,6 +88,10 @@ type conn struct {
 
 	first  [64]byte // how the request under way began
 	firstN int
+
+	holding bool          // writes wait for the end of the body
+	ended   bool          // it has been written, and comes once more
+	held    *bytes.Buffer // what waits
 
 	presence relay.Presence
 	lookFn   func(fd uintptr)
@@ -172,9 +179,73 @@ func (c *conn) requestDone() {
 	c.over = false
 }
 
-// Write sends p in pieces that must each make progress within the stall time. The
-// deadline is renewed only when a quarter of it has gone, not per write.
+// The end of a body in chunks as fasthttp writes it, in two pieces.
+var (
+	lastChunk = []byte("0\r\n")
+	lineEnd   = []byte("\r\n")
+)
+
+// holdMost is the most that waits for the end of its body: it is copied.
+const holdMost = 32 << 10
+
+var heldBuffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// Hold has what is written from now on wait for the end of the body, which must follow at
+// once: the last of a stream, its last chunk and the line behind it are three writes of
+// fasthttp's, and three packets.
+func (c *conn) Hold() { c.holding = true }
+
+// hold is Write while something waits for the end, or the end has been written whole.
+func (c *conn) hold(p []byte) (int, error) {
+	if c.ended {
+		c.ended = false
+		if n := len(lineEnd); bytes.HasPrefix(p, lineEnd) {
+			if len(p) == n {
+				return n, nil
+			}
+			done, err := c.send(p[n:])
+			return done + n, err
+		}
+		obs.Bug("%q follows the last chunk of a body", p[:min(len(p), 16)])
+		return 0, errTrailer
+	}
+	if c.held == nil {
+		c.held = heldBuffers.Get().(*bytes.Buffer)
+	}
+	end := bytes.Equal(p, lastChunk)
+	if !end && c.held.Len()+len(p) <= holdMost {
+		return c.held.Write(p)
+	}
+	c.held.Write(p)
+	if end {
+		c.held.Write(lineEnd)
+		c.holding, c.ended = false, true
+	}
+	_, err := c.send(c.held.Bytes())
+	c.held.Reset()
+	if err != nil {
+		return 0, err
+	}
+	if end {
+		heldBuffers.Put(c.held)
+		c.held = nil
+	}
+	return len(p), nil
+}
+
+var errTrailer = errors.New("server: a body's end is followed by something else")
+
+// Write sends p, at once or with the end of its body.
 func (c *conn) Write(p []byte) (int, error) {
+	if c.holding || c.ended {
+		return c.hold(p)
+	}
+	return c.send(p)
+}
+
+// send sends p in pieces that must each make progress within the stall time. The
+// deadline is renewed only when a quarter of it has gone, not per write.
+func (c *conn) send(p []byte) (int, error) {
 	done := 0
 	for {
 		now := int64(time.Since(c.s.start))

@@ -1,0 +1,63 @@
+package server_test
+
+import (
+	"bytes"
+	"io"
+	"net"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+)
+
+func writeCalls(t *testing.T) int {
+	t.Helper()
+	b, err := os.ReadFile("/proc/self/io")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := bytes.Cut(b, []byte("syscw: "))
+	line, _, _ := bytes.Cut(rest, []byte("\n"))
+	n, err := strconv.Atoi(string(line))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+// The last events of a stream, its last chunk and the line behind it are one write.
+func TestEndOfAStreamIsOneWrite(t *testing.T) {
+	k := streams(t, "y", nil)
+	c, err := net.Dial("tcp", k.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	_ = c.SetDeadline(time.Now().Add(15 * time.Second))
+	b := make([]byte, 1<<16)
+	one := func() {
+		if _, err := io.WriteString(c, request(k, "/v1/chat/completions", ask)); err != nil {
+			t.Fatal(err)
+		}
+		for got := 0; !bytes.HasSuffix(b[:got], []byte("\r\n0\r\n\r\n")); {
+			n, err := c.Read(b[got:])
+			if err != nil {
+				t.Fatal(err)
+			}
+			got += n
+		}
+	}
+	one()
+	const n = 200
+	before := writeCalls(t)
+	for range n {
+		one()
+	}
+	// The client's, the relay's to the provider, the provider's (one or two), the relay's to
+	// the client; the journal's and the runtime's now and then.
+	if got := float64(writeCalls(t)-before) / n; got > 5.5 {
+		t.Errorf("%.2f writes a stream", got)
+	} else {
+		t.Logf("%.2f writes a stream", got)
+	}
+}
