@@ -25,6 +25,7 @@ type work struct {
 	Gap    time.Duration // the provider's pause before each
 	First  time.Duration // the provider's pause before the head
 	Prompt int           // bytes of text in the request, 0 = promptBytes
+	Other  bool          // from a provider of another protocol, where the target can translate
 }
 
 // door is how a target is spoken to.
@@ -33,6 +34,7 @@ type door struct {
 	Path   string
 	Key    string // bearer token, "" for none
 	Direct bool
+	Other  string // the model that a provider of another protocol has, "" = none
 }
 
 // outcome is what a load saw.
@@ -116,6 +118,9 @@ func (d door) request(w work) []byte {
 		Stream   bool      `json:"stream,omitempty"`
 		Options  any       `json:"stream_options,omitempty"`
 	}{Model: model, Most: 512, Heat: 0.7, Stream: w.Stream}
+	if w.Other && d.Other != "" {
+		body.Model = d.Other
+	}
 	quarter := cmp.Or(w.Prompt, promptBytes) / 4
 	body.Messages = []message{{"system", fill(quarter)}, {"user", fill(quarter)}, {"assistant", fill(quarter)}, {"user", directive + fill(quarter)}}
 	if w.Stream {
@@ -136,11 +141,12 @@ type caller struct {
 	request []byte
 	got     []byte // of a plain answer, or an event that is not whole yet
 	want    []byte
+	other   bool // the stream is a translation: its events are read, not compared
 	outcome
 }
 
 func newCaller(d door, w work) *caller {
-	return &caller{c: client{addr: d.Addr}, w: w, request: d.request(w)}
+	return &caller{c: client{addr: d.Addr}, w: w, request: d.request(w), other: w.Other && d.Other != ""}
 }
 
 // one makes one request. due is when it should have begun; first, if not nil, is called
@@ -198,7 +204,24 @@ func (k *caller) stream(due time.Time, first func()) {
 	k.got = k.got[:0]
 	wrong := ""
 	next, content := 0, 0 // events so far, of them with content
+	usage, ended := false, false
 	event := func(b []byte) {
+		if k.other {
+			next++
+			seq, nanos, ok := findMark(b)
+			switch {
+			case ok && seq == content:
+				k.arrived(content, nanos, due, first)
+				content++
+			case bytes.Equal(b, []byte(streamEnd)):
+				ended = usage && content == k.w.Events
+			case bytes.Contains(b, fmt.Appendf(nil, `"completion_tokens":%d`, k.w.Events)):
+				usage = true
+			case ok || wrong == "" && !bytes.Contains(b, []byte(`"chat.completion.chunk"`)):
+				wrong = fmt.Sprintf("event %d: %q", next, b[:min(len(b), 300)])
+			}
+			return
+		}
 		want := k.want[:0]
 		switch {
 		case next == 0:
@@ -208,16 +231,9 @@ func (k *caller) stream(due time.Time, first func()) {
 			if !ok || seq != content {
 				break
 			}
-			if content == 0 {
-				k.First = append(k.First, int64(k.c.now.Sub(due)))
-				if first != nil {
-					first()
-				}
-			}
-			k.Delay = append(k.Delay, k.c.now.UnixNano()-nanos)
+			k.arrived(content, nanos, due, first)
 			want = appendDelta(want, model, seq, nanos)
 			content++
-			k.Events++
 		case next == k.w.Events+1:
 			want = appendFinish(want, model)
 		case next == k.w.Events+2:
@@ -270,12 +286,27 @@ func (k *caller) stream(due time.Time, first func()) {
 	switch {
 	case wrong != "":
 		k.fail("other bytes", wrong)
-	case next != k.w.Events+4 || len(k.got) > 0:
+	case k.other && ended && len(k.got) == 0:
+		k.OK++
+		k.Latency = append(k.Latency, int64(time.Since(due)))
+	case k.other || next != k.w.Events+4 || len(k.got) > 0:
 		k.fail("other bytes", fmt.Sprintf("%d events instead of %d, %d bytes over", next, k.w.Events+4, len(k.got)))
 	default:
 		k.OK++
 		k.Latency = append(k.Latency, int64(time.Since(due)))
 	}
+}
+
+// arrived notes a content event, the i-th.
+func (k *caller) arrived(i int, nanos int64, due time.Time, first func()) {
+	if i == 0 {
+		k.First = append(k.First, int64(k.c.now.Sub(due)))
+		if first != nil {
+			first()
+		}
+	}
+	k.Delay = append(k.Delay, k.c.now.UnixNano()-nanos)
+	k.Events++
 }
 
 // drive does the work and returns when its last answer is there. Latency counts from

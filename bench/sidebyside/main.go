@@ -206,6 +206,8 @@ var loads = []struct {
 	{"calm", "100 requests/s on 16 connections", work{Conns: 16, Rate: 100, Span: 6 * time.Second}},
 	{"full", "64 connections, as fast as it goes", work{Conns: 64, Span: 2 * time.Second}},
 	{"paced", "40 streams/s of 64 events, 10 ms apart", work{Conns: 128, Rate: 40, Span: 3 * time.Second, Stream: true, Events: 64, Gap: 10 * time.Millisecond, First: 5 * time.Millisecond}},
+	{"first", "100 streams/s of 2 events without a pause on 16 connections", work{Conns: 16, Rate: 100, Span: 6 * time.Second, Stream: true, Events: 2}},
+	{"other", "as paced, by the relay from a provider of another protocol (Anthropic's)", work{Conns: 128, Rate: 40, Span: 3 * time.Second, Stream: true, Events: 64, Gap: 10 * time.Millisecond, First: 5 * time.Millisecond, Other: true}},
 	{"flood", "32 connections, streams of 64 events as fast as they go", work{Conns: 32, Span: 2 * time.Second, Stream: true, Events: 64}},
 }
 

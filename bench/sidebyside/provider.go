@@ -118,6 +118,8 @@ func (p *provider) connection(nc net.Conn) {
 				of, ofPath = p.lane(path), path
 			}
 			err = c.answer(of)
+		case method == "POST" && strings.HasSuffix(path, "/messages"):
+			err = c.messages(p.lane(path))
 		default:
 			err = c.whole("404 Not Found", []byte(`{"error":{"message":"no such path","type":"invalid_request_error","code":"unknown_url","param":null}}`))
 		}
@@ -223,50 +225,75 @@ func (c *providerConn) answer(l *lane) error {
 		l.Plain.Add(1)
 		return c.whole("200 OK", appendAnswer(nil, model))
 	}
-	events := 64
-	var gap, first time.Duration
+	d, err := c.directive()
+	if err != nil {
+		return c.whole("400 Bad Request", []byte(`{"error":{"message":"bad directive","type":"invalid_request_error","code":null,"param":null}}`))
+	}
+	l.Streams.Add(1)
+	return c.stream(l, d, appendRole(nil, model), func(b []byte, i int, nanos int64) []byte { return appendDelta(b, model, i, nanos) },
+		appendFinish(nil, model), appendUsage(nil, model, d.events), []byte(streamEnd))
+}
+
+// messages answers as Anthropic does.
+func (c *providerConn) messages(l *lane) error {
+	d, err := c.directive()
+	if err != nil || !bytes.Contains(c.body, []byte(`"stream":true`)) {
+		return c.whole("400 Bad Request", []byte(`{"type":"error","error":{"type":"invalid_request_error","message":"not for this provider"}}`))
+	}
+	l.Streams.Add(1)
+	return c.stream(l, d, appendMessageStart(nil), appendTextDelta, []byte(textStop), appendMessageDelta(nil, d.events), []byte(messageStop))
+}
+
+// directive is how a request wants its stream.
+type directive struct {
+	events     int
+	gap, first time.Duration
+}
+
+func (c *providerConn) directive() (d directive, err error) {
+	d.events = 64
 	for _, field := range bytes.Fields(after(c.body, "[[", ']')) {
 		name, value, _ := bytes.Cut(field, []byte("="))
 		n, err := strconv.Atoi(string(value))
 		if err != nil {
-			return c.whole("400 Bad Request", []byte(`{"error":{"message":"bad directive","type":"invalid_request_error","code":null,"param":null}}`))
+			return d, fmt.Errorf("bad directive: %w", err)
 		}
 		switch string(name) {
 		case "events":
-			events = n
+			d.events = n
 		case "gap_us":
-			gap = time.Duration(n) * time.Microsecond
+			d.gap = time.Duration(n) * time.Microsecond
 		case "first_us":
-			first = time.Duration(n) * time.Microsecond
+			d.first = time.Duration(n) * time.Microsecond
 		}
 	}
-	l.Streams.Add(1)
-	if first > 0 {
-		time.Sleep(first)
+	return d, nil
+}
+
+// stream writes events: the opening, those with content, and what closes.
+func (c *providerConn) stream(l *lane, d directive, open []byte, content func(b []byte, i int, nanos int64) []byte, closing ...[]byte) error {
+	if d.first > 0 {
+		time.Sleep(d.first)
 	}
 	// The head goes out with the first event.
 	c.out = append(c.out[:0], "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nCache-Control: no-cache\r\nX-Request-Id: req_sidebyside\r\nTransfer-Encoding: chunked\r\n\r\n"...)
-	if err := c.chunk(appendRole(nil, model)); err != nil {
+	if err := c.chunk(open); err != nil {
 		return err
 	}
 	var b []byte
-	for i := range events {
-		if gap > 0 {
-			time.Sleep(gap)
+	for i := range d.events {
+		if d.gap > 0 {
+			time.Sleep(d.gap)
 		}
-		b = appendDelta(b[:0], model, i, time.Now().UnixNano())
+		b = content(b[:0], i, time.Now().UnixNano())
 		if err := c.chunk(b); err != nil {
 			return err
 		}
 	}
-	if err := c.chunk(appendFinish(b[:0], model)); err != nil {
-		return err
-	}
-	if err := c.chunk(appendUsage(b[:0], model, events)); err != nil {
-		return err
-	}
-	if err := c.chunk([]byte(streamEnd)); err != nil {
-		return err
+	for _, event := range closing {
+		if err := c.chunk(event); err != nil {
+			return err
+		}
 	}
 	l.Ended.Add(1) // before, so that who has read the end finds it counted
 	if _, err := io.WriteString(c, "0\r\n\r\n"); err != nil {

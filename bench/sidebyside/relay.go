@@ -18,11 +18,15 @@ import (
 const relayCatalogue = `
 providers:
   - {name: provider, protocol: openai, dialect: openai, base_url: "http://PROVIDER/relay/v1", keys: [{name: main, secret: sk-sidebyside-0001}]}
+  - {name: other, protocol: anthropic, base_url: "http://PROVIDER/relay/v1", keys: [{name: main, secret: sk-sidebyside-0002}]}
 models:
+  - {id: OTHER, context_tokens: 200000, max_output_tokens: 16384, routes: [{provider: other, model: upstream-other}], price: PRICE}
   - {id: bench-model, context_tokens: 200000, max_output_tokens: 16384, routes: [{provider: provider, model: upstream-model}], price: PRICE}
 groups:
   - {name: default, models: ["*"], multiplier: "1"}
 `
+
+const otherModel = "bench-other"
 
 // relay is the whole of this project as in production: Postgres, an admin, one proxy,
 // a customer with money and a key, prices, usage and journal on. Only the limit per
@@ -35,7 +39,7 @@ type relay struct {
 // startRelay starts it. With old, a proxy of another build serves beside the first one,
 // from the same books: what a change has brought shows in a paired measurement.
 func startRelay(h *apptest.Host, provider, old string) (*relay, []*target) {
-	s := apptest.Start(h, apptest.Options{OwnPostgres: true, DurablePostgres: true, Catalogue: strings.ReplaceAll(relayCatalogue, "PROVIDER", provider)})
+	s := apptest.Start(h, apptest.Options{OwnPostgres: true, DurablePostgres: true, Catalogue: strings.NewReplacer("PROVIDER", provider, "OTHER", otherModel).Replace(relayCatalogue)})
 	r := &relay{s, h}
 	key := s.CreateKey(s.CreateClient("sidebyside", "1000000").Name).Token
 	list := []*target{r.target(s.Proxy(0), "relay", key)}
@@ -52,7 +56,7 @@ func startRelay(h *apptest.Host, provider, old string) (*relay, []*target) {
 }
 
 func (r *relay) target(p *apptest.Proxy, name, key string) *target {
-	d := door{Addr: strings.TrimPrefix(p.URL, "http://"), Path: "/v1/chat/completions", Key: key}
+	d := door{Addr: strings.TrimPrefix(p.URL, "http://"), Path: "/v1/chat/completions", Key: key, Other: otherModel}
 	return &target{
 		name: name, plain: d, stream: d, pid: p.PID,
 		restart: func() error { return restarted(p) }, settle: func() error { return settled(p) },

@@ -109,3 +109,37 @@ func appendAnswer(dst []byte, model string) []byte {
 	dst = strconv.AppendInt(dst, promptTokens+answerTokens, 10)
 	return append(dst, `},"service_tier":"default","system_fingerprint":"fp_side"}`...)
 }
+
+// The same stream as Anthropic has it.
+const (
+	textStop    = "event: content_block_stop\ndata: {\"type\":\"content_block_stop\",\"index\":0}\n\n"
+	messageStop = "event: message_stop\ndata: {\"type\":\"message_stop\"}\n\n"
+)
+
+func appendMessageStart(dst []byte) []byte {
+	dst = append(dst, `event: message_start
+data: {"type":"message_start","message":{"id":"msg_sidebyside","type":"message","role":"assistant","model":"upstream-other","content":[],"stop_reason":null,"stop_sequence":null,"usage":{"input_tokens":`...)
+	dst = strconv.AppendInt(dst, promptTokens, 10)
+	return append(dst, `,"output_tokens":1}}}
+
+event: content_block_start
+data: {"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}
+
+`...)
+}
+
+func appendTextDelta(dst []byte, seq int, nanos int64) []byte {
+	dst = append(dst, `event: content_block_delta
+data: {"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"@@`...)
+	dst = appendFixed(dst, int64(seq), seqWidth)
+	dst = append(dst, ':')
+	dst = appendFixed(dst, nanos, nanosWidth)
+	return append(dst, "@@\"}}\n\n"...)
+}
+
+func appendMessageDelta(dst []byte, out int) []byte {
+	dst = append(dst, `event: message_delta
+data: {"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":null},"usage":{"output_tokens":`...)
+	dst = strconv.AppendInt(dst, int64(out), 10)
+	return append(dst, "}}\n\n"...)
+}
