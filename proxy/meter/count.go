@@ -1,6 +1,14 @@
 package meter
 
-import "unicode/utf8"
+import (
+	"encoding/binary"
+	"unicode/utf8"
+)
+
+const (
+	ones  = 0x0101010101010101
+	highs = 0x8080808080808080
+)
 
 // Count counts text by class of character. The classes are those whose bytes per
 // token differ much: the length of a character in UTF-8 tells them apart well
@@ -29,6 +37,18 @@ func (c *Count) Add(o *Count) {
 // escaped. It never fails: what is no valid escape counts as the bytes it has.
 func (c *Count) AddJSON(raw []byte) {
 	for i := 0; i < len(raw); {
+		for i+8 <= len(raw) { // eight of ASCII, none of them an escape's beginning
+			x := binary.LittleEndian.Uint64(raw[i:])
+			escape := x ^ ones*'\\'
+			if (x|(escape-ones))&highs != 0 {
+				break
+			}
+			c.ASCII += 8
+			i += 8
+		}
+		if i == len(raw) {
+			return
+		}
 		b := raw[i]
 		switch {
 		case b == '\\':
