@@ -100,6 +100,20 @@ test: check ## everything that must hold: shape, unit tests, race on the concurr
 	@if [ -n "$$(git status --porcelain loadtest/k6 2>&1)" ] || git log -1 --name-only --format= | grep -q '^loadtest/k6/'; then \
 	  $(MAKE) --no-print-directory load-test; else echo "loadtest/k6 has not changed: make load-test tests it"; fi
 
+# The way of a request: what is on it, and the programs that it needs.
+WAY := ./shared/apierr ./shared/apikey ./shared/catalogfile ./shared/config ./shared/embedpg ./shared/journalfile ./shared/ledger \
+  ./shared/money ./shared/obs ./shared/peek ./shared/price ./shared/reqid ./shared/seal ./shared/store ./shared/usage \
+  ./proxy ./proxy/admit ./proxy/auth ./proxy/catalog ./proxy/feed ./proxy/journal ./proxy/lease/... ./proxy/live/... ./proxy/meter \
+  ./proxy/protocol ./proxy/protocol/anthropic ./proxy/protocol/openai ./proxy/protocol/walk ./proxy/refusal ./proxy/relay ./proxy/route \
+  ./proxy/server ./proxy/settle ./proxy/ship ./proxy/sock ./proxy/sse ./proxy/tempo ./proxy/upstream ./loadtest/mockllm ./shared/apptest/mockllm
+WAY_REAL := ./shared/apptest ./shared/apptest/crash ./scripts/run ./admin
+
+.PHONY: test-way
+test-way: ## the part of make test that a request's way needs, without the console: 8 minutes from a bare machine
+	$(GO) test ./scripts/archtest
+	$(GO) test -timeout 10m $(WAY)
+	$(GO) test -count=1 -p 1 -timeout 10m $(WAY_REAL)
+
 .PHONY: unit
 unit: ## the tests that start no program of ours
 	$(GO) test -timeout 10m $$($(GO) list ./... | grep -vxF "$$($(GO) list $(REAL) $(SDK) $(LIMITS))")
