@@ -264,18 +264,27 @@ fuzz: ## every fuzz target for TIME (1000000x) each, then AGREE documents that a
 	done
 	AGREE=$(AGREE) $(GO) test -count=1 -run '^TestParserAgreement$$' -timeout 0 -v ./proxy/protocol
 
-# What reads the bytes of strangers first, and how many executions are two seconds of a
-# quiet machine: make test fuzzes these, the others run their seeds there. Executions, not
-# a time: go test may call a target failed that is stopped by the clock.
-EXPOSED := ./shared/peek:FuzzModelAgreement:40000x ./proxy/protocol/walk:FuzzWalk:100000x ./proxy/sse:FuzzSplit:60000x ./proxy/upstream:FuzzParseHead:40000x \
-           ./proxy/protocol/translate:FuzzRequest:15000x ./proxy/protocol/translate:FuzzStream:3000x
+# What reads the bytes of strangers: parsers, and the translators between protocols.
+EXPOSED := ./shared/peek ./shared/usage ./shared/apikey ./shared/catalogfile ./proxy/sse ./proxy/upstream ./proxy/protocol \
+           ./proxy/protocol/walk ./proxy/protocol/chat ./proxy/protocol/openai ./proxy/protocol/anthropic ./proxy/protocol/gemini \
+           ./proxy/protocol/dashscope ./proxy/protocol/responses ./proxy/protocol/media ./proxy/protocol/translate
+EACH    ?= 10s
 
+# Two at a time, each on one processor. A target that was stopped by the clock amid an
+# execution is called failed by go test, with these words alone and no input.
 .PHONY: fuzz-short
-fuzz-short: ## the most exposed fuzz targets for about two seconds each
-	@for f in $(EXPOSED); do IFS=: read -r pkg name times <<<"$$f"; \
-	  out=$$($(GO) test -run '^$$' -fuzz "^$$name\$$" -fuzztime "$$times" -fuzzminimizetime 100x "$$pkg" 2>&1) || { echo "$$out"; exit 1; }; \
-	  echo "$$name: $$(tail -n 1 <<<"$$out")"; \
-	done
+fuzz-short: ## every parser and translator, fuzzed for EACH=10s
+	@dir=$$(mktemp -d); trap 'rm -rf "$$dir"' EXIT; mkdir -p .cache/fuzz; failed=0; \
+	for pkg in $(EXPOSED); do \
+	  $(GO) test -c -fuzz=. -o "$$dir/$$(tr / _ <<<"$$pkg").test" "$$pkg"; \
+	  for f in $$("$$dir/$$(tr / _ <<<"$$pkg").test" -test.list '^Fuzz'); do echo "$$pkg $$f"; done; \
+	done > "$$dir/targets"; \
+	one() { cd "$$2"; out=$$("$$1/$$(tr / _ <<<"$$2").test" -test.run '^$$' -test.fuzz "^$$3\$$" -test.fuzztime $(EACH) -test.fuzzminimizetime 100x \
+	    -test.parallel 1 -test.fuzzcachedir "$$4/.cache/fuzz/$$2" 2>&1) || \
+	    { grep -q 'context deadline exceeded' <<<"$$out" && ! grep -q 'Failing input' <<<"$$out"; } || { echo "$$2 $$3:"; echo "$$out"; return 1; }; \
+	  echo "$$2 $$3: $$(grep -o 'execs: [0-9]*' <<<"$$out" | tail -n 1)"; }; export -f one; \
+	xargs -P 2 -L 1 bash -c 'one "$$@"' - "$$dir" < <(sed "s|$$| $$PWD|" "$$dir/targets") || failed=1; \
+	exit $$failed
 
 .PHONY: clean
 clean: ## remove built binaries and tools; data stays
