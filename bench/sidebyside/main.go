@@ -39,6 +39,7 @@ var (
 	oldProxy   = flag.String("old", "", "a proxy of another build, measured beside this one as \"old\"")
 	profiles   = flag.String("profile", "", "write a CPU profile of the relay under each load into this folder")
 	jsonFile   = flag.String("json", "", "also write every measurement to this file")
+	flatOnly   = flag.Bool("flat", false, "only compare the p99 of requests with and without changes of the catalogue and reports beside them")
 	fetchFirst = flag.Bool("fetch", false, "download Debian's nginx and haproxy into .cache/sidebyside and end")
 	role       = flag.String("role", "", "internal: provider or bare")
 	addrs      = flag.String("addrs", "", "internal: addresses of the role")
@@ -68,6 +69,9 @@ func run() error {
 		b, err := set(h, fetched)
 		if err != nil {
 			return err
+		}
+		if *flatOnly {
+			return b.flat(os.Stdout)
 		}
 		if err := b.measure(); err != nil {
 			return err

@@ -39,7 +39,11 @@ type relay struct {
 // startRelay starts it. With old, a proxy of another build serves beside the first one,
 // from the same books: what a change has brought shows in a paired measurement.
 func startRelay(h *apptest.Host, provider, old string) (*relay, []*target) {
-	s := apptest.Start(h, apptest.Options{OwnPostgres: true, DurablePostgres: true, Catalogue: strings.NewReplacer("PROVIDER", provider, "OTHER", otherModel).Replace(relayCatalogue)})
+	catalogue := strings.NewReplacer("PROVIDER", provider, "OTHER", otherModel).Replace(relayCatalogue)
+	if *flatOnly {
+		catalogue = strings.Replace(catalogue, "models:\n", "models:\n"+flatModelsOf(flatModels), 1)
+	}
+	s := apptest.Start(h, apptest.Options{OwnPostgres: true, DurablePostgres: true, Catalogue: catalogue})
 	r := &relay{s, h}
 	key := s.CreateKey(s.CreateClient("sidebyside", "1000000").Name).Token
 	list := []*target{r.target(s.Proxy(0), "relay", key)}

@@ -85,6 +85,7 @@ type Options struct {
 	Cells       int             // requests at once, default 4,096
 	PublicHooks bool            // webhooks must stand on the Internet, as in production
 	MoreKeys    int             // further keys, each with a wallet of its own (Kit.Tokens)
+	Disk        *journal.Faults // the journal's, nil = the real one
 }
 
 // SealSecret seals the secret of a webhook for the kit's client, whose secret key is zeros.
@@ -169,7 +170,7 @@ func New(tb testing.TB, o Options) *Kit {
 	k.Publish(tb, &o, 1)
 
 	dir := tb.TempDir()
-	k.Journal, _, err = journal.Open(dir, journal.Options{Slot: 1, Epoch: 1, SegmentBytes: 4 << 20, Cells: max(4096, o.Cells)})
+	k.Journal, _, err = journal.Open(dir, journal.Options{Slot: 1, Epoch: 1, SegmentBytes: 4 << 20, Cells: max(4096, o.Cells), Faults: o.Disk})
 	if err != nil {
 		tb.Fatal(err)
 	}

@@ -1,0 +1,168 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// What happens beside requests must not be seen in their times: the p99 of a load with a
+// disturbance over the p99 without, in pairs that alternate, for the relay and for the bare
+// proxy, which has no part in it but shares the machine.
+
+// flatWork is the load whose p99 is compared.
+var flatWork = work{Conns: 16, Rate: 300, Span: 3 * time.Second}
+
+const (
+	flatPairs  = 7
+	flatBound  = 1.10 // and the bare proxy's own spread
+	flatModels = 1000
+)
+
+// disturbance is something that goes on until stop is closed; it counts what it did.
+type disturbance struct {
+	name string
+	run  func(stop <-chan struct{}, done *atomic.Int64) error
+}
+
+// flatModelsOf is a catalogue's models besides those that are measured.
+func flatModelsOf(n int) string {
+	var b strings.Builder
+	for i := range n {
+		fmt.Fprintf(&b, "  - {id: other-%d, context_tokens: 200000, max_output_tokens: 16384, routes: [{provider: provider, model: up-%d}], price: PRICE}\n", i, i)
+	}
+	return b.String()
+}
+
+func (b *bench) disturbances() []disturbance {
+	admin, token := b.relay.AdminURLs[0], b.relay.OperatorToken
+	ask := func(method, path, body string) error {
+		r, err := http.NewRequest(method, admin+path, strings.NewReader(body))
+		if err != nil {
+			return fmt.Errorf("cannot make a request: %w", err)
+		}
+		r.Header.Set("Authorization", "Bearer "+token)
+		r.Header.Set("Content-Type", "application/json")
+		resp, err := http.DefaultClient.Do(r)
+		if err != nil {
+			return fmt.Errorf("cannot ask the admin: %w", err)
+		}
+		defer func() { _ = resp.Body.Close() }()
+		text, err := io.ReadAll(resp.Body)
+		if err != nil {
+			return fmt.Errorf("cannot read the admin's answer: %w", err)
+		}
+		if resp.StatusCode != http.StatusOK {
+			return fmt.Errorf("%s %s: status %d: %s", method, path, resp.StatusCode, bytes.TrimSpace(text))
+		}
+		return nil
+	}
+	return []disturbance{
+		{fmt.Sprintf("a catalogue of %d models changes ten times a second", flatModels), func(stop <-chan struct{}, done *atomic.Int64) error {
+			tick := time.NewTicker(100 * time.Millisecond)
+			defer tick.Stop()
+			for {
+				select {
+				case <-stop:
+					return nil
+				case <-tick.C:
+				}
+				n := done.Add(1)
+				if err := ask("PATCH", "/admin/v1/models/other-7", fmt.Sprintf(`{"multiplier":"1.%d"}`, 10+n%80)); err != nil {
+					return err
+				}
+			}
+		}},
+		{"reports of all calls, one after the other", func(stop <-chan struct{}, done *atomic.Int64) error {
+			reports := []string{
+				"/admin/v1/reports/margin?step=hour&by=client,model,key&limit=200", "/admin/v1/reports/providers?step=hour",
+				"/admin/v1/calls?limit=200", "/admin/v1/attempts?limit=200",
+			}
+			for i := 0; ; i++ {
+				select {
+				case <-stop:
+					return nil
+				default:
+				}
+				if err := ask("GET", reports[i%len(reports)], ""); err != nil {
+					return err
+				}
+				done.Add(1)
+			}
+		}},
+	}
+}
+
+var errNotFlat = errors.New("a disturbance is seen in the p99 of requests")
+
+// flat measures and prints every disturbance.
+func (b *bench) flat(w io.Writer) error {
+	var bare, relay *target
+	for _, t := range b.targets {
+		switch t.name {
+		case "bare":
+			bare = t
+		case "relay":
+			relay = t
+		}
+	}
+	drive(relay.plain, work{Conns: 32, Span: 2 * time.Second}) // rows for the reports
+	if err := relay.rest(); err != nil {
+		return err
+	}
+	seen := false
+	for _, d := range b.disturbances() {
+		p99 := map[bool]map[*target][]float64{false: {}, true: {}}
+		var did atomic.Int64
+		for range flatPairs {
+			for _, with := range []bool{false, true} {
+				for _, t := range []*target{bare, relay} {
+					stop := make(chan struct{})
+					var err error
+					var beside sync.WaitGroup
+					if with {
+						beside.Go(func() { err = d.run(stop, &did) })
+					}
+					o := drive(t.plain, flatWork)
+					close(stop)
+					beside.Wait()
+					if err != nil {
+						return err
+					}
+					if n := o.failures(); n > 0 {
+						return fmt.Errorf("%s: %d errors: %s", t.name, n, o.OneError)
+					}
+					p99[with][t] = append(p99[with][t], quantile(o.Latency, .99)/1e3)
+				}
+			}
+		}
+		ratio := func(t *target) float64 {
+			var r []float64
+			for i, v := range p99[true][t] {
+				r = append(r, v/p99[false][t][i])
+			}
+			return median(r)
+		}
+		alone := slices.Clone(p99[false][bare])
+		slices.Sort(alone)
+		spread := (alone[len(alone)*3/4] - alone[len(alone)/4]) / median(alone)
+		r, floor := ratio(relay), ratio(bare)
+		verdict := "not seen"
+		if r > flatBound+spread && r > floor*flatBound {
+			verdict, seen = "SEEN", true
+		}
+		fmt.Fprintf(w, "%s (%d times): p99 with / without, medians of %d pairs: relay %.2f, bare %.2f; spread of bare alone %.2f; p99 µs alone: relay %.0f, bare %.0f: %s\n",
+			d.name, did.Load(), flatPairs, r, floor, spread, median(p99[false][relay]), median(alone), verdict)
+	}
+	if seen {
+		return errNotFlat
+	}
+	return nil
+}
