@@ -82,7 +82,7 @@ func (b *bench) disturbances() []disturbance {
 		}},
 		{"reports of all calls, one after the other", func(stop <-chan struct{}, done *atomic.Int64) error {
 			reports := []string{
-				"/admin/v1/reports/margin?step=hour&by=client,model,key&limit=200", "/admin/v1/reports/providers?step=hour",
+				"/admin/v1/reports/margin?step=hour&by=client,model,key&limit=200", "/admin/v1/reports/providers",
 				"/admin/v1/calls?limit=200", "/admin/v1/attempts?limit=200",
 			}
 			for i := 0; ; i++ {
