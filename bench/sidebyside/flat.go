@@ -158,7 +158,7 @@ func (b *bench) flat(w io.Writer) error {
 		if r > flatBound+spread && r > floor*flatBound {
 			verdict, seen = "SEEN", true
 		}
-		fmt.Fprintf(w, "%s (%d times): p99 with / without, medians of %d pairs: relay %.2f, bare %.2f; spread of bare alone %.2f; p99 µs alone: relay %.0f, bare %.0f: %s\n",
+		_, _ = fmt.Fprintf(w, "%s (%d times): p99 with / without, medians of %d pairs: relay %.2f, bare %.2f; spread of bare alone %.2f; p99 µs alone: relay %.0f, bare %.0f: %s\n",
 			d.name, did.Load(), flatPairs, r, floor, spread, median(p99[false][relay]), median(alone), verdict)
 	}
 	if seen {
