@@ -4,26 +4,11 @@ import (
 	"bytes"
 	"io"
 	"net"
-	"os"
-	"strconv"
 	"testing"
 	"time"
-)
 
-func writeCalls(t *testing.T) int {
-	t.Helper()
-	b, err := os.ReadFile("/proc/self/io")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, rest, _ := bytes.Cut(b, []byte("syscw: "))
-	line, _, _ := bytes.Cut(rest, []byte("\n"))
-	n, err := strconv.Atoi(string(line))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return n
-}
+	"tokenrelay/shared/apptest/calls"
+)
 
 // The last events of a stream, its last chunk and the line behind it are one write.
 func TestEndOfAStreamIsOneWrite(t *testing.T) {
@@ -49,13 +34,13 @@ func TestEndOfAStreamIsOneWrite(t *testing.T) {
 	}
 	one()
 	const n = 200
-	before := writeCalls(t)
+	before := calls.Writes(t)
 	for range n {
 		one()
 	}
 	// The client's, the relay's to the provider, the provider's (one or two), the relay's to
 	// the client; the journal's and the runtime's now and then.
-	if got := float64(writeCalls(t)-before) / n; got > 5.5 {
+	if got := float64(calls.Writes(t)-before) / n; got > 5.5 {
 		t.Errorf("%.2f writes a stream", got)
 	} else {
 		t.Logf("%.2f writes a stream", got)

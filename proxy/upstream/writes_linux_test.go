@@ -2,28 +2,11 @@ package upstream
 
 import (
 	"bufio"
-	"bytes"
 	"net"
-	"os"
-	"strconv"
 	"testing"
-)
 
-// writeCalls is how many write system calls this process has made.
-func writeCalls(t *testing.T) int {
-	t.Helper()
-	b, err := os.ReadFile("/proc/self/io")
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, rest, ok := bytes.Cut(b, []byte("syscw: "))
-	line, _, _ := bytes.Cut(rest, []byte("\n"))
-	n, err := strconv.Atoi(string(line))
-	if !ok || err != nil {
-		t.Fatalf("no count of writes in %q", b)
-	}
-	return n
-}
+	"tokenrelay/shared/apptest/calls"
+)
 
 // A request whose body stands with its head goes to the upstream in one write: a part that
 // is empty is none, though the kernel would take it.
@@ -53,12 +36,12 @@ func TestEmptyPartsAreNotWritten(t *testing.T) {
 	}
 	ask()
 	const requests = 300
-	before := writeCalls(t)
+	before := calls.Writes(t)
 	for range requests {
 		ask()
 	}
 	// One of the client, one of the provider, and what the runtime and other tests' ends need.
-	if n := writeCalls(t) - before; n > 3*requests {
+	if n := calls.Writes(t) - before; n > 3*requests {
 		t.Fatalf("%d writes for %d requests and answers", n, requests)
 	}
 }
