@@ -3,6 +3,8 @@ package meter
 import (
 	"encoding/binary"
 	"unicode/utf8"
+
+	"tokenrelay/shared/textrun"
 )
 
 const (
@@ -36,8 +38,19 @@ func (c *Count) Add(o *Count) {
 // AddJSON counts the text of a JSON string, given without its quotes and still
 // escaped. It never fails: what is no valid escape counts as the bytes it has.
 func (c *Count) AddJSON(raw []byte) {
+	known := 0 // up to where raw is known not to be ASCII alone
 	for i := 0; i < len(raw); {
-		for i+8 <= len(raw) { // eight of ASCII, none of them an escape's beginning
+		for n := 0; i+8 <= len(raw); n++ { // eight of ASCII, none of them an escape's beginning
+			if n == 2 && i >= known && i+32 <= len(raw) { // a longer text
+				m, wide := textrun.Plain(raw[i:])
+				if wide {
+					known = i + m
+				} else {
+					c.ASCII += int64(m)
+					i += m
+				}
+				continue
+			}
 			x := binary.LittleEndian.Uint64(raw[i:])
 			escape := x ^ ones*'\\'
 			if (x|(escape-ones))&highs != 0 {

@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"tokenrelay/shared/apierr"
+	"tokenrelay/shared/textrun"
 )
 
 // field is a guarded member: one whose value, or whose number of occurrences,
@@ -225,43 +226,29 @@ func (s *scanner) next() byte {
 	return 0
 }
 
-const (
-	ones  = 0x0101010101010101
-	highs = 0x8080808080808080
-)
-
-// special has the high bit of the lowest byte of x set that is a quote, a backslash or a
-// control character: none of them has that bit itself, and a byte below 0x80 gets it by the
-// subtraction only if it is one, or above one by the borrow.
-func special(x uint64) uint64 {
-	quote, backslash := x^ones*'"', x^ones*'\\'
-	return ((quote - ones) | (backslash - ones) | (x - ones*0x20)) &^ x
-}
+const highs = 0x8080808080808080
 
 // str reads the string at s.i. The content is b[start:end], still escaped.
 func (s *scanner) str() (start, end int, escaped, ok bool) {
 	b, i := s.b, s.i+1
 	start = i
-	wide := uint64(0)
+	wide := false
 	for {
-		for i+32 <= len(b) { // most bytes of a request are in long texts
-			x0, x1 := binary.LittleEndian.Uint64(b[i:]), binary.LittleEndian.Uint64(b[i+8:])
-			x2, x3 := binary.LittleEndian.Uint64(b[i+16:]), binary.LittleEndian.Uint64(b[i+24:])
-			if (special(x0)|special(x1)|special(x2)|special(x3))&highs != 0 {
-				break
+		for n := 0; i+8 <= len(b); n++ {
+			if n == 2 && i+32 <= len(b) { // no name: most bytes of a request are in long texts
+				m, beyond := textrun.Plain(b[i:])
+				i += m
+				wide = wide || beyond
+				continue
 			}
-			wide |= (x0 | x1 | x2 | x3) & highs
-			i += 32
-		}
-		for i+8 <= len(b) {
 			x := binary.LittleEndian.Uint64(b[i:])
-			if stop := special(x) & highs; stop != 0 {
-				n := bits.TrailingZeros64(stop)
-				wide |= x & highs & (1<<n - 1)
-				i += n / 8
+			if stop := textrun.Stop(x); stop != 0 {
+				m := bits.TrailingZeros64(stop)
+				wide = wide || x&highs&(1<<m-1) != 0
+				i += m / 8
 				break
 			}
-			wide |= x & highs
+			wide = wide || x&highs != 0
 			i += 8
 		}
 		if i >= len(b) {
@@ -270,7 +257,7 @@ func (s *scanner) str() (start, end int, escaped, ok bool) {
 		}
 		switch c := b[i]; {
 		case c == '"':
-			if wide != 0 && !utf8.Valid(b[start:i]) {
+			if wide && !utf8.Valid(b[start:i]) {
 				s.i = start
 				return 0, 0, false, s.fail("invalid UTF-8 in the string")
 			}
@@ -288,7 +275,7 @@ func (s *scanner) str() (start, end int, escaped, ok bool) {
 			s.i = i
 			return 0, 0, false, s.fail("control character in a string")
 		default:
-			wide |= uint64(c & 0x80)
+			wide = wide || c >= utf8.RuneSelf
 			i++
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"math/bits"
+
+	"tokenrelay/shared/textrun"
 )
 
 // Space returns the first place at or after i that is no white space.
@@ -17,20 +19,18 @@ func Space(b []byte, i int) int {
 	return i
 }
 
-const (
-	ones  = 0x0101010101010101
-	highs = 0x8080808080808080
-)
-
 // String returns the end of the string that starts at b[i] == '"', after its
 // closing quote, or -1.
 func String(b []byte, i int) int {
 	i++
 	for {
-		for i+8 <= len(b) {
-			x := binary.LittleEndian.Uint64(b[i:])
-			q, e := x^(ones*'"'), x^(ones*'\\')
-			if stop := ((q-ones)&^q | (e-ones)&^e) & highs; stop != 0 {
+		for n := 0; i+8 <= len(b); n++ {
+			if n == 2 && i+32 <= len(b) { // no name but a text
+				m, _ := textrun.Plain(b[i:])
+				i += m
+				continue
+			}
+			if stop := textrun.Stop(binary.LittleEndian.Uint64(b[i:])); stop != 0 {
 				i += bits.TrailingZeros64(stop) / 8
 				break
 			}
