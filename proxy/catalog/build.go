@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"tokenrelay/proxy/meter"
 	"tokenrelay/shared/price"
 	"tokenrelay/shared/store"
 	"tokenrelay/shared/vertex"
@@ -192,7 +193,7 @@ func (b *builder) tokens(row int64, secret Secret) (*vertex.Source, error) {
 
 func (b *builder) model(r *store.ModelRow) error {
 	m := &Model{
-		ID: r.PublicID, RowID: r.ID, Tags: r.Tags, Can: abilities(r.Tags), ContextTokens: r.ContextTokens, MaxOutput: r.MaxOutput,
+		ID: r.PublicID, RowID: r.ID, Family: meter.FamilyOf(r.PublicID), Tags: r.Tags, Can: abilities(r.Tags), ContextTokens: r.ContextTokens, MaxOutput: r.MaxOutput,
 		PPM: r.PPM, CreatedUnix: r.CreatedAt.Unix(), owner: b.s,
 	}
 	for _, name := range append([]string{r.PublicID}, r.Aliases...) {

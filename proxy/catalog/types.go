@@ -9,6 +9,7 @@ import (
 
 	"tokenrelay/proxy/guard"
 	"tokenrelay/proxy/live"
+	"tokenrelay/proxy/meter"
 	"tokenrelay/shared/money"
 	"tokenrelay/shared/price"
 	"tokenrelay/shared/vertex"
@@ -44,7 +45,8 @@ const (
 type Model struct {
 	ID            string // public id
 	RowID         int64
-	Index         int32 // dense, stable inside one snapshot
+	Index         int32        // dense, stable inside one snapshot
+	Family        meter.Family // by the id: how its texts are estimated in tokens
 	Tags          []string
 	Can           Abilities // by the tags
 	ContextTokens int64

@@ -135,7 +135,7 @@ func (j *Journal) rearm() {
 // later puts off a sync that cannot begin because one is under way.
 func (j *Journal) later() {
 	j.mu.Lock()
-	j.dueAt = time.Now().UnixNano() + int64(retryAsk)
+	j.dueAt = mono() + int64(retryAsk)
 	j.alarm.set(retryAsk)
 	j.mu.Unlock()
 }

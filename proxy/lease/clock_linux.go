@@ -32,8 +32,10 @@ type distances struct {
 
 // Now is the time in ns of a clock that never jumps and counts suspends, the one that
 // leases and rate limits go by. Zero is the start of the machine.
-func Now() int64 {
-	t := time.Now()
+func Now() int64 { return At(time.Now()) }
+
+// At is what Now was at t, which time.Now gave a moment ago.
+func At(t time.Time) int64 {
 	mono := int64(t.Sub(began))
 	wall := t.UnixNano() - mono
 	if k := known.Load(); k != nil {
@@ -41,7 +43,10 @@ func Now() int64 {
 			return mono + k.clock
 		}
 	}
-	return ask()
+	if now := ask(); now != 0 {
+		return now - int64(time.Since(t))
+	}
+	return 0
 }
 
 // ask reads all three clocks. A thread that is kept waiting between them would read what

@@ -379,7 +379,7 @@ func (x *Exchange) note() *usage.Attempt {
 	n := min(x.attempt, usage.MaxAttempts-1)
 	x.rec.NumAttempts = uint8(n + 1)
 	a := &x.rec.Attempts[n]
-	*a = usage.Attempt{RouteID: x.choice.Route.ID, ProviderKeyID: x.choice.Key.ID, StartMicros: x.sinceMicros()}
+	*a = usage.Attempt{RouteID: x.choice.Route.ID, ProviderKeyID: x.choice.Key.ID, StartMicros: x.micros(x.begun)}
 	return a
 }
 
@@ -537,7 +537,9 @@ func (x *Exchange) readAnswer(a *usage.Attempt) (verdict, *apiError) {
 		if err != nil {
 			return x.failed(a, err)
 		}
-		x.lastRead = upstream.Now()
+		if !x.call.Done() {
+			x.lastRead = upstream.Now()
+		}
 	}
 	x.phase = idle
 	out, kind, err := x.answer.Buffered(x.out[:0], x.ev)
@@ -551,8 +553,9 @@ func (x *Exchange) readAnswer(a *usage.Attempt) (verdict, *apiError) {
 	}
 	x.out = out
 	x.call.Close()
-	x.choice.Good((upstream.Now() - x.begun) / 1000)
-	x.close(a, usage.OutcomeOK)
+	now := upstream.Now()
+	x.choice.Good((now - x.begun) / 1000)
+	a.Outcome, a.EndMicros = usage.OutcomeOK, x.micros(now)
 	x.rec.FirstTokenMicros = a.EndMicros
 	if x.key.Policy != nil && !x.inner {
 		if err := x.screenAnswer(); err != nil {

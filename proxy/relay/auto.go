@@ -94,7 +94,7 @@ func (x *Exchange) fact(c *route.Candidate, m *catalog.Model, needs catalog.Abil
 		}
 	}
 	var u usage.Units
-	u[usage.Input] = meter.EstimateInput(meter.FamilyOf(m.ID), &x.peek)
+	u[usage.Input] = meter.EstimateInput(m.Family, &x.peek)
 	out := x.peek.OutputCap()
 	room := m.ContextTokens <= 0 || u[usage.Input]+out <= m.ContextTokens
 	if !x.lane.inputOnly {

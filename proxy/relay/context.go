@@ -25,7 +25,7 @@ func (x *Exchange) windowed() *apiError {
 	if most == 0 || x.lane.plan != nil {
 		return nil
 	}
-	family := meter.FamilyOf(x.model.ID)
+	family := x.model.Family
 	n := meter.EstimateInput(family, &x.peek)
 	if n <= most {
 		return nil

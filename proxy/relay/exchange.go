@@ -221,7 +221,7 @@ func (r *Relay) acquire(ctx *fasthttp.RequestCtx, head *Head, m *protocol.Match,
 	x.r, x.ctx, x.head, x.match, x.client, x.ip = r, ctx, head, m, c, ip
 	started := ctx.Time().Add(r.o.Clock.Offset())
 	x.startedMilli = started.UnixMilli()
-	x.startedMono = upstream.Now()
+	x.startedMono = upstream.At(ctx.Time())
 	x.endBy = x.startedMono + int64(r.o.MaxRequest)
 	x.id = reqid.New(started)
 	x.id.AppendTo(x.idText[:0])
@@ -255,9 +255,10 @@ func bound(b []byte) []byte {
 func (x *Exchange) requestID() []byte { return x.idText[:] }
 
 // sinceMicros is the time since the request was received.
-func (x *Exchange) sinceMicros() int32 {
-	return int32(min((upstream.Now()-x.startedMono)/1000, 1<<31-1))
-}
+func (x *Exchange) sinceMicros() int32 { return x.micros(upstream.Now()) }
+
+// micros is the time from when the request was received to now, of upstream.Now.
+func (x *Exchange) micros(now int64) int32 { return int32(min((now-x.startedMono)/1000, 1<<31-1)) }
 
 // NewID makes a request id for a request that is not relayed.
 func NewID(ctx *fasthttp.RequestCtx) string { return reqid.New(ctx.Time()).String() }

@@ -44,7 +44,7 @@ func (x *Exchange) fillRecord() {
 	r.WalletLease, r.MonthLease, r.TotalLease = x.ticket.Leases()
 	r.BytesIn = int64(len(x.body))
 
-	family := meter.FamilyOf(x.model.ID)
+	family := x.model.Family
 	x.end = meter.End{
 		Family:        family,
 		InputEstimate: meter.EstimateInput(family, &x.peek),

@@ -2,7 +2,6 @@ package relay
 
 import (
 	"tokenrelay/proxy/catalog"
-	"tokenrelay/proxy/meter"
 	"tokenrelay/proxy/protocol"
 	"tokenrelay/proxy/protocol/gemini"
 	"tokenrelay/shared/apierr"
@@ -33,7 +32,7 @@ var geminiEmbedLane = lane{
 			return x.errPrice()
 		}
 		guess := usage.Units{}
-		guess[usage.Input] = meter.FamilyOf(x.model.ID).TokensOfBytes(max(1, x.peek.TextBytes-aroundText*max(1, x.peek.Prompts)))
+		guess[usage.Input] = x.model.Family.TokensOfBytes(max(1, x.peek.TextBytes-aroundText*max(1, x.peek.Prompts)))
 		x.planTokens(price.Bound{InputTokens: x.peek.TextBytes + promptOverhead}, guess)
 		return nil
 	},

@@ -110,7 +110,7 @@ func scanGemini(x *Exchange) *apiError {
 // count answers a request that only counts tokens with the relay's own estimate, for a
 // model that no upstream of the protocol serves: nobody is asked, nothing is recorded.
 func (x *Exchange) count() {
-	x.out = x.lane.count(x.out[:0], meter.EstimateInput(meter.FamilyOf(x.model.ID), &x.peek))
+	x.out = x.lane.count(x.out[:0], meter.EstimateInput(x.model.Family, &x.peek))
 	x.counted = true
 	x.ticket.Void()
 	x.flight.Release()

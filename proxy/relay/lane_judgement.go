@@ -33,7 +33,7 @@ func planModeration(x *Exchange) *apiError {
 		return errNoBound
 	}
 	guess := usage.Units{}
-	guess[usage.Input] = meter.EstimateInput(meter.FamilyOf(x.model.ID), &x.peek)
+	guess[usage.Input] = meter.EstimateInput(x.model.Family, &x.peek)
 	x.planTokens(price.Bound{InputTokens: x.peek.TextBytes + promptOverhead, ImageTokens: int64(x.peek.Images) * givenTokens}, guess)
 	return nil
 }

@@ -2,7 +2,6 @@ package relay
 
 import (
 	"tokenrelay/proxy/catalog"
-	"tokenrelay/proxy/meter"
 	"tokenrelay/proxy/protocol"
 	"tokenrelay/proxy/protocol/media"
 	"tokenrelay/proxy/protocol/openai"
@@ -88,7 +87,7 @@ func planPictures(x *Exchange) *apiError {
 	given := int64(x.peek.Images)
 	partial := m.Partial * partialTokens
 	guess := usage.Units{}
-	guess[usage.Input] = meter.FamilyOf(x.model.ID).TokensOfBytes(m.Words)
+	guess[usage.Input] = x.model.Family.TokensOfBytes(m.Words)
 	guess[usage.ImageIn] = given * givenUsual
 	guess[usage.ImageOut] = n * (usual + partial)
 	x.planTokens(price.Bound{

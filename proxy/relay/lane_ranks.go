@@ -2,7 +2,6 @@ package relay
 
 import (
 	"tokenrelay/proxy/catalog"
-	"tokenrelay/proxy/meter"
 	"tokenrelay/proxy/protocol/dashscope"
 	"tokenrelay/shared/peek"
 	"tokenrelay/shared/price"
@@ -66,7 +65,7 @@ func planRanks(x *Exchange) *apiError {
 		return x.errPrice()
 	}
 	guess := usage.Units{}
-	guess[usage.Input] = meter.FamilyOf(x.model.ID).TokensOfBytes(m.DocumentBytes + m.Documents*m.Words)
+	guess[usage.Input] = x.model.Family.TokensOfBytes(m.DocumentBytes + m.Documents*m.Words)
 	// The query is read again with each document.
 	x.planTokens(price.Bound{InputTokens: m.DocumentBytes + m.Documents*(m.Words+aroundDocument) + promptOverhead}, guess)
 	return nil

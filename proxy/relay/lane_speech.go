@@ -2,7 +2,6 @@ package relay
 
 import (
 	"tokenrelay/proxy/catalog"
-	"tokenrelay/proxy/meter"
 	"tokenrelay/proxy/protocol/openai"
 	"tokenrelay/shared/peek"
 	"tokenrelay/shared/price"
@@ -62,7 +61,7 @@ func planSpeech(x *Exchange) *apiError {
 		b.OutputTokens = min(b.OutputTokens, n)
 	}
 	guess := usage.Units{}
-	guess[usage.Input] = meter.FamilyOf(x.model.ID).TokensOfBytes(m.Words)
+	guess[usage.Input] = x.model.Family.TokensOfBytes(m.Words)
 	seconds := (m.Characters+narrowASecond-1)/narrowASecond + m.Wide/wideASecond
 	guess[usage.AudioOut] = min(seconds*m.Slow*soundTokens, b.OutputTokens)
 	x.planTokens(b, guess)

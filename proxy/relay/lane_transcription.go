@@ -2,7 +2,6 @@ package relay
 
 import (
 	"tokenrelay/proxy/catalog"
-	"tokenrelay/proxy/meter"
 	"tokenrelay/proxy/protocol"
 	"tokenrelay/proxy/protocol/openai"
 	"tokenrelay/shared/apierr"
@@ -78,7 +77,7 @@ func planTranscription(x *Exchange) *apiError {
 	guess := usage.Units{}
 	guess[usage.AudioIn] = guessed * heardTokens
 	if m.Words > 0 {
-		guess[usage.Input] = meter.FamilyOf(x.model.ID).TokensOfBytes(m.Words)
+		guess[usage.Input] = x.model.Family.TokensOfBytes(m.Words)
 	}
 	x.planTokens(b, guess)
 	return nil

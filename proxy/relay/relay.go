@@ -171,7 +171,7 @@ func (x *Exchange) serve() *apiError {
 // authenticate finds the key. The address is judged first: guessing keys must not
 // cost look-ups.
 func (x *Exchange) authenticate() *apiError {
-	x.input.Now = lease.Now()
+	x.input.Now = lease.At(x.ctx.Time())
 	if err := x.r.o.Gate.AllowIP(x.ip, x.input.Now); err != nil {
 		return err
 	}

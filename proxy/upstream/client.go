@@ -224,7 +224,6 @@ func (h *Host) connect(w Waiter) (*Conn, error) {
 // release gives a connection back whose response was read to its end.
 func (h *Host) release(c *Conn) {
 	c.waiter = nil
-	c.lastUsed = Now()
 	c.requests++
 	h.idle.push(c.idx)
 }

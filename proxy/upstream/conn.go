@@ -28,6 +28,9 @@ var start = time.Now()
 // Now is the monotonic clock of waits, ns since the process began.
 func Now() int64 { return int64(time.Since(start)) }
 
+// At is what Now was at t, which time.Now gave.
+func At(t time.Time) int64 { return int64(t.Sub(start)) }
+
 // Conn is one connection to a provider. Its Read never returns a timeout: it waits
 // in slices and asks the waiter between them, below TLS, so that neither TLS nor a
 // chunk reader ever loses its place.
@@ -40,7 +43,7 @@ type Conn struct {
 	waiter    Waiter
 	readUntil int64 // the read deadline that is set, 0 = none
 	taken     int64 // bytes of the answer under way
-	lastUsed  int64
+	lastUsed  int64 // when the last read began
 	requests  int64
 	peekState int8
 	peekFn    func(fd uintptr)
@@ -81,6 +84,7 @@ func (c *Conn) read(p []byte) (int, error) {
 func (c *Conn) readTCP(p []byte) (int, error) {
 	for {
 		now := Now()
+		c.lastUsed = now
 		if c.readUntil-now < int64(Slice)/2 {
 			c.readUntil = now + int64(Slice)
 			if err := c.sock.SetReadDeadline(start.Add(time.Duration(c.readUntil))); err != nil {
