@@ -49,6 +49,9 @@ type Options struct {
 // minWait is the first wait after a failed attempt.
 const minWait = 50 * time.Millisecond
 
+// leastBatch is to what a batch shrinks while transactions do not end in their time.
+const leastBatch = 125
+
 // poisonTries is how often a record must be refused alone, while others are taken,
 // before it is put aside.
 const poisonTries = 3
@@ -63,6 +66,7 @@ type Shipper struct {
 	reader  *journal.Reader
 	refused map[reqid.ID]int // how often a record was refused alone
 	wait    time.Duration
+	size    int // records in the next batch: fewer while a transaction does not end in its time
 
 	target   uint64
 	caughtUp chan struct{}
@@ -112,7 +116,7 @@ func New(j *journal.Journal, sink Sink, o Options) *Shipper {
 		o.Metrics = obs.NewMetrics(false)
 	}
 	s := &Shipper{
-		j: j, sink: sink, o: o,
+		j: j, sink: sink, o: o, size: o.Batch,
 		reader: j.NewReader(), refused: make(map[reqid.ID]int),
 		target: j.Last(), caughtUp: make(chan struct{}),
 	}
@@ -280,7 +284,8 @@ func (s *Shipper) step(ctx context.Context) (more bool, err error) {
 }
 
 func (s *Shipper) stepJournal(ctx context.Context) (more bool, err error) {
-	recs, pos, err := s.reader.Next(s.o.Batch)
+	size := s.size
+	recs, pos, err := s.reader.Next(size)
 	if err != nil {
 		return false, fmt.Errorf("cannot read journal: %w", err)
 	}
@@ -295,12 +300,27 @@ func (s *Shipper) stepJournal(ctx context.Context) (more bool, err error) {
 	}
 	s.oldest.Store(0)
 	s.tell()
-	return len(recs) == s.o.Batch, nil
+	return len(recs) == size, nil
+}
+
+// resize sets the size of the next batch by what became of one of n records. What Postgres
+// cannot book within the timeout, as when its pages are still to be read, it is given in
+// smaller pieces: the same batch again would never end.
+func (s *Shipper) resize(n int, err error) {
+	switch {
+	case err == nil && n == s.size:
+		s.size = min(2*s.size, s.o.Batch)
+	case errors.Is(err, context.DeadlineExceeded):
+		s.size = max(min(n, s.size)/2, min(leastBatch, s.o.Batch))
+	}
 }
 
 // settle brings recs into Postgres. nil: every one is there, or put aside.
 func (s *Shipper) settle(ctx context.Context, recs []usage.Record) error {
 	err := s.send(ctx, recs)
+	if ctx.Err() == nil {
+		s.resize(len(recs), err)
+	}
 	if err == nil {
 		clear(s.refused)
 		return nil
@@ -454,7 +474,8 @@ func (s *Shipper) directLen() int {
 
 func (s *Shipper) stepDirect(ctx context.Context) (more bool, err error) {
 	s.directMu.Lock()
-	recs := s.direct[:min(len(s.direct), s.o.Batch):min(len(s.direct), s.o.Batch)]
+	n := min(len(s.direct), s.size)
+	recs := s.direct[:n:n]
 	s.directMu.Unlock()
 	if len(recs) == 0 {
 		return false, nil

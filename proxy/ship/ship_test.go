@@ -3,6 +3,7 @@ package ship
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -334,5 +335,38 @@ func TestClock(t *testing.T) {
 	}
 	if d := time.Until(c.Now()); d > -59*time.Second {
 		t.Fatalf("now is %v away", d)
+	}
+}
+
+// TestSlowPostgresIsGivenLessB5: what does not end in its time comes in smaller pieces, and in
+// whole ones again when it does.
+func TestSlowPostgresIsGivenLessB5(t *testing.T) {
+	j := open(t, t.TempDir())
+	o := fast()
+	o.Timeout = 10 * time.Millisecond
+	sink := newSink()
+	var sizes []int
+	const most = 300 // records that end in their time
+	slow := true
+	s := New(j, sinkFunc(func(ctx context.Context, slot int16, recs []usage.Record) (store.SettleResult, error) {
+		sizes = append(sizes, len(recs))
+		if slow && len(recs) > most {
+			<-ctx.Done()
+			return store.SettleResult{}, ctx.Err()
+		}
+		return sink.SettleBatch(ctx, slot, recs)
+	}), o)
+	appendN(t, j, 0, 2*store.MaxBatch)
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	for sink.count() < store.MaxBatch {
+		_, _ = s.step(ctx)
+	}
+	slow = false
+	if err := s.Drain(ctx); err != nil || sink.count() != 2*store.MaxBatch || sink.dup != 0 {
+		t.Fatalf("%v, %d booked, %d twice", err, sink.count(), sink.dup)
+	}
+	if sizes[0] != store.MaxBatch || slices.Max(sizes[len(sizes)-3:]) <= most {
+		t.Errorf("batches of %v records", sizes)
 	}
 }
