@@ -156,6 +156,8 @@ type Journal struct {
 	dirty   bool      // the syncer was told
 	dueAt   int64     // by mono, from when on Append begins the sync, with an asker
 	since   int64     // unsynced bytes
+	many    bool      // the sync before covered so many records that one comes in any tenth of SyncEvery
+	begun   uint64    // the last record of the sync before
 	pending []segment // sealed segments that are not synced yet
 	newDir  bool      // the folder must be synced
 	synced  Position  // everything before it is on the disk
@@ -261,7 +263,11 @@ func (j *Journal) write() (seq uint64, err error) {
 			} else {
 				now := time.Now()
 				j.dirtyAt.CompareAndSwap(0, now.UnixNano())
-				j.dueAt = int64(now.Sub(began)) + int64(j.o.SyncEvery)*3/5
+				early := j.o.SyncEvery * 2 / 5 // before the alarm, so that a record comes between
+				if j.many {
+					early = j.o.SyncEvery / 10
+				}
+				j.dueAt = int64(now.Sub(began) + j.o.SyncEvery - early)
 				j.alarm.set(j.o.SyncEvery)
 			}
 		}
