@@ -238,7 +238,7 @@ pgo: ## a profile of the proxy under load for the compiler, proxy/default.pgo; l
 SPAN ?= 30m
 
 .PHONY: soak
-soak: ## the same load for SPAN=30m: memory, goroutines and connections stay, the books are whole
+soak: ## a load that keeps the machine busy for 70 % of SPAN=30m: memory, goroutines and connections stay, the books are whole
 	RELAY_SOAK=$(SPAN) $(GO) test -count=1 -timeout 24h -v -run '^TestSoak$$' ./shared/apptest/attack
 
 .PHONY: sidebyside
