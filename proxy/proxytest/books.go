@@ -14,7 +14,8 @@ import (
 type Books struct {
 	mu        sync.Mutex // guards all
 	balance   money.Amount
-	leased    map[int64]money.Amount // by lease
+	leased    map[int64]money.Amount // by lease; those of budgets have their number below zero
+	out       [2]money.Amount        // all that is leased: of the wallet, of budgets
 	budgets   map[store.Escrow]money.Amount
 	keys      map[[32]byte]*store.KeyRow
 	claims    map[claimID]*store.Claim
@@ -82,12 +83,11 @@ func (b *Books) Grant(_ context.Context, r store.GrantRequest) (store.Grant, err
 	if r.WalletID == 0 {
 		total = b.budgets[r.Escrow]
 	}
-	var out money.Amount
-	for id, n := range b.leased {
-		if (r.WalletID != 0) == (id > 0) {
-			out += n
-		}
+	id := r.LeaseID
+	if r.WalletID == 0 {
+		id = -id
 	}
+	out := b.out[side(id)]
 	g.Balance = total
 	available := total - out
 	if available < r.Need || available <= 0 && r.Need > 0 {
@@ -95,13 +95,22 @@ func (b *Books) Grant(_ context.Context, r store.GrantRequest) (store.Grant, err
 		return g, nil
 	}
 	g.Granted = max(r.Need, min(r.Target, available/2))
-	id := r.LeaseID
-	if r.WalletID == 0 {
-		id = -id
-	}
-	b.leased[id] += g.Granted
+	b.lend(id, g.Granted)
 	g.Available, g.Leased = available-g.Granted, out+g.Granted
 	return g, nil
+}
+
+// side is the place in out of a lease.
+func side(id int64) int {
+	if id < 0 {
+		return 1
+	}
+	return 0
+}
+
+func (b *Books) lend(id int64, n money.Amount) {
+	b.leased[id] += n
+	b.out[side(id)] += n
 }
 
 // ReturnLease is the store's.
@@ -114,7 +123,7 @@ func (b *Books) ReturnLease(_ context.Context, id, _ int64, amount money.Amount,
 	if _, ok := b.leased[id]; !ok {
 		id = -id
 	}
-	b.leased[id] -= amount
+	b.lend(id, -amount)
 	return nil
 }
 
@@ -149,16 +158,10 @@ func (b *Books) Unanswered(_ context.Context, e store.Escrow, _ int16, _ int64, 
 	if err := b.away(); err != nil {
 		return store.Unanswered{}, err
 	}
-	available := b.balance
 	if e.WalletID == 0 {
-		available = b.budgets[e]
+		return store.Unanswered{Available: b.budgets[e] - b.out[side(-1)]}, nil
 	}
-	for id, n := range b.leased {
-		if (e.WalletID != 0) == (id > 0) {
-			available -= n
-		}
-	}
-	return store.Unanswered{Available: available}, nil
+	return store.Unanswered{Available: b.balance - b.out[side(1)]}, nil
 }
 
 // CountRefusals is the store's.

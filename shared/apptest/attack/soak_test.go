@@ -154,7 +154,8 @@ func (p *pace) toward(part float64, span time.Duration) {
 	time.Sleep(span)
 	busyThen, allThen := processors()
 	p.busy = (busyThen - busy) / (allThen - all)
-	p.gap.Store(int64(float64(p.gap.Load()) * min(max(p.busy/part, 0.8), 1.25)))
+	gap := float64(p.gap.Load()) * min(max(p.busy/part, 0.8), 1.25)
+	p.gap.Store(int64(min(gap, float64(time.Second)/goodRate))) // others may keep the machine busy
 }
 
 // processors is the time that all processors have worked, and that they have been there, in
