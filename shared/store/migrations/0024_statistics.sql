@@ -1,7 +1,7 @@
 -- What the planner is told of usage. A partition grows by a tenth every few minutes of a new
 -- month, and each time the default has thirty thousand of its rows read and all their columns
 -- sorted: a sixth of what Postgres did for a busy proxy. Nothing is looked for by most columns,
--- and all plans go by one of four indexes, for which rough figures do.
+-- and all plans go by a few indexes, for which rough figures do.
 
 CREATE FUNCTION note_less(p regclass) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
