@@ -63,27 +63,16 @@ func (g *good) run(span time.Duration) []time.Duration {
 	var group sync.WaitGroup
 	for range goodConns {
 		group.Go(func() {
-			nc, err := net.Dial("tcp", g.addr)
-			if err != nil {
-				g.t.Error(err)
-				return
-			}
-			defer func() { _ = nc.Close() }()
-			br := bufio.NewReader(nc)
+			var due time.Time
 			var took []time.Duration
-			for {
-				due := began.Add(time.Duration(ticket.Add(1)-1) * time.Second / goodRate)
+			g.sends(func() bool {
+				due = began.Add(time.Duration(ticket.Add(1)-1) * time.Second / goodRate)
 				if due.Sub(began) > span {
-					break
+					return false
 				}
 				time.Sleep(time.Until(due))
-				status, err := ask(nc, br, g.req)
-				if err != nil || status != http.StatusOK {
-					g.t.Errorf("good traffic: %d %v", status, err)
-					return
-				}
-				took = append(took, time.Since(due))
-			}
+				return true
+			}, func() { took = append(took, time.Since(due)) })
 			mu.Lock()
 			all = append(all, took...)
 			mu.Unlock()
@@ -92,6 +81,25 @@ func (g *good) run(span time.Duration) []time.Duration {
 	group.Wait()
 	slices.Sort(all)
 	return all
+}
+
+// sends sends on a connection of its own whenever next says so, until it does not, and tells
+// answered. An answer that is not 200 fails the test and is the last.
+func (g *good) sends(next func() bool, answered func()) {
+	nc, err := net.Dial("tcp", g.addr)
+	if err != nil {
+		g.t.Error(err)
+		return
+	}
+	defer func() { _ = nc.Close() }()
+	br := bufio.NewReader(nc)
+	for next() {
+		if status, err := ask(nc, br, g.req); err != nil || status != http.StatusOK {
+			g.t.Errorf("good traffic: %d %v", status, err)
+			return
+		}
+		answered()
+	}
 }
 
 // ask sends a request and reads its whole answer.

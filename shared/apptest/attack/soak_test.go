@@ -5,7 +5,6 @@ import (
 	"bytes"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"strconv"
 	"strings"
@@ -85,7 +84,17 @@ func TestSoak(t *testing.T) {
 	var answered atomic.Int64
 	pace := newPace(goodRate)
 	for range 32 {
-		group.Go(func() { g.keepOn(stop, pace, &answered) })
+		group.Go(func() {
+			g.sends(func() bool {
+				select {
+				case <-stop:
+					return false
+				default:
+				}
+				pace.wait()
+				return true
+			}, func() { answered.Add(1) })
+		})
 	}
 	if span > time.Minute {
 		for time.Since(began) < span/10 {
@@ -173,29 +182,4 @@ func processors() (busy, all float64) {
 		}
 	}
 	return busy, all
-}
-
-// keepOn sends requests on a connection of its own until stop is closed. An answer that is
-// not 200 fails the test.
-func (g *good) keepOn(stop chan struct{}, p *pace, answered *atomic.Int64) {
-	nc, err := net.Dial("tcp", g.addr)
-	if err != nil {
-		g.t.Error(err)
-		return
-	}
-	defer func() { _ = nc.Close() }()
-	br := bufio.NewReader(nc)
-	for {
-		select {
-		case <-stop:
-			return
-		default:
-		}
-		p.wait()
-		if status, err := ask(nc, br, g.req); err != nil || status != http.StatusOK {
-			g.t.Errorf("good traffic: %d %v", status, err)
-			return
-		}
-		answered.Add(1)
-	}
 }
