@@ -268,6 +268,12 @@ func (b *builder) finish(rows *store.CatalogRows) {
 			return compare(x.ID, y.ID)
 		})
 	}
+	virtual := map[int64]bool{}
+	for i := range rows.Models {
+		if rows.Models[i].AutoStrategy != "" {
+			virtual[rows.Models[i].ID] = true
+		}
+	}
 	for i := range rows.Models {
 		r := &rows.Models[i]
 		if r.AutoStrategy == "" {
@@ -283,7 +289,7 @@ func (b *builder) finish(rows *store.CatalogRows) {
 			switch {
 			case m == nil:
 				b.problem("model %s: picks from %q, which does not exist", r.PublicID, name)
-			case b.isAuto(rows, m):
+			case virtual[m.RowID]:
 				b.problem("model %s: picks from %q, which is virtual itself", r.PublicID, name)
 			case len(auto.Models) == MaxCandidates:
 				b.problem("model %s: picks from more than %d models", r.PublicID, MaxCandidates)
@@ -294,10 +300,6 @@ func (b *builder) finish(rows *store.CatalogRows) {
 		}
 		b.models[r.ID].Auto = auto
 	}
-}
-
-func (b *builder) isAuto(rows *store.CatalogRows, m *Model) bool {
-	return slices.ContainsFunc(rows.Models, func(r store.ModelRow) bool { return r.ID == m.RowID && r.AutoStrategy != "" })
 }
 
 func compare(a, b int64) int {

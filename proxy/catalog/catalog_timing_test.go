@@ -2,7 +2,11 @@ package catalog
 
 import (
 	"context"
+	"fmt"
 	"testing"
+
+	"tokenrelay/shared/price"
+	"tokenrelay/shared/store"
 )
 
 func BenchmarkKeyHit(b *testing.B) {
@@ -56,5 +60,30 @@ func BenchmarkSnapshot(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		_ = c.Snapshot()
+	}
+}
+
+// BenchmarkBuild makes a snapshot of 1,000 models with two routes, a price and a cost each,
+// and ten auto models of 64, from the one before.
+func BenchmarkBuild(b *testing.B) {
+	rows := &store.CatalogRows{Revision: 1, Providers: []store.ProviderRow{{ID: 1, Slug: "openai", Protocol: "openai", Dialect: "openai", BaseURL: "https://api.openai.com/v1/"}}}
+	for i := int64(1); i <= 1000; i++ {
+		rows.Models = append(rows.Models, store.ModelRow{ID: i, PublicID: fmt.Sprintf("model-%d", i), Aliases: []string{fmt.Sprintf("other-%d", i)}, PPM: price.PPM, Tags: []string{"chat"}})
+		rows.Routes = append(rows.Routes,
+			store.RouteRow{ID: 2 * i, ModelID: i, ProviderID: 1, UpstreamModel: fmt.Sprintf("up-%d", i), Weight: 1},
+			store.RouteRow{ID: 2*i + 1, ModelID: i, ProviderID: 1, UpstreamModel: fmt.Sprintf("second-%d", i), Weight: 1, Priority: 1})
+		rows.Prices = append(rows.Prices, store.PriceRow{ModelID: i, Version: version(b, 2*i, 1000, "1", "2")}, store.PriceRow{RouteID: 2 * i, Version: version(b, 2*i+1, 1000, "0.5", "1")})
+	}
+	for i := range 10 {
+		auto := store.ModelRow{ID: int64(2000 + i), PublicID: fmt.Sprintf("auto-%d", i), PPM: price.PPM, AutoStrategy: "cheapest"}
+		for j := range MaxCandidates {
+			auto.AutoModels = append(auto.AutoModels, fmt.Sprintf("model-%d", 900+j))
+		}
+		rows.Models = append(rows.Models, auto)
+	}
+	s := build(b, rows, nil)
+	b.ReportAllocs()
+	for b.Loop() {
+		s = build(b, rows, s)
 	}
 }
