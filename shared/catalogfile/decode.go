@@ -16,6 +16,8 @@ import (
 // MaxBytes is the largest catalogue that is read: about 50,000 models.
 const MaxBytes = 16 << 20
 
+var errTooLarge = fmt.Errorf("cannot read the catalogue: it is larger than %d bytes", MaxBytes)
+
 // Error is a fault of a catalogue file at a line.
 type Error struct {
 	Line int    // from 1; 0 if the fault has no place
@@ -42,7 +44,7 @@ func (e *Error) Unwrap() error { return e.Err }
 // was found, one line each, in the order of the file.
 func Parse(data []byte) (*File, error) {
 	if len(data) > MaxBytes {
-		return nil, fmt.Errorf("cannot read the catalogue: it is larger than %d bytes", MaxBytes)
+		return nil, errTooLarge
 	}
 	if !utf8.Valid(data) {
 		return nil, errors.New("cannot read the catalogue: it is not UTF-8")

@@ -1,6 +1,7 @@
 package catalogfile
 
 import (
+	"errors"
 	"maps"
 	"net"
 	"net/url"
@@ -40,6 +41,105 @@ const (
 )
 
 func index(list string, i int) string { return list + "[" + strconv.Itoa(i) + "]" }
+
+// Check holds a catalogue that was made, not read, to the rules of Parse, and completes it
+// as Parse does: what the two refuse, and why, is the same, without lines here. A
+// catalogue that is checked at every change of one of its things need not be written and
+// read for that, which takes a hundred times as long.
+func Check(f *File) error {
+	d := new(decoder)
+	numbers(f, d)
+	if len(d.faults) == 0 {
+		validate(f, d)
+		f.Notes = d.notes
+	}
+	if len(d.faults) > 0 {
+		return errors.Join(d.faults...)
+	}
+	if room(f) > MaxBytes && len(Marshal(f)) > MaxBytes {
+		return errTooLarge
+	}
+	return nil
+}
+
+// room is at least what the catalogue takes when it is written.
+func room(f *File) (n int) {
+	text := func(list ...string) {
+		for _, s := range list {
+			n += 6*len(s) + 32 // escaped, and the name of what it is
+		}
+	}
+	prices := func(p Prices) {
+		for class, v := range p {
+			text(class, string(v))
+		}
+	}
+	for i := range f.Providers {
+		p := &f.Providers[i]
+		text(p.Name, p.Protocol, p.Dialect, p.BaseURL, string(p.DailyStopUSD))
+		for name, v := range p.Options {
+			text(name, v)
+		}
+		for j := range p.Keys {
+			text(p.Keys[j].Name, p.Keys[j].Secret)
+		}
+	}
+	for i := range f.Models {
+		m := &f.Models[i]
+		text(m.ID, string(m.Multiplier), "two numbers", "")
+		text(m.Aliases...)
+		text(m.Tags...)
+		text(m.Free...)
+		prices(m.Price)
+		for j := range m.Routes {
+			r := &m.Routes[j]
+			text(r.Provider, r.Model, r.Region, "two numbers", "")
+			prices(r.Cost)
+		}
+		for j := range m.PriceTiers {
+			text("a number")
+			prices(m.PriceTiers[j].Price)
+		}
+		if m.Auto != nil {
+			text(m.Auto.Strategy)
+			text(m.Auto.Models...)
+		}
+	}
+	for i := range f.Groups {
+		g := &f.Groups[i]
+		text(g.Name, string(g.Multiplier), string(g.DailyUSD), string(g.TotalQuotaUSD), g.ExpiresAt, "three numbers", "", "")
+		text(g.Models...)
+		text(g.IPAllow...)
+	}
+	return n
+}
+
+// numbers refuses what a file cannot say: a number below 0.
+func numbers(f *File, d *decoder) {
+	whole := func(at, name string, n int64) {
+		if n < 0 {
+			d.fault(at+"."+name, "must be a whole number, 0 or more")
+		}
+	}
+	for i := range f.Models {
+		m, at := &f.Models[i], index("models", i)
+		whole(at, "context_tokens", m.ContextTokens)
+		whole(at, "max_output_tokens", m.MaxOutputTokens)
+		for j := range m.Routes {
+			whole(index(at+".routes", j), "priority", m.Routes[j].Priority)
+			whole(index(at+".routes", j), "weight", m.Routes[j].Weight)
+		}
+		for j := range m.PriceTiers {
+			whole(index(at+".price_tiers", j), "above_input_tokens", m.PriceTiers[j].AboveInputTokens)
+		}
+	}
+	for i := range f.Groups {
+		g, at := &f.Groups[i], index("groups", i)
+		whole(at, "rpm", g.RPM)
+		whole(at, "tpm", g.TPM)
+		whole(at, "max_concurrency", g.MaxConcurrency)
+	}
+}
 
 func validate(f *File, d *decoder) {
 	providers := map[string]bool{}
