@@ -2,6 +2,7 @@ package store
 
 import (
 	"encoding/binary"
+	"errors"
 	"slices"
 
 	"github.com/jackc/pgx/v5/pgtype"
@@ -44,6 +45,60 @@ func (a arrays) PlanEncode(m *pgtype.Map, oid uint32, format int16, value any) p
 		return plan
 	}
 	return a.ArrayCodec.PlanEncode(m, oid, format, value)
+}
+
+// PlanScan is pgx's but for integers of which some may be NULL: the rates of prices. Of a
+// catalogue that is read there are thousands of rows with fifteen each.
+func (a arrays) PlanScan(m *pgtype.Map, oid uint32, format int16, target any) pgtype.ScanPlan {
+	if _, ok := target.(*[]*int64); ok && format == pgtype.BinaryFormatCode && a.ElementType.OID == pgtype.Int8OID {
+		return nullInts{}
+	}
+	return a.ArrayCodec.PlanScan(m, oid, format, target)
+}
+
+// nullInts reads an array of one dimension into two pieces of memory, whatever its length.
+type nullInts struct{}
+
+var errArray = errors.New("this is no bigint[] of one dimension")
+
+// Scan reads src; NULL itself is nil.
+func (nullInts) Scan(src []byte, target any) error {
+	to := target.(*[]*int64)
+	if src == nil {
+		*to = nil
+		return nil
+	}
+	if len(src) < 12 {
+		return errArray
+	}
+	dimensions := binary.BigEndian.Uint32(src)
+	src = src[12:]
+	if dimensions == 0 {
+		*to = []*int64{}
+		return nil
+	}
+	if dimensions != 1 || len(src) < 8 || int64(binary.BigEndian.Uint32(src)) > int64(len(src)-8)/4 {
+		return errArray
+	}
+	n := int(binary.BigEndian.Uint32(src))
+	src = src[8:]
+	list, values := make([]*int64, n), make([]int64, n)
+	for i := range list {
+		if len(src) < 4 {
+			return errArray
+		}
+		size := int32(binary.BigEndian.Uint32(src))
+		if src = src[4:]; size == -1 {
+			continue
+		}
+		if size != 8 || len(src) < 8 {
+			return errArray
+		}
+		values[i] = int64(binary.BigEndian.Uint64(src))
+		list[i], src = &values[i], src[8:]
+	}
+	*to = list
+	return nil
 }
 
 // elements is a plan for one type of element.

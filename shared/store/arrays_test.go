@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"reflect"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgtype"
@@ -38,6 +39,35 @@ func TestArraysAreThoseOfPgx(t *testing.T) {
 			same(t, oid, value)
 		}
 	})
+}
+
+// What is read of an array with NULLs is what pgx's own codec reads; nothing that is cut off
+// is taken.
+func TestNullIntsAreThoseOfPgx(t *testing.T) {
+	theirs, ours := pgtype.NewMap(), pgtype.NewMap()
+	useArrays(ours)
+	same := func(t *rapid.T, src []byte) {
+		want, got := []*int64{new(int64)}, []*int64{new(int64)}
+		wantErr := theirs.Scan(pgtype.Int8ArrayOID, pgtype.BinaryFormatCode, src, &want)
+		err := ours.Scan(pgtype.Int8ArrayOID, pgtype.BinaryFormatCode, src, &got)
+		if (err == nil) != (wantErr == nil) || err == nil && !reflect.DeepEqual(got, want) {
+			t.Fatalf("%x: %v, %v; pgx has %v, %v", src, got, err, want, wantErr)
+		}
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		list := rapid.SliceOfN(rapid.Ptr(rapid.Int64(), true), 0, 20).Draw(t, "list")
+		src, err := theirs.Encode(pgtype.Int8ArrayOID, pgtype.BinaryFormatCode, list, []byte{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		same(t, src)
+		same(t, nil)
+		same(t, src[:rapid.IntRange(0, len(src)-1).Draw(t, "cut")])
+	})
+	text := []*int64{}
+	if err := ours.Scan(pgtype.Int8ArrayOID, pgtype.TextFormatCode, []byte("{1,NULL}"), &text); err != nil || len(text) != 2 || *text[0] != 1 || text[1] != nil {
+		t.Errorf("of a text: %v, %v", text, err)
+	}
 }
 
 // BenchmarkArrays encodes the columns of a batch of 250 rows, beside pgx's own codec.
