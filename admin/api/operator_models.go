@@ -204,15 +204,15 @@ func (in *routePatch) apply(r *catalogfile.Route) {
 func (a *api) patchRoute(c *Call, in *routePatch) (*report.OperatorModel, error) {
 	if in.Enabled.Set && in.Enabled.V {
 		id, _ := strconv.ParseInt(c.Param("route_id"), 10, 64)
-		off, err := a.Report.OffRoute(c.Context, id)
+		was, off, err := a.Report.Route(c.Context, id)
 		if err != nil {
 			return nil, err
 		}
-		if off != nil {
-			return a.changeModel(c, "enable route", off.Model, func(m *catalogfile.Model) error {
-				r := catalogfile.Route{Provider: off.Provider, Model: off.UpstreamModel, Region: off.Region, Priority: int64(off.Priority), Weight: int64(off.Weight)}
-				if off.Own {
-					r.Cost = prices(off.Prices)
+		if off {
+			return a.changeModel(c, "enable route", was.Model, func(m *catalogfile.Model) error {
+				r := catalogfile.Route{Provider: was.Provider, Model: was.UpstreamModel, Region: was.Region, Priority: int64(was.Priority), Weight: int64(was.Weight)}
+				if was.Own {
+					r.Cost = prices(was.Prices)
 				}
 				in.apply(&r)
 				m.Routes = append(m.Routes, r)
@@ -234,15 +234,13 @@ func (a *api) changeRoute(c *Call, action string, change func(m *catalogfile.Mod
 	if err != nil {
 		return nil, apierr.ErrNotFound
 	}
-	routes, err := a.Report.Routes(c.Context, "", "")
+	r, off, err := a.Report.Route(c.Context, id)
 	if err != nil {
 		return nil, err
 	}
-	i := slices.IndexFunc(routes, func(r report.Route) bool { return r.ID == id })
-	if i < 0 {
+	if r == nil || off {
 		return nil, apierr.ErrNotFound
 	}
-	r := &routes[i]
 	return a.changeModel(c, action, r.Model, func(m *catalogfile.Model) error {
 		for j := range m.Routes {
 			if x := &m.Routes[j]; x.Provider == r.Provider && x.Model == r.UpstreamModel && x.Region == r.Region {

@@ -182,11 +182,10 @@ func (a *api) currentPrice(c *Call) (*priceState, error) {
 }
 
 func (a *api) pricedModel(c *Call) (*report.Model, error) {
-	catalogue, err := a.Report.Catalogue(c.Context)
+	m, err := a.Report.FindModel(c.Context, c.Param("model"))
 	if err != nil {
 		return nil, err
 	}
-	m := catalogue.Find(c.Param("model"))
 	if m == nil {
 		return nil, apierr.ErrNotFound
 	}

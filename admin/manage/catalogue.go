@@ -13,22 +13,45 @@ import (
 )
 
 // edit changes the catalogue by one thing, held to the same rules as a file of `admin
-// apply`. change works on the catalogue as it stands.
+// apply`: the whole is checked, what it then says of the thing is written. change works on
+// the catalogue as it stands.
 func (s *Service) edit(ctx context.Context, actor store.Actor, action, object, id string, change func(*catalogfile.File) error) (store.Applied, error) {
 	done, err := s.db.EditCatalog(ctx, actor, s.box, store.Edit{Action: action, Object: object, ID: id, Change: func(f *catalogfile.File) (*catalogfile.File, error) {
 		if err := change(f); err != nil {
 			return nil, err
 		}
-		checked, err := catalogfile.Parse(catalogfile.Marshal(f))
-		if err != nil {
+		if err := catalogfile.Check(f); err != nil {
 			return nil, apierr.Invalid(faultyField(err), faults(f, err))
 		}
-		return checked, nil
+		return part(f, object, id), nil
 	}})
 	if done.Changes == nil {
 		done.Changes = []string{}
 	}
 	return done, refused(err, object, id)
+}
+
+// part is the one thing of a catalogue that an edit is about.
+func part(f *catalogfile.File, object, id string) *catalogfile.File {
+	one := new(catalogfile.File)
+	switch object {
+	case "provider":
+		one.Providers = ofName(f.Providers, id, func(p *catalogfile.Provider) string { return p.Name })
+	case "model":
+		one.Models = ofName(f.Models, id, func(m *catalogfile.Model) string { return m.ID })
+	case "group":
+		one.Groups = ofName(f.Groups, id, func(g *catalogfile.Group) string { return g.Name })
+	}
+	return one
+}
+
+func ofName[T any](list []T, name string, of func(*T) string) []T {
+	for i := range list {
+		if of(&list[i]) == name {
+			return list[i : i+1]
+		}
+	}
+	return nil
 }
 
 // faults is what is wrong with a catalogue without the lines of the file that nobody

@@ -51,6 +51,19 @@ func (s *Service) Catalogue(ctx context.Context) (*Catalogue, error) {
 	return s.catalogue, nil
 }
 
+// FindModel finds the model of a public id or alias as it stands, nil if there is none. It
+// costs what one model costs, even when the catalogue has just changed.
+func (s *Service) FindModel(ctx context.Context, name string) (*Model, error) {
+	if name == "" {
+		return nil, nil
+	}
+	rows, err := s.db.LoadModel(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return newCatalogue(rows).Find(name), nil
+}
+
 func newCatalogue(rows *store.CatalogRows) *Catalogue {
 	c := &Catalogue{
 		Revision: rows.Revision,

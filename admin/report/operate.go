@@ -2,6 +2,7 @@ package report
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
@@ -127,31 +128,33 @@ type OperatorModel struct {
 	AutoModels    []string `json:"auto_models" doc:"what an auto model stands for"`
 }
 
-// OperatorModels lists every model of the catalogue, by id; id "" is all.
-func (s *Service) OperatorModels(ctx context.Context, id string) ([]OperatorModel, error) {
-	priced, err := s.PricedModels(ctx)
+// OperatorModels lists every model of the catalogue, by id, or the one of an id or alias.
+func (s *Service) OperatorModels(ctx context.Context, name string) ([]OperatorModel, error) {
+	rows, err := s.rows(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	rows, err := s.db.LoadCatalog(ctx)
+	priced, err := s.pricedModels(ctx, rows)
 	if err != nil {
 		return nil, err
 	}
-	of := make(map[string]*store.ModelRow, len(rows.Models))
-	for i := range rows.Models {
-		of[rows.Models[i].PublicID] = &rows.Models[i]
-	}
-	list := []OperatorModel{}
+	list := make([]OperatorModel, len(priced))
 	for i := range priced {
-		m := of[priced[i].ID]
-		if m == nil || id != "" && id != m.PublicID && !slices.Contains(m.Aliases, id) {
-			continue
-		}
-		list = append(list, OperatorModel{
+		m := &rows.Models[i]
+		list[i] = OperatorModel{
 			PricedModel: priced[i], Aliases: emptyNotNil(m.Aliases), ContextTokens: m.ContextTokens, MaxOutput: m.MaxOutput, AutoModels: emptyNotNil(m.AutoModels),
-		})
+		}
 	}
+	slices.SortFunc(list, func(a, b OperatorModel) int { return strings.Compare(a.ID, b.ID) })
 	return list, nil
+}
+
+// rows reads the catalogue, or one model of it by its id or alias.
+func (s *Service) rows(ctx context.Context, name string) (*store.CatalogRows, error) {
+	if name == "" {
+		return s.db.LoadCatalog(ctx)
+	}
+	return s.db.LoadModel(ctx, name)
 }
 
 // Route is a way to serve a model, for operators.
@@ -160,20 +163,30 @@ type Route struct {
 	RouteCost
 }
 
-// OffRoute finds a route that was taken out of use, nil if there is none of the id.
-func (s *Service) OffRoute(ctx context.Context, id int64) (*Route, error) {
-	models, err := s.OperatorModels(ctx, "")
+// Route finds a route, nil if there is none of the id; off says that it was taken out of
+// use.
+func (s *Service) Route(ctx context.Context, id int64) (r *Route, off bool, err error) {
+	name, err := s.db.RouteModel(ctx, id)
+	if errors.Is(err, store.ErrNotFound) {
+		return nil, false, nil
+	}
 	if err != nil {
-		return nil, err
+		return nil, false, err
+	}
+	models, err := s.OperatorModels(ctx, name)
+	if err != nil {
+		return nil, false, err
 	}
 	for i := range models {
-		for _, r := range models[i].OffRoutes {
-			if r.ID == id {
-				return &Route{Model: models[i].ID, RouteCost: r}, nil
+		for j, list := range [][]RouteCost{models[i].Routes, models[i].OffRoutes} {
+			for _, r := range list {
+				if r.ID == id {
+					return &Route{Model: models[i].ID, RouteCost: r}, j == 1, nil
+				}
 			}
 		}
 	}
-	return nil, nil
+	return nil, false, nil
 }
 
 // Routes lists the routes in use; model and provider "" are all.

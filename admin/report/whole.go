@@ -195,12 +195,8 @@ type RouteCost struct {
 	Prices        map[string]string `json:"prices"`
 }
 
-// PricedModels lists every model of the catalogue, by id.
-func (s *Service) PricedModels(ctx context.Context) ([]PricedModel, error) {
-	rows, err := s.db.LoadCatalog(ctx)
-	if err != nil {
-		return nil, err
-	}
+// pricedModels are the models of the rows, in their order.
+func (s *Service) pricedModels(ctx context.Context, rows *store.CatalogRows) ([]PricedModel, error) {
 	now := s.now().UnixMilli()
 	ofModel, ofRoute := map[int64][]*price.Version{}, map[int64][]*price.Version{}
 	for i := range rows.Prices {
@@ -222,7 +218,11 @@ func (s *Service) PricedModels(ctx context.Context) ([]PricedModel, error) {
 		list[i] = pricedModel(m, ofModel[m.ID], now)
 		at[m.ID] = &list[i]
 	}
-	off, err := s.db.OffRoutes(ctx)
+	var one int64 // the only model, 0: there are others
+	if len(rows.Models) == 1 {
+		one = rows.Models[0].ID
+	}
+	off, err := s.db.OffRoutes(ctx, one)
 	if err != nil {
 		return nil, err
 	}
@@ -244,7 +244,6 @@ func (s *Service) PricedModels(ctx context.Context) ([]PricedModel, error) {
 			m.OffRoutes = append(m.OffRoutes, cost(m, &off[i]))
 		}
 	}
-	slices.SortFunc(list, func(a, b PricedModel) int { return strings.Compare(a.ID, b.ID) })
 	return list, nil
 }
 

@@ -36,7 +36,11 @@ func (d *DB) ApplyCatalog(ctx context.Context, actor Actor, f *catalogfile.File,
 	ctx, cancel := context.WithTimeout(ctx, 10*d.timeout)
 	defer cancel()
 	err := pgx.BeginFunc(ctx, d.pool, func(tx pgx.Tx) error {
-		a = &applying{q: d.q.WithTx(tx), box: box, models: map[string]int64{}}
+		a = &applying{q: d.q.WithTx(tx), box: box}
+		var err error
+		if a.rev, err = a.q.LockRevision(ctx); err != nil {
+			return err
+		}
 		if err := a.run(ctx, f); err != nil {
 			return err
 		}
@@ -59,32 +63,34 @@ func (d *DB) ApplyCatalog(ctx context.Context, actor Actor, f *catalogfile.File,
 	return Applied{Changes: a.changes, Revision: a.rev, DryRun: dryRun}, nil
 }
 
-// applying is one run of ApplyCatalog.
+// applying is one run of ApplyCatalog, under the lock of the revision. It reads and
+// writes the rows of what the file names and no others: a file of one model costs what
+// one model costs, however large the catalogue is.
 type applying struct {
 	q       *db.Queries
 	box     *seal.Box
 	changes []string
 	rev     int64
 
-	models  map[string]int64 // public id → row
-	prices  map[int64]PriceRow
-	costs   map[int64]PriceRow
-	aliases map[string]int64
+	models  map[string]db.Model  // by public id, those of the file
+	names   map[int64]string     // row of a model → its public id
+	routes  map[int64][]db.Route // by model, those out of use too
+	prices  map[int64]PriceRow   // in force, by model
+	costs   map[int64]PriceRow   // in force, by route
+	aliases map[string]int64     // → row of its model
+	known   map[int64][]string   // the aliases a model had
 }
 
 func (a *applying) changed(format string, args ...any) {
 	a.changes = append(a.changes, fmt.Sprintf(format, args...))
 }
 
-func (a *applying) run(ctx context.Context, f *catalogfile.File) (err error) {
-	if a.rev, err = a.q.LockRevision(ctx); err != nil {
-		return err
-	}
+func (a *applying) run(ctx context.Context, f *catalogfile.File) error {
 	providers, err := a.providers(ctx, f)
 	if err != nil {
 		return err
 	}
-	if err := a.readPrices(ctx); err != nil {
+	if err := a.readModels(ctx, f); err != nil {
 		return err
 	}
 	if err := a.allModels(ctx, f, providers); err != nil {
@@ -205,47 +211,78 @@ func (a *applying) providerKeys(ctx context.Context, p *catalogfile.Provider, id
 	return nil
 }
 
-func (a *applying) readPrices(ctx context.Context) error {
-	current, err := a.q.CurrentPrices(ctx)
+// readModels reads what the file's models are so far.
+func (a *applying) readModels(ctx context.Context, f *catalogfile.File) error {
+	named := make([]string, len(f.Models))
+	var meant []string // ids or aliases of other models
+	for i := range f.Models {
+		named[i] = f.Models[i].ID
+		if auto := f.Models[i].Auto; auto != nil {
+			meant = append(meant, auto.Models...)
+		}
+	}
+	for i := range f.Groups {
+		meant = append(meant, f.Groups[i].Models...)
+	}
+	rows, err := a.q.ModelsNamed(ctx, named)
 	if err != nil {
 		return err
 	}
-	rows, err := priceRows(ctx, a.q, current)
+	ids := make([]int64, len(rows))
+	a.models, a.names = make(map[string]db.Model, len(rows)), make(map[int64]string, len(f.Models))
+	for i := range rows {
+		m := &rows[i]
+		ids[i], a.models[m.PublicID], a.names[m.ID] = m.ID, *m, m.PublicID
+	}
+	aliases, err := a.q.AliasesOf(ctx, ids, filled(meant))
 	if err != nil {
 		return err
 	}
-	a.prices, a.costs = map[int64]PriceRow{}, map[int64]PriceRow{}
-	for _, r := range rows {
-		if r.ModelID != 0 {
-			a.prices[r.ModelID] = r
+	a.aliases, a.known = map[string]int64{}, map[int64][]string{}
+	for i := range aliases {
+		al := &aliases[i]
+		a.aliases[al.Alias], a.names[al.ModelID] = al.ModelID, al.PublicID
+		a.known[al.ModelID] = append(a.known[al.ModelID], al.Alias)
+	}
+	routes, err := a.q.RoutesOf(ctx, ids)
+	if err != nil {
+		return err
+	}
+	a.routes = make(map[int64][]db.Route, len(ids))
+	for i := range routes {
+		a.routes[routes[i].ModelID] = append(a.routes[routes[i].ModelID], routes[i])
+	}
+	return a.readPrices(ctx, ids)
+}
+
+// readPrices reads the prices of models and their routes that are in force.
+func (a *applying) readPrices(ctx context.Context, models []int64) error {
+	now, err := a.q.Now(ctx)
+	if err != nil {
+		return err
+	}
+	prices, err := a.q.Prices(ctx, now, models)
+	if err != nil {
+		return err
+	}
+	// The newest comes first, and what is to come before what is in force.
+	prices = slices.DeleteFunc(prices, func(p db.Price) bool { return p.EffectiveAt.After(now) })
+	rows, err := priceRows(ctx, a.q, prices)
+	if err != nil {
+		return err
+	}
+	a.prices, a.costs = make(map[int64]PriceRow, len(rows)), map[int64]PriceRow{}
+	for i := range rows {
+		if r := &rows[i]; r.ModelID != 0 {
+			a.prices[r.ModelID] = *r
 		} else {
-			a.costs[r.RouteID] = r
+			a.costs[r.RouteID] = *r
 		}
 	}
 	return nil
 }
 
-func (a *applying) allModels(ctx context.Context, f *catalogfile.File, providers map[string]int64) error {
-	rows, err := a.q.AllModels(ctx)
-	if err != nil {
-		return err
-	}
-	aliases, err := a.q.Aliases(ctx)
-	if err != nil {
-		return err
-	}
-	routes, err := a.q.AllRoutes(ctx)
-	if err != nil {
-		return err
-	}
-	old := map[string]db.Model{}
-	for _, m := range rows {
-		old[m.PublicID], a.models[m.PublicID] = m, m.ID
-	}
-	a.aliases = map[string]int64{}
-	for _, al := range aliases {
-		a.aliases[al.Alias] = al.ModelID
-	}
+func (a *applying) allModels(ctx context.Context, f *catalogfile.File, providers map[string]int64) (err error) {
 	canonical := a.canonical(f)
 	for i := range f.Models {
 		m := &f.Models[i]
@@ -262,14 +299,14 @@ func (a *applying) allModels(ctx context.Context, f *catalogfile.File, providers
 				want.AutoModels = append(want.AutoModels, canonical(name))
 			}
 		}
-		have, exists := old[m.ID]
+		have, exists := a.models[m.ID]
 		switch {
 		case !exists:
 			have.ID, err = a.q.InsertModel(ctx, db.InsertModelParams{
 				PublicID: want.PublicID, Tags: want.Tags, ContextTokens: want.ContextTokens, MaxOutput: want.MaxOutput, Ppm: want.Ppm,
 				AutoStrategy: want.AutoStrategy, AutoModels: want.AutoModels,
 			})
-			a.models[m.ID] = have.ID
+			a.names[have.ID] = m.ID
 			a.changed("model %s: new", m.ID)
 		case !slices.Equal(have.Tags, want.Tags) || have.ContextTokens != want.ContextTokens || have.MaxOutput != want.MaxOutput || have.Ppm != want.Ppm ||
 			have.AutoStrategy != want.AutoStrategy || !slices.Equal(have.AutoModels, want.AutoModels) || !have.Enabled:
@@ -286,7 +323,7 @@ func (a *applying) allModels(ctx context.Context, f *catalogfile.File, providers
 			err = a.modelPrice(ctx, m, have.ID)
 		}
 		if err == nil {
-			err = a.modelRoutes(ctx, m, have.ID, providers, routes)
+			err = a.modelRoutes(ctx, m, have.ID, providers)
 		}
 		if err != nil {
 			return fmt.Errorf("model %s: %w", m.ID, err)
@@ -297,13 +334,9 @@ func (a *applying) allModels(ctx context.Context, f *catalogfile.File, providers
 
 // canonical turns an id or alias, of the file or stored, into the public id.
 func (a *applying) canonical(f *catalogfile.File) func(string) string {
-	byID := map[int64]string{}
-	for name, id := range a.models {
-		byID[id] = name
-	}
 	names := map[string]string{}
 	for alias, id := range a.aliases {
-		names[alias] = byID[id]
+		names[alias] = a.names[id]
 	}
 	for i := range f.Models {
 		for _, alias := range f.Models[i].Aliases {
@@ -329,7 +362,7 @@ func (a *applying) modelAliases(ctx context.Context, m *catalogfile.Model, id in
 		a.aliases[alias] = id
 		a.changed("model %s: alias %s", m.ID, alias)
 	}
-	for _, alias := range slices.Sorted(maps.Keys(a.aliases)) {
+	for _, alias := range slices.Sorted(slices.Values(a.known[id])) {
 		if a.aliases[alias] == id && !slices.Contains(m.Aliases, alias) {
 			if err := a.q.DeleteAlias(ctx, alias); err != nil {
 				return err
@@ -357,16 +390,14 @@ func (a *applying) modelPrice(ctx context.Context, m *catalogfile.Model, id int6
 	return nil
 }
 
-func (a *applying) modelRoutes(ctx context.Context, m *catalogfile.Model, id int64, providers map[string]int64, all []db.Route) error {
+func (a *applying) modelRoutes(ctx context.Context, m *catalogfile.Model, id int64, providers map[string]int64) error {
 	type identity struct {
 		provider         int64
 		upstream, region string
 	}
 	old := map[identity]db.Route{}
-	for _, r := range all {
-		if r.ModelID == id {
-			old[identity{r.ProviderID, r.UpstreamModel, r.Region}] = r
-		}
+	for _, r := range a.routes[id] {
+		old[identity{r.ProviderID, r.UpstreamModel, r.Region}] = r
 	}
 	named := map[identity]bool{}
 	for i := range m.Routes {
@@ -434,6 +465,9 @@ func (a *applying) modelRoutes(ctx context.Context, m *catalogfile.Model, id int
 }
 
 func (a *applying) groups(ctx context.Context, f *catalogfile.File) error {
+	if len(f.Groups) == 0 {
+		return nil
+	}
 	rows, err := a.q.Groups(ctx)
 	if err != nil {
 		return err

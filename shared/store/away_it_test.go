@@ -88,7 +88,9 @@ func calls(d *store.DB) map[string]func(context.Context) error {
 		"EndSessionOf":  func(c context.Context) error { return d.EndSessionOf(c, 1, 1) },
 		"EndOthers":     func(c context.Context) error { return d.EndOtherSessions(c, 1, [32]byte{}) },
 		"Describe":      func(c context.Context) error { return d.DescribeSession(c, [32]byte{}, "", "") },
-		"OffRoutes":     func(c context.Context) error { _, err := d.OffRoutes(c); return err },
+		"OffRoutes":     func(c context.Context) error { _, err := d.OffRoutes(c, 0); return err },
+		"RouteModel":    func(c context.Context) error { _, err := d.RouteModel(c, 1); return err },
+		"LoadModel":     func(c context.Context) error { _, err := d.LoadModel(c, "m"); return err },
 		"Usage": func(c context.Context) error {
 			_, err := d.Usage(c, store.UsageFilter{All: true, Refusals: true})
 			return err

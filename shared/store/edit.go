@@ -17,8 +17,9 @@ type Edit struct {
 	Action string // for the audit log: create, update, …
 	Object string // model, provider, …
 	ID     string
-	// Change gets the catalogue as it stands, secrets left out, and returns it changed and
-	// checked: what ApplyCatalog would be given.
+	// Change gets the catalogue as it stands, secrets left out, and returns what of it
+	// becomes something else, checked as a part of the whole: ApplyCatalog could be given
+	// it. Nothing else is looked at or written.
 	Change func(*catalogfile.File) (*catalogfile.File, error)
 }
 
@@ -27,14 +28,14 @@ type Edit struct {
 func (d *DB) EditCatalog(ctx context.Context, actor Actor, box *seal.Box, e Edit) (Applied, error) {
 	var out Applied
 	err := d.tx(ctx, func(ctx context.Context, tx pgx.Tx, q *db.Queries) error {
-		a := &applying{q: q, box: box, models: map[string]int64{}}
+		a := &applying{q: q, box: box}
 		rev, err := q.LockRevision(ctx)
 		if err != nil {
 			return err
 		}
 		out = Applied{Revision: rev}
 		var rows CatalogRows
-		if err := rows.load(ctx, q); err != nil {
+		if err := rows.load(ctx, q, ""); err != nil {
 			return err
 		}
 		f, err := e.Change(rows.file())
@@ -59,13 +60,26 @@ func (d *DB) EditCatalog(ctx context.Context, actor Actor, box *seal.Box, e Edit
 	return out, nil
 }
 
-// OffRoutes lists the routes of models on sale that were taken out of use, by id. A route
-// of the same model, provider, upstream model and region brings one back.
-func (d *DB) OffRoutes(ctx context.Context) ([]RouteRow, error) {
+// RouteModel is the public id of the model on sale that a route serves, in use or not;
+// ErrNotFound if there is none.
+func (d *DB) RouteModel(ctx context.Context, id int64) (name string, err error) {
+	ctx, cancel := d.limit(ctx)
+	defer cancel()
+	err = d.pool.QueryRow(ctx, "SELECT m.public_id FROM route r JOIN model m ON m.id = r.model_id WHERE r.id = $1 AND m.enabled", id).Scan(&name)
+	if err != nil {
+		return "", fmt.Errorf("cannot find the model of route %d: %w", id, meaning(err))
+	}
+	return name, nil
+}
+
+// OffRoutes lists the routes of models on sale that were taken out of use, by id: those
+// of one model, or of all (0). A route of the same model, provider, upstream model and
+// region brings one back.
+func (d *DB) OffRoutes(ctx context.Context, modelID int64) ([]RouteRow, error) {
 	ctx, cancel := d.limit(ctx)
 	defer cancel()
 	rows, err := d.pool.Query(ctx, `SELECT r.id, r.model_id, r.provider_id, r.upstream_model, r.priority, r.weight, r.region
-		FROM route r JOIN model m ON m.id = r.model_id WHERE NOT r.enabled AND m.enabled ORDER BY r.id`)
+		FROM route r JOIN model m ON m.id = r.model_id WHERE NOT r.enabled AND m.enabled AND ($1 = 0 OR r.model_id = $1) ORDER BY r.id`, modelID)
 	if err == nil {
 		var list []RouteRow
 		if list, err = pgx.CollectRows(rows, pgx.RowToStructByPos[RouteRow]); err == nil {

@@ -51,9 +51,20 @@ func (c *CatalogRows) file() *catalogfile.File {
 			costs[p.RouteID] = &p.Version
 		}
 	}
-	for _, m := range c.Models {
+	routes := make(map[int64][]catalogfile.Route, len(c.Models))
+	for i := range c.Routes {
+		r := &c.Routes[i]
+		route := catalogfile.Route{Provider: slugs[r.ProviderID], Model: r.UpstreamModel, Priority: int64(r.Priority), Weight: int64(r.Weight), Region: r.Region}
+		if v := costs[r.ID]; v != nil {
+			route.Cost, _ = decimals(&v.Base)
+		}
+		routes[r.ModelID] = append(routes[r.ModelID], route)
+	}
+	for i := range c.Models {
+		m := &c.Models[i]
 		out := catalogfile.Model{
 			ID: m.PublicID, Aliases: m.Aliases, Tags: m.Tags, ContextTokens: m.ContextTokens, MaxOutputTokens: m.MaxOutput, Multiplier: multiplier(m.PPM),
+			Routes: routes[m.ID],
 		}
 		if len(out.Tags) == 0 {
 			out.Tags = nil
@@ -67,16 +78,6 @@ func (c *CatalogRows) file() *catalogfile.File {
 				tier, _ := decimals(&v.Tiers[i].Table)
 				out.PriceTiers = append(out.PriceTiers, catalogfile.Tier{AboveInputTokens: v.Tiers[i].AboveInput, Price: tier})
 			}
-		}
-		for _, r := range c.Routes {
-			if r.ModelID != m.ID {
-				continue
-			}
-			route := catalogfile.Route{Provider: slugs[r.ProviderID], Model: r.UpstreamModel, Priority: int64(r.Priority), Weight: int64(r.Weight), Region: r.Region}
-			if v := costs[r.ID]; v != nil {
-				route.Cost, _ = decimals(&v.Base)
-			}
-			out.Routes = append(out.Routes, route)
 		}
 		f.Models = append(f.Models, out)
 	}

@@ -93,26 +93,41 @@ func (d *DB) LoadCatalog(ctx context.Context) (*CatalogRows, error) {
 	ctx, cancel := d.limit(ctx)
 	defer cancel()
 	var c CatalogRows
-	if err := d.snapshot(ctx, func(_ pgx.Tx, q *db.Queries) error { return c.load(ctx, q) }); err != nil {
+	if err := d.snapshot(ctx, func(_ pgx.Tx, q *db.Queries) error { return c.load(ctx, q, "") }); err != nil {
 		return nil, fmt.Errorf("cannot load the catalogue: %w", err)
 	}
 	return &c, nil
 }
 
-// load reads the rows in the transaction of q.
-func (c *CatalogRows) load(ctx context.Context, q *db.Queries) (err error) {
+// LoadModel reads one model, by its id or another name, as LoadCatalog reads all of them:
+// its routes, its prices and the providers, no groups. Models is empty if there is none.
+func (d *DB) LoadModel(ctx context.Context, name string) (*CatalogRows, error) {
+	ctx, cancel := d.limit(ctx)
+	defer cancel()
+	var c CatalogRows
+	if err := d.snapshot(ctx, func(_ pgx.Tx, q *db.Queries) error { return c.load(ctx, q, name) }); err != nil {
+		return nil, fmt.Errorf("cannot load the model %q: %w", name, err)
+	}
+	return &c, nil
+}
+
+// load reads the rows in the transaction of q: those of all models, or of one, with
+// whatever it needs, by its name.
+func (c *CatalogRows) load(ctx context.Context, q *db.Queries, name string) (err error) {
 	if c.Revision, err = q.Revision(ctx); err != nil {
 		return err
 	}
 	if c.Now, err = q.Now(ctx); err != nil {
 		return err
 	}
-	groups, err := q.Groups(ctx)
-	if err != nil {
-		return err
-	}
-	for i := range groups {
-		c.Groups = append(c.Groups, groupRow(&groups[i]))
+	if name == "" {
+		groups, err := q.Groups(ctx)
+		if err != nil {
+			return err
+		}
+		for i := range groups {
+			c.Groups = append(c.Groups, groupRow(&groups[i]))
+		}
 	}
 	providers, err := q.Providers(ctx)
 	if err != nil {
@@ -132,11 +147,22 @@ func (c *CatalogRows) load(ctx context.Context, q *db.Queries) (err error) {
 	for _, k := range keys {
 		c.ProviderKeys = append(c.ProviderKeys, ProviderKeyRow{ID: k.ID, ProviderID: k.ProviderID, Name: k.Name, Sealed: k.Sealed, Version: k.Version})
 	}
-	models, err := q.Models(ctx)
+	var models []db.Model
+	var only []int64 // the models whose rows are read, nil: all
+	if name == "" {
+		models, err = q.Models(ctx)
+	} else if models, err = q.ModelNamed(ctx, name); len(models) == 0 {
+		return err
+	}
 	if err != nil {
 		return err
 	}
-	aliases, err := q.Aliases(ctx)
+	if name != "" {
+		for i := range models {
+			only = append(only, models[i].ID)
+		}
+	}
+	aliases, err := q.Aliases(ctx, only)
 	if err != nil {
 		return err
 	}
@@ -144,23 +170,27 @@ func (c *CatalogRows) load(ctx context.Context, q *db.Queries) (err error) {
 	for _, a := range aliases {
 		of[a.ModelID] = append(of[a.ModelID], a.Alias)
 	}
-	for _, m := range models {
+	c.Models = make([]ModelRow, 0, len(models))
+	for i := range models {
+		m := &models[i]
 		c.Models = append(c.Models, ModelRow{
 			ID: m.ID, PublicID: m.PublicID, Aliases: of[m.ID], Tags: m.Tags, ContextTokens: m.ContextTokens, MaxOutput: m.MaxOutput,
 			PPM: m.Ppm, AutoStrategy: m.AutoStrategy, AutoModels: m.AutoModels, CreatedAt: m.CreatedAt,
 		})
 	}
-	routes, err := q.Routes(ctx)
+	routes, err := q.Routes(ctx, only)
 	if err != nil {
 		return err
 	}
-	for _, r := range routes {
+	c.Routes = make([]RouteRow, 0, len(routes))
+	for i := range routes {
+		r := &routes[i]
 		c.Routes = append(c.Routes, RouteRow{
 			ID: r.ID, ModelID: r.ModelID, ProviderID: r.ProviderID, UpstreamModel: r.UpstreamModel,
 			Priority: r.Priority, Weight: r.Weight, Region: r.Region,
 		})
 	}
-	prices, err := q.Prices(ctx)
+	prices, err := q.Prices(ctx, c.Now, only)
 	if err != nil {
 		return err
 	}
@@ -171,7 +201,11 @@ func (c *CatalogRows) load(ctx context.Context, q *db.Queries) (err error) {
 // priceRows joins price rows with their tiers. Withdrawn ones are left out, as they
 // stand for no price; they still hide the older ones, which the query left out.
 func priceRows(ctx context.Context, q *db.Queries, prices []db.Price) ([]PriceRow, error) {
-	tiers, err := q.PriceTiers(ctx)
+	ids := make([]int64, len(prices))
+	for i := range prices {
+		ids[i] = prices[i].ID
+	}
+	tiers, err := q.PriceTiers(ctx, ids)
 	if err != nil {
 		return nil, err
 	}
@@ -180,8 +214,9 @@ func priceRows(ctx context.Context, q *db.Queries, prices []db.Price) ([]PriceRo
 		table := rateTable(t.Rates, t.Free)
 		of[t.PriceID] = append(of[t.PriceID], price.Tier{AboveInput: t.AboveInput, Table: table})
 	}
-	var rows []PriceRow
-	for _, p := range prices {
+	rows := make([]PriceRow, 0, len(prices))
+	for i := range prices {
+		p := &prices[i]
 		if p.Withdrawn {
 			continue
 		}

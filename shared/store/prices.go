@@ -29,7 +29,7 @@ func (d *DB) SetPrice(ctx context.Context, actor Actor, model string, seen int64
 			return meaning(err)
 		}
 		a := applying{q: q}
-		if err := a.readPrices(ctx); err != nil {
+		if err := a.readPrices(ctx, []int64{row}); err != nil {
 			return err
 		}
 		if now := a.prices[row].Version.ID; now != seen {

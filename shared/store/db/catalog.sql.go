@@ -13,30 +13,28 @@ import (
 	"tokenrelay/shared/money"
 )
 
-const currentPrices = `-- name: CurrentPrices :many
-SELECT DISTINCT ON (model_id, route_id) id, model_id, route_id, effective_at, rates, free, withdrawn, created_at FROM price WHERE effective_at <= clock_timestamp()
-ORDER BY model_id, route_id, effective_at DESC, id DESC
+const aliasesOf = `-- name: AliasesOf :many
+SELECT a.alias, a.model_id, m.public_id FROM model_alias a JOIN model m ON m.id = a.model_id
+WHERE a.model_id = ANY ($1::bigint[]) OR a.alias = ANY ($2::text[]) ORDER BY a.alias
 `
 
-func (q *Queries) CurrentPrices(ctx context.Context) ([]Price, error) {
-	rows, err := q.db.Query(ctx, currentPrices)
+type AliasesOfRow struct {
+	Alias    string
+	ModelID  int64
+	PublicID string
+}
+
+// The other names of some models, and whose the given ones are.
+func (q *Queries) AliasesOf(ctx context.Context, models []int64, names []string) ([]AliasesOfRow, error) {
+	rows, err := q.db.Query(ctx, aliasesOf, models, names)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []Price
+	var items []AliasesOfRow
 	for rows.Next() {
-		var i Price
-		if err := rows.Scan(
-			&i.ID,
-			&i.ModelID,
-			&i.RouteID,
-			&i.EffectiveAt,
-			&i.Rates,
-			&i.Free,
-			&i.Withdrawn,
-			&i.CreatedAt,
-		); err != nil {
+		var i AliasesOfRow
+		if err := rows.Scan(&i.Alias, &i.ModelID, &i.PublicID); err != nil {
 			return nil, err
 		}
 		items = append(items, i)
@@ -282,6 +280,41 @@ func (q *Queries) ModelByPublicID(ctx context.Context, publicID string) (int64, 
 	return id, err
 }
 
+const modelsNamed = `-- name: ModelsNamed :many
+SELECT id, public_id, tags, context_tokens, max_output, ppm, auto_strategy, auto_models, enabled, created_at FROM model WHERE public_id = ANY ($1::text[]) ORDER BY public_id
+`
+
+func (q *Queries) ModelsNamed(ctx context.Context, names []string) ([]Model, error) {
+	rows, err := q.db.Query(ctx, modelsNamed, names)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Model
+	for rows.Next() {
+		var i Model
+		if err := rows.Scan(
+			&i.ID,
+			&i.PublicID,
+			&i.Tags,
+			&i.ContextTokens,
+			&i.MaxOutput,
+			&i.Ppm,
+			&i.AutoStrategy,
+			&i.AutoModels,
+			&i.Enabled,
+			&i.CreatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const nextProviderKeyID = `-- name: NextProviderKeyID :one
 SELECT nextval(pg_get_serial_sequence('provider_key', 'id'))::bigint
 `
@@ -291,6 +324,39 @@ func (q *Queries) NextProviderKeyID(ctx context.Context) (int64, error) {
 	var column_1 int64
 	err := row.Scan(&column_1)
 	return column_1, err
+}
+
+const routesOf = `-- name: RoutesOf :many
+SELECT id, model_id, provider_id, upstream_model, region, priority, weight, enabled FROM route WHERE model_id = ANY ($1::bigint[]) ORDER BY model_id, priority, id
+`
+
+func (q *Queries) RoutesOf(ctx context.Context, models []int64) ([]Route, error) {
+	rows, err := q.db.Query(ctx, routesOf, models)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Route
+	for rows.Next() {
+		var i Route
+		if err := rows.Scan(
+			&i.ID,
+			&i.ModelID,
+			&i.ProviderID,
+			&i.UpstreamModel,
+			&i.Region,
+			&i.Priority,
+			&i.Weight,
+			&i.Enabled,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
 }
 
 const updateGroup = `-- name: UpdateGroup :exec

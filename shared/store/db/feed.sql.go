@@ -14,11 +14,13 @@ import (
 )
 
 const aliases = `-- name: Aliases :many
-SELECT alias, model_id FROM model_alias ORDER BY alias
+SELECT alias, model_id FROM model_alias
+WHERE $1::bigint[] IS NULL OR model_id = ANY ($1::bigint[]) ORDER BY alias
 `
 
-func (q *Queries) Aliases(ctx context.Context) ([]ModelAlias, error) {
-	rows, err := q.db.Query(ctx, aliases)
+// Of some models, NULL: of all.
+func (q *Queries) Aliases(ctx context.Context, models []int64) ([]ModelAlias, error) {
+	rows, err := q.db.Query(ctx, aliases, models)
 	if err != nil {
 		return nil, err
 	}
@@ -124,39 +126,6 @@ func (q *Queries) AllProviderKeys(ctx context.Context) ([]ProviderKey, error) {
 			&i.Name,
 			&i.Sealed,
 			&i.Version,
-			&i.Enabled,
-		); err != nil {
-			return nil, err
-		}
-		items = append(items, i)
-	}
-	if err := rows.Err(); err != nil {
-		return nil, err
-	}
-	return items, nil
-}
-
-const allRoutes = `-- name: AllRoutes :many
-SELECT id, model_id, provider_id, upstream_model, region, priority, weight, enabled FROM route ORDER BY model_id, priority, id
-`
-
-func (q *Queries) AllRoutes(ctx context.Context) ([]Route, error) {
-	rows, err := q.db.Query(ctx, allRoutes)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var items []Route
-	for rows.Next() {
-		var i Route
-		if err := rows.Scan(
-			&i.ID,
-			&i.ModelID,
-			&i.ProviderID,
-			&i.UpstreamModel,
-			&i.Region,
-			&i.Priority,
-			&i.Weight,
 			&i.Enabled,
 		); err != nil {
 			return nil, err
@@ -343,6 +312,43 @@ func (q *Queries) LogChange(ctx context.Context, arg LogChangeParams) error {
 	return err
 }
 
+const modelNamed = `-- name: ModelNamed :many
+SELECT m.id, m.public_id, m.tags, m.context_tokens, m.max_output, m.ppm, m.auto_strategy, m.auto_models, m.enabled, m.created_at FROM model m WHERE m.enabled AND (m.public_id = $1::text OR m.id = (SELECT a.model_id FROM model_alias a WHERE a.alias = $1::text))
+ORDER BY m.public_id
+`
+
+// The model of an id or of another name, if it is enabled.
+func (q *Queries) ModelNamed(ctx context.Context, name string) ([]Model, error) {
+	rows, err := q.db.Query(ctx, modelNamed, name)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var items []Model
+	for rows.Next() {
+		var i Model
+		if err := rows.Scan(
+			&i.ID,
+			&i.PublicID,
+			&i.Tags,
+			&i.ContextTokens,
+			&i.MaxOutput,
+			&i.Ppm,
+			&i.AutoStrategy,
+			&i.AutoModels,
+			&i.Enabled,
+			&i.CreatedAt,
+		); err != nil {
+			return nil, err
+		}
+		items = append(items, i)
+	}
+	if err := rows.Err(); err != nil {
+		return nil, err
+	}
+	return items, nil
+}
+
 const models = `-- name: Models :many
 SELECT id, public_id, tags, context_tokens, max_output, ppm, auto_strategy, auto_models, enabled, created_at FROM model WHERE enabled ORDER BY public_id
 `
@@ -400,7 +406,7 @@ func (q *Queries) NotifyConfig(ctx context.Context, payload string) error {
 }
 
 const priceTiers = `-- name: PriceTiers :many
-SELECT price_id, above_input, rates, free FROM price_tier ORDER BY price_id, above_input
+SELECT price_id, above_input, rates, free FROM price_tier WHERE price_id = ANY ($1::bigint[]) ORDER BY price_id, above_input
 `
 
 type PriceTiersRow struct {
@@ -410,8 +416,8 @@ type PriceTiersRow struct {
 	Free       int32
 }
 
-func (q *Queries) PriceTiers(ctx context.Context) ([]PriceTiersRow, error) {
-	rows, err := q.db.Query(ctx, priceTiers)
+func (q *Queries) PriceTiers(ctx context.Context, prices []int64) ([]PriceTiersRow, error) {
+	rows, err := q.db.Query(ctx, priceTiers, prices)
 	if err != nil {
 		return nil, err
 	}
@@ -436,18 +442,37 @@ func (q *Queries) PriceTiers(ctx context.Context) ([]PriceTiersRow, error) {
 }
 
 const prices = `-- name: Prices :many
-SELECT p.id, p.model_id, p.route_id, p.effective_at, p.rates, p.free, p.withdrawn, p.created_at FROM price p
-WHERE p.effective_at > clock_timestamp()
-   OR p.id = (SELECT q.id FROM price q
-              WHERE q.model_id IS NOT DISTINCT FROM p.model_id AND q.route_id IS NOT DISTINCT FROM p.route_id
-                AND q.effective_at <= clock_timestamp()
-              ORDER BY q.effective_at DESC, q.id DESC LIMIT 1)
-ORDER BY p.effective_at DESC, p.id DESC
+WITH newest AS MATERIALIZED (
+    SELECT n.id, n.model_id, n.route_id, n.effective_at FROM model m CROSS JOIN LATERAL (
+        SELECT id, model_id, route_id, effective_at FROM price WHERE model_id = m.id ORDER BY effective_at DESC, id DESC LIMIT 1
+    ) n WHERE $2::bigint[] IS NULL OR m.id = ANY ($2::bigint[])
+    UNION ALL
+    SELECT n.id, n.model_id, n.route_id, n.effective_at FROM route r CROSS JOIN LATERAL (
+        SELECT id, model_id, route_id, effective_at FROM price WHERE route_id = r.id ORDER BY effective_at DESC, id DESC LIMIT 1
+    ) n WHERE $2::bigint[] IS NULL OR r.model_id = ANY ($2::bigint[])
+)
+SELECT p.id, p.model_id, p.route_id, p.effective_at, p.rates, p.free, p.withdrawn, p.created_at FROM price p WHERE p.id = ANY (ARRAY (
+    SELECT id FROM newest
+    UNION ALL
+    SELECT o.id FROM newest n CROSS JOIN LATERAL (
+        SELECT f.id FROM price f WHERE f.model_id = n.model_id AND f.effective_at > $1::timestamptz
+        UNION ALL
+        (SELECT c.id FROM price c WHERE c.model_id = n.model_id AND c.effective_at <= $1::timestamptz ORDER BY c.effective_at DESC, c.id DESC LIMIT 1)
+    ) o WHERE n.model_id IS NOT NULL AND n.effective_at > $1::timestamptz
+    UNION ALL
+    SELECT o.id FROM newest n CROSS JOIN LATERAL (
+        SELECT f.id FROM price f WHERE f.route_id = n.route_id AND f.effective_at > $1::timestamptz
+        UNION ALL
+        (SELECT c.id FROM price c WHERE c.route_id = n.route_id AND c.effective_at <= $1::timestamptz ORDER BY c.effective_at DESC, c.id DESC LIMIT 1)
+    ) o WHERE n.route_id IS NOT NULL AND n.effective_at > $1::timestamptz
+)) ORDER BY p.effective_at DESC, p.id DESC
 `
 
-// Per owner the price in force and those to come.
-func (q *Queries) Prices(ctx context.Context) ([]Price, error) {
-	rows, err := q.db.Query(ctx, prices)
+// Of some models and their routes, NULL: of all: the price in force at a moment and those to come, newest first. Each
+// owner finds its newest in an index, and only where that is to come what is in force: what prices were before is not
+// read, however much it is.
+func (q *Queries) Prices(ctx context.Context, now time.Time, models []int64) ([]Price, error) {
+	rows, err := q.db.Query(ctx, prices, now, models)
 	if err != nil {
 		return nil, err
 	}
@@ -588,11 +613,13 @@ func (q *Queries) RevokedKeys(ctx context.Context, after int64, maxRows int32) (
 
 const routes = `-- name: Routes :many
 SELECT r.id, r.model_id, r.provider_id, r.upstream_model, r.region, r.priority, r.weight, r.enabled FROM route r JOIN model m ON m.id = r.model_id
-WHERE r.enabled AND m.enabled ORDER BY r.model_id, r.priority, r.id
+WHERE r.enabled AND m.enabled AND ($1::bigint[] IS NULL OR r.model_id = ANY ($1::bigint[]))
+ORDER BY r.model_id, r.priority, r.id
 `
 
-func (q *Queries) Routes(ctx context.Context) ([]Route, error) {
-	rows, err := q.db.Query(ctx, routes)
+// Of some models, NULL: of all.
+func (q *Queries) Routes(ctx context.Context, models []int64) ([]Route, error) {
+	rows, err := q.db.Query(ctx, routes, models)
 	if err != nil {
 		return nil, err
 	}

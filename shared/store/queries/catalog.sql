@@ -57,9 +57,16 @@ VALUES (@model_id, @route_id, @rates, @free, @withdrawn, coalesce(sqlc.narg(effe
 -- name: InsertTier :exec
 INSERT INTO price_tier (price_id, above_input, base, rates, free) VALUES (@price_id, @above_input, @base, @rates, @free);
 
--- name: CurrentPrices :many
-SELECT DISTINCT ON (model_id, route_id) * FROM price WHERE effective_at <= clock_timestamp()
-ORDER BY model_id, route_id, effective_at DESC, id DESC;
+-- name: ModelsNamed :many
+SELECT * FROM model WHERE public_id = ANY (@names::text[]) ORDER BY public_id;
+
+-- name: RoutesOf :many
+SELECT * FROM route WHERE model_id = ANY (@models::bigint[]) ORDER BY model_id, priority, id;
+
+-- name: AliasesOf :many
+-- The other names of some models, and whose the given ones are.
+SELECT a.alias, a.model_id, m.public_id FROM model_alias a JOIN model m ON m.id = a.model_id
+WHERE a.model_id = ANY (@models::bigint[]) OR a.alias = ANY (@names::text[]) ORDER BY a.alias;
 
 -- name: ModelByPublicID :one
 SELECT id FROM model WHERE public_id = @public_id;

@@ -42,31 +42,56 @@ SELECT * FROM provider_key ORDER BY id;
 -- name: Models :many
 SELECT * FROM model WHERE enabled ORDER BY public_id;
 
+-- name: ModelNamed :many
+-- The model of an id or of another name, if it is enabled.
+SELECT m.* FROM model m WHERE m.enabled AND (m.public_id = @name::text OR m.id = (SELECT a.model_id FROM model_alias a WHERE a.alias = @name::text))
+ORDER BY m.public_id;
+
 -- name: AllModels :many
 SELECT * FROM model ORDER BY public_id;
 
 -- name: Aliases :many
-SELECT alias, model_id FROM model_alias ORDER BY alias;
+-- Of some models, NULL: of all.
+SELECT alias, model_id FROM model_alias
+WHERE sqlc.narg(models)::bigint[] IS NULL OR model_id = ANY (sqlc.narg(models)::bigint[]) ORDER BY alias;
 
 -- name: Routes :many
+-- Of some models, NULL: of all.
 SELECT r.* FROM route r JOIN model m ON m.id = r.model_id
-WHERE r.enabled AND m.enabled ORDER BY r.model_id, r.priority, r.id;
-
--- name: AllRoutes :many
-SELECT * FROM route ORDER BY model_id, priority, id;
+WHERE r.enabled AND m.enabled AND (sqlc.narg(models)::bigint[] IS NULL OR r.model_id = ANY (sqlc.narg(models)::bigint[]))
+ORDER BY r.model_id, r.priority, r.id;
 
 -- name: Prices :many
--- Per owner the price in force and those to come.
-SELECT p.* FROM price p
-WHERE p.effective_at > clock_timestamp()
-   OR p.id = (SELECT q.id FROM price q
-              WHERE q.model_id IS NOT DISTINCT FROM p.model_id AND q.route_id IS NOT DISTINCT FROM p.route_id
-                AND q.effective_at <= clock_timestamp()
-              ORDER BY q.effective_at DESC, q.id DESC LIMIT 1)
-ORDER BY p.effective_at DESC, p.id DESC;
+-- Of some models and their routes, NULL: of all: the price in force at a moment and those to come, newest first. Each
+-- owner finds its newest in an index, and only where that is to come what is in force: what prices were before is not
+-- read, however much it is.
+WITH newest AS MATERIALIZED (
+    SELECT n.* FROM model m CROSS JOIN LATERAL (
+        SELECT id, model_id, route_id, effective_at FROM price WHERE model_id = m.id ORDER BY effective_at DESC, id DESC LIMIT 1
+    ) n WHERE sqlc.narg(models)::bigint[] IS NULL OR m.id = ANY (sqlc.narg(models)::bigint[])
+    UNION ALL
+    SELECT n.* FROM route r CROSS JOIN LATERAL (
+        SELECT id, model_id, route_id, effective_at FROM price WHERE route_id = r.id ORDER BY effective_at DESC, id DESC LIMIT 1
+    ) n WHERE sqlc.narg(models)::bigint[] IS NULL OR r.model_id = ANY (sqlc.narg(models)::bigint[])
+)
+SELECT p.* FROM price p WHERE p.id = ANY (ARRAY (
+    SELECT id FROM newest
+    UNION ALL
+    SELECT o.id FROM newest n CROSS JOIN LATERAL (
+        SELECT f.id FROM price f WHERE f.model_id = n.model_id AND f.effective_at > @now::timestamptz
+        UNION ALL
+        (SELECT c.id FROM price c WHERE c.model_id = n.model_id AND c.effective_at <= @now::timestamptz ORDER BY c.effective_at DESC, c.id DESC LIMIT 1)
+    ) o WHERE n.model_id IS NOT NULL AND n.effective_at > @now::timestamptz
+    UNION ALL
+    SELECT o.id FROM newest n CROSS JOIN LATERAL (
+        SELECT f.id FROM price f WHERE f.route_id = n.route_id AND f.effective_at > @now::timestamptz
+        UNION ALL
+        (SELECT c.id FROM price c WHERE c.route_id = n.route_id AND c.effective_at <= @now::timestamptz ORDER BY c.effective_at DESC, c.id DESC LIMIT 1)
+    ) o WHERE n.route_id IS NOT NULL AND n.effective_at > @now::timestamptz
+)) ORDER BY p.effective_at DESC, p.id DESC;
 
 -- name: AllPrices :many
 SELECT * FROM price ORDER BY id;
 
 -- name: PriceTiers :many
-SELECT price_id, above_input, rates, free FROM price_tier ORDER BY price_id, above_input;
+SELECT price_id, above_input, rates, free FROM price_tier WHERE price_id = ANY (@prices::bigint[]) ORDER BY price_id, above_input;
