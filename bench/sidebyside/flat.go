@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"time"
 )
 
@@ -24,12 +23,41 @@ const (
 	flatPairs  = 7
 	flatBound  = 1.10 // and the bare proxy's own spread
 	flatModels = 1000
+	flatEvery  = 100 * time.Millisecond // between changes of the catalogue
+	flatLeast  = 9                      // of them a second, or nothing was measured
 )
 
-// disturbance is something that goes on until stop is closed; it counts what it did.
+// disturbance is something that goes on until stop is closed; it notes how long each took.
 type disturbance struct {
-	name string
-	run  func(stop <-chan struct{}, done *atomic.Int64) error
+	name   string
+	least  float64 // times a second that it has to be done, or nothing was measured; 0: as often as it can be
+	metric string  // of the relay: what it does about it, as often; "" = nothing
+	run    func(stop <-chan struct{}, took *[]time.Duration) error
+}
+
+// paced calls f every so long until stop is closed, from the start on: one that took longer
+// makes the next ones come at once, not fewer.
+func paced(stop <-chan struct{}, every time.Duration, f func() error) error {
+	due := time.Now()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-stop:
+			return nil
+		case <-timer.C:
+		}
+		select {
+		case <-stop: // with turns that are late there is always one ready
+			return nil
+		default:
+		}
+		if err := f(); err != nil {
+			return err
+		}
+		due = due.Add(every)
+		timer.Reset(time.Until(due))
+	}
 }
 
 // flatModelsOf is a catalogue's models besides those that are measured.
@@ -43,7 +71,8 @@ func flatModelsOf(n int) string {
 
 func (b *bench) disturbances() []disturbance {
 	admin, token := b.relay.AdminURLs[0], b.relay.OperatorToken
-	ask := func(method, path, body string) error {
+	ask := func(took *[]time.Duration, method, path, body string) error {
+		began := time.Now()
 		r, err := http.NewRequest(method, admin+path, strings.NewReader(body))
 		if err != nil {
 			return fmt.Errorf("cannot make a request: %w", err)
@@ -62,25 +91,16 @@ func (b *bench) disturbances() []disturbance {
 		if resp.StatusCode != http.StatusOK {
 			return fmt.Errorf("%s %s: status %d: %s", method, path, resp.StatusCode, bytes.TrimSpace(text))
 		}
+		*took = append(*took, time.Since(began))
 		return nil
 	}
 	return []disturbance{
-		{fmt.Sprintf("a catalogue of %d models changes ten times a second", flatModels), func(stop <-chan struct{}, done *atomic.Int64) error {
-			tick := time.NewTicker(100 * time.Millisecond)
-			defer tick.Stop()
-			for {
-				select {
-				case <-stop:
-					return nil
-				case <-tick.C:
-				}
-				n := done.Add(1)
-				if err := ask("PATCH", "/admin/v1/models/other-7", fmt.Sprintf(`{"multiplier":"1.%d"}`, 10+n%80)); err != nil {
-					return err
-				}
-			}
+		{name: fmt.Sprintf("a catalogue of %d models changes ten times a second", flatModels), least: flatLeast, metric: "relay_feed_snapshots_total", run: func(stop <-chan struct{}, took *[]time.Duration) error {
+			return paced(stop, flatEvery, func() error {
+				return ask(took, "PATCH", "/admin/v1/models/other-7", fmt.Sprintf(`{"multiplier":"1.%d"}`, 10+len(*took)%80))
+			})
 		}},
-		{"reports of all calls, one after the other", func(stop <-chan struct{}, done *atomic.Int64) error {
+		{name: "reports of all calls, one after the other", run: func(stop <-chan struct{}, took *[]time.Duration) error {
 			reports := []string{
 				"/admin/v1/reports/margin?step=hour&by=client,model,key&limit=200", "/admin/v1/reports/providers",
 				"/admin/v1/calls?limit=200", "/admin/v1/attempts?limit=200",
@@ -91,16 +111,18 @@ func (b *bench) disturbances() []disturbance {
 					return nil
 				default:
 				}
-				if err := ask("GET", reports[i%len(reports)], ""); err != nil {
+				if err := ask(took, "GET", reports[i%len(reports)], ""); err != nil {
 					return err
 				}
-				done.Add(1)
 			}
 		}},
 	}
 }
 
-var errNotFlat = errors.New("a disturbance is seen in the p99 of requests")
+var (
+	errNotFlat    = errors.New("a disturbance is seen in the p99 of requests")
+	errNotReached = errors.New("a disturbance was not done as often as is said")
+)
 
 // flat measures and prints every disturbance.
 func (b *bench) flat(w io.Writer) error {
@@ -117,22 +139,32 @@ func (b *bench) flat(w io.Writer) error {
 	if err := relay.rest(); err != nil {
 		return err
 	}
-	seen := false
+	seen, reached := false, true
 	for _, d := range b.disturbances() {
+		followed := func() float64 {
+			if d.metric == "" {
+				return 0
+			}
+			return b.relay.Proxy(0).Metrics()[d.metric]
+		}
+		before, span := followed(), time.Duration(0)
 		p99 := map[bool]map[*target][]float64{false: {}, true: {}}
-		var did atomic.Int64
+		var took []time.Duration
 		for range flatPairs {
 			for _, with := range []bool{false, true} {
 				for _, t := range []*target{bare, relay} {
-					stop := make(chan struct{})
+					stop, began := make(chan struct{}), time.Now()
 					var err error
 					var beside sync.WaitGroup
 					if with {
-						beside.Go(func() { err = d.run(stop, &did) })
+						beside.Go(func() { err = d.run(stop, &took) })
 					}
 					o := drive(t.plain, flatWork)
 					close(stop)
 					beside.Wait()
+					if with {
+						span += time.Since(began)
+					}
 					if err != nil {
 						return err
 					}
@@ -142,6 +174,16 @@ func (b *bench) flat(w io.Writer) error {
 					p99[with][t] = append(p99[with][t], quantile(o.Latency, .99)/1e3)
 				}
 			}
+		}
+		rate, follows := float64(len(took))/span.Seconds(), (followed()-before)/span.Seconds()
+		slices.Sort(took)
+		often := fmt.Sprintf("%.1f times a second, each %.1f ms, p99 %.1f", rate, took[len(took)/2].Seconds()*1e3, took[len(took)*99/100].Seconds()*1e3)
+		if d.metric != "" {
+			often += fmt.Sprintf(", the relay followed %.1f times", follows)
+		}
+		if rate < d.least || d.metric != "" && follows < d.least {
+			reached = false
+			often += fmt.Sprintf(": NOT REACHED, at least %.0f", d.least)
 		}
 		ratio := func(t *target) float64 {
 			var r []float64
@@ -158,10 +200,13 @@ func (b *bench) flat(w io.Writer) error {
 		if r > flatBound+spread && r > floor*flatBound {
 			verdict, seen = "SEEN", true
 		}
-		_, _ = fmt.Fprintf(w, "%s (%d times): p99 with / without, medians of %d pairs: relay %.2f, bare %.2f; spread of bare alone %.2f; p99 µs alone: relay %.0f, bare %.0f: %s\n",
-			d.name, did.Load(), flatPairs, r, floor, spread, median(p99[false][relay]), median(alone), verdict)
+		_, _ = fmt.Fprintf(w, "%s (%s): p99 with / without, medians of %d pairs: relay %.2f, bare %.2f; spread of bare alone %.2f; p99 µs alone: relay %.0f, bare %.0f: %s\n",
+			d.name, often, flatPairs, r, floor, spread, median(p99[false][relay]), median(alone), verdict)
 	}
-	if seen {
+	switch {
+	case !reached:
+		return errNotReached
+	case seen:
 		return errNotFlat
 	}
 	return nil

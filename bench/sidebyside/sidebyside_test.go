@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"math"
 	"net"
 	"os"
@@ -204,5 +205,25 @@ func TestCell(t *testing.T) {
 	}
 	if v, r := b.cell(added, "relay"); v != 20 || !math.IsNaN(r) {
 		t.Errorf("%v, ratio %v; want 20 and none", v, r)
+	}
+}
+
+// What is paced is done as often as is said, also where one takes longer than its turn.
+func TestPaced(t *testing.T) {
+	stop, n := make(chan struct{}), 0
+	err := paced(stop, 10*time.Millisecond, func() error {
+		switch n++; n {
+		case 3:
+			time.Sleep(200 * time.Millisecond) // twenty turns are late by now
+		case 25:
+			close(stop)
+		}
+		return nil
+	})
+	if err != nil || n != 25 {
+		t.Errorf("%d times, %v", n, err)
+	}
+	if err := paced(nil, time.Millisecond, func() error { return errNotFlat }); !errors.Is(err, errNotFlat) {
+		t.Errorf("an error ends it: %v", err)
 	}
 }
