@@ -36,7 +36,7 @@ func (d *DB) ApplyCatalog(ctx context.Context, actor Actor, f *catalogfile.File,
 	ctx, cancel := context.WithTimeout(ctx, 10*d.timeout)
 	defer cancel()
 	err := pgx.BeginFunc(ctx, d.pool, func(tx pgx.Tx) error {
-		a = &applying{q: d.q.WithTx(tx), box: box}
+		a = &applying{q: d.q.WithTx(tx), box: box, remembered: &d.prices}
 		var err error
 		if a.rev, err = a.q.LockRevision(ctx); err != nil {
 			return err
@@ -71,6 +71,8 @@ type applying struct {
 	box     *seal.Box
 	changes []string
 	rev     int64
+
+	remembered *prices
 
 	models  map[string]db.Model  // by public id, those of the file
 	names   map[int64]string     // row of a model → its public id
@@ -261,13 +263,12 @@ func (a *applying) readPrices(ctx context.Context, models []int64) error {
 	if err != nil {
 		return err
 	}
-	prices, err := a.q.Prices(ctx, now, models)
+	keys, err := a.q.Prices(ctx, models, now)
 	if err != nil {
 		return err
 	}
-	// The newest comes first, and what is to come before what is in force.
-	prices = slices.DeleteFunc(prices, func(p db.Price) bool { return p.EffectiveAt.After(now) })
-	rows, err := priceRows(ctx, a.q, prices)
+	keys = slices.DeleteFunc(keys, func(p db.PricesRow) bool { return p.EffectiveAt.After(now) }) // to come
+	rows, err := a.remembered.of(ctx, a.q, keys)
 	if err != nil {
 		return err
 	}

@@ -42,6 +42,7 @@ type DB struct {
 	maxRequest time.Duration
 	statements atomic.Uint64
 	owners     owners
+	prices     prices
 	months     months
 }
 

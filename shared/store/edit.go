@@ -28,14 +28,14 @@ type Edit struct {
 func (d *DB) EditCatalog(ctx context.Context, actor Actor, box *seal.Box, e Edit) (Applied, error) {
 	var out Applied
 	err := d.tx(ctx, func(ctx context.Context, tx pgx.Tx, q *db.Queries) error {
-		a := &applying{q: q, box: box}
+		a := &applying{q: q, box: box, remembered: &d.prices}
 		rev, err := q.LockRevision(ctx)
 		if err != nil {
 			return err
 		}
 		out = Applied{Revision: rev}
 		var rows CatalogRows
-		if err := rows.load(ctx, q, ""); err != nil {
+		if err := rows.load(ctx, q, &d.prices, ""); err != nil {
 			return err
 		}
 		f, err := e.Change(rows.file())

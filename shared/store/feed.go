@@ -93,7 +93,7 @@ func (d *DB) LoadCatalog(ctx context.Context) (*CatalogRows, error) {
 	ctx, cancel := d.limit(ctx)
 	defer cancel()
 	var c CatalogRows
-	if err := d.snapshot(ctx, func(_ pgx.Tx, q *db.Queries) error { return c.load(ctx, q, "") }); err != nil {
+	if err := d.snapshot(ctx, func(_ pgx.Tx, q *db.Queries) error { return c.load(ctx, q, &d.prices, "") }); err != nil {
 		return nil, fmt.Errorf("cannot load the catalogue: %w", err)
 	}
 	return &c, nil
@@ -105,7 +105,7 @@ func (d *DB) LoadModel(ctx context.Context, name string) (*CatalogRows, error) {
 	ctx, cancel := d.limit(ctx)
 	defer cancel()
 	var c CatalogRows
-	if err := d.snapshot(ctx, func(_ pgx.Tx, q *db.Queries) error { return c.load(ctx, q, name) }); err != nil {
+	if err := d.snapshot(ctx, func(_ pgx.Tx, q *db.Queries) error { return c.load(ctx, q, &d.prices, name) }); err != nil {
 		return nil, fmt.Errorf("cannot load the model %q: %w", name, err)
 	}
 	return &c, nil
@@ -113,7 +113,7 @@ func (d *DB) LoadModel(ctx context.Context, name string) (*CatalogRows, error) {
 
 // load reads the rows in the transaction of q: those of all models, or of one, with
 // whatever it needs, by its name.
-func (c *CatalogRows) load(ctx context.Context, q *db.Queries, name string) (err error) {
+func (c *CatalogRows) load(ctx context.Context, q *db.Queries, known *prices, name string) (err error) {
 	if c.Revision, err = q.Revision(ctx); err != nil {
 		return err
 	}
@@ -140,11 +140,11 @@ func (c *CatalogRows) load(ctx context.Context, q *db.Queries, name string) (err
 		}
 		c.Providers = append(c.Providers, row)
 	}
-	keys, err := q.ProviderKeys(ctx)
+	secrets, err := q.ProviderKeys(ctx)
 	if err != nil {
 		return err
 	}
-	for _, k := range keys {
+	for _, k := range secrets {
 		c.ProviderKeys = append(c.ProviderKeys, ProviderKeyRow{ID: k.ID, ProviderID: k.ProviderID, Name: k.Name, Sealed: k.Sealed, Version: k.Version})
 	}
 	var models []db.Model
@@ -190,11 +190,11 @@ func (c *CatalogRows) load(ctx context.Context, q *db.Queries, name string) (err
 			Priority: r.Priority, Weight: r.Weight, Region: r.Region,
 		})
 	}
-	prices, err := q.Prices(ctx, c.Now, only)
+	keys, err := q.Prices(ctx, only, c.Now)
 	if err != nil {
 		return err
 	}
-	c.Prices, err = priceRows(ctx, q, prices)
+	c.Prices, err = known.of(ctx, q, keys)
 	return err
 }
 

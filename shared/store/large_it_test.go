@@ -3,6 +3,7 @@ package store_test
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -284,6 +285,47 @@ func TestPricesInForce(t *testing.T) {
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("prices %d, want %d", got, want)
+	}
+}
+
+// Prices are remembered, for what they are: one that was not there before is read, and an
+// id that a restored database has given to another price is that price.
+func TestPricesAreRemembered(t *testing.T) {
+	b := newBooks(t)
+	b.large(5)
+	load := func(statements uint64) map[int64]price.Rate {
+		t.Helper()
+		before := b.Statements()
+		c, err := b.LoadCatalog(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := b.Statements() - before; n != statements {
+			t.Errorf("%d statements, want %d", n, statements)
+		}
+		rates := map[int64]price.Rate{}
+		for i := range c.Prices {
+			rates[c.Prices[i].Version.ID] = c.Prices[i].Version.Base.Rates[0]
+		}
+		return rates
+	}
+	all := load(13)
+	if len(all) != 11 || !maps.Equal(load(11), all) {
+		t.Errorf("%d prices, or others the second time", len(all))
+	}
+	if a, err := b.edit("model-3", func(m *catalogfile.Model) { m.Price["input"] = "7" }); err != nil || len(a.Changes) != 1 {
+		t.Fatalf("%+v, %v", a, err)
+	}
+	if now := load(13); len(now) != 11 || maps.Equal(now, all) {
+		t.Errorf("a new price: %v", now)
+	}
+	b.exec(`ALTER TABLE price DISABLE TRIGGER ALL`)
+	var id int64
+	if err := b.conn.QueryRow(t.Context(), `UPDATE price SET rates[1] = 5, created_at = clock_timestamp() WHERE id = (SELECT max(id) FROM price) RETURNING id`).Scan(&id); err != nil {
+		t.Fatal(err)
+	}
+	if now := load(13); now[id] != 5 {
+		t.Errorf("another price of the same id: %d", now[id])
 	}
 }
 

@@ -28,7 +28,7 @@ func (d *DB) SetPrice(ctx context.Context, actor Actor, model string, seen int64
 		if err != nil {
 			return meaning(err)
 		}
-		a := applying{q: q}
+		a := applying{q: q, remembered: &d.prices}
 		if err := a.readPrices(ctx, []int64{row}); err != nil {
 			return err
 		}

@@ -443,53 +443,52 @@ func (q *Queries) PriceTiers(ctx context.Context, prices []int64) ([]PriceTiersR
 
 const prices = `-- name: Prices :many
 WITH newest AS MATERIALIZED (
-    SELECT n.id, n.model_id, n.route_id, n.effective_at FROM model m CROSS JOIN LATERAL (
-        SELECT id, model_id, route_id, effective_at FROM price WHERE model_id = m.id ORDER BY effective_at DESC, id DESC LIMIT 1
-    ) n WHERE $2::bigint[] IS NULL OR m.id = ANY ($2::bigint[])
+    SELECT n.id, n.model_id, n.route_id, n.effective_at, n.created_at FROM model m CROSS JOIN LATERAL (
+        SELECT id, model_id, route_id, effective_at, created_at FROM price WHERE model_id = m.id ORDER BY effective_at DESC, id DESC LIMIT 1
+    ) n WHERE $1::bigint[] IS NULL OR m.id = ANY ($1::bigint[])
     UNION ALL
-    SELECT n.id, n.model_id, n.route_id, n.effective_at FROM route r CROSS JOIN LATERAL (
-        SELECT id, model_id, route_id, effective_at FROM price WHERE route_id = r.id ORDER BY effective_at DESC, id DESC LIMIT 1
-    ) n WHERE $2::bigint[] IS NULL OR r.model_id = ANY ($2::bigint[])
+    SELECT n.id, n.model_id, n.route_id, n.effective_at, n.created_at FROM route r CROSS JOIN LATERAL (
+        SELECT id, model_id, route_id, effective_at, created_at FROM price WHERE route_id = r.id ORDER BY effective_at DESC, id DESC LIMIT 1
+    ) n WHERE $1::bigint[] IS NULL OR r.model_id = ANY ($1::bigint[])
+), wanted AS (
+    SELECT id, effective_at, created_at FROM newest WHERE effective_at <= $2::timestamptz
+    UNION ALL
+    SELECT o.id, o.effective_at, o.created_at FROM newest n CROSS JOIN LATERAL (
+        SELECT f.id, f.effective_at, f.created_at FROM price f WHERE f.model_id = n.model_id AND f.effective_at > $2::timestamptz
+        UNION ALL
+        (SELECT c.id, c.effective_at, c.created_at FROM price c WHERE c.model_id = n.model_id AND c.effective_at <= $2::timestamptz
+         ORDER BY c.effective_at DESC, c.id DESC LIMIT 1)
+    ) o WHERE n.model_id IS NOT NULL AND n.effective_at > $2::timestamptz
+    UNION ALL
+    SELECT o.id, o.effective_at, o.created_at FROM newest n CROSS JOIN LATERAL (
+        SELECT f.id, f.effective_at, f.created_at FROM price f WHERE f.route_id = n.route_id AND f.effective_at > $2::timestamptz
+        UNION ALL
+        (SELECT c.id, c.effective_at, c.created_at FROM price c WHERE c.route_id = n.route_id AND c.effective_at <= $2::timestamptz
+         ORDER BY c.effective_at DESC, c.id DESC LIMIT 1)
+    ) o WHERE n.route_id IS NOT NULL AND n.effective_at > $2::timestamptz
 )
-SELECT p.id, p.model_id, p.route_id, p.effective_at, p.rates, p.free, p.withdrawn, p.created_at FROM price p WHERE p.id = ANY (ARRAY (
-    SELECT id FROM newest
-    UNION ALL
-    SELECT o.id FROM newest n CROSS JOIN LATERAL (
-        SELECT f.id FROM price f WHERE f.model_id = n.model_id AND f.effective_at > $1::timestamptz
-        UNION ALL
-        (SELECT c.id FROM price c WHERE c.model_id = n.model_id AND c.effective_at <= $1::timestamptz ORDER BY c.effective_at DESC, c.id DESC LIMIT 1)
-    ) o WHERE n.model_id IS NOT NULL AND n.effective_at > $1::timestamptz
-    UNION ALL
-    SELECT o.id FROM newest n CROSS JOIN LATERAL (
-        SELECT f.id FROM price f WHERE f.route_id = n.route_id AND f.effective_at > $1::timestamptz
-        UNION ALL
-        (SELECT c.id FROM price c WHERE c.route_id = n.route_id AND c.effective_at <= $1::timestamptz ORDER BY c.effective_at DESC, c.id DESC LIMIT 1)
-    ) o WHERE n.route_id IS NOT NULL AND n.effective_at > $1::timestamptz
-)) ORDER BY p.effective_at DESC, p.id DESC
+SELECT id, effective_at, created_at FROM wanted ORDER BY effective_at DESC, id DESC
 `
 
-// Of some models and their routes, NULL: of all: the price in force at a moment and those to come, newest first. Each
-// owner finds its newest in an index, and only where that is to come what is in force: what prices were before is not
-// read, however much it is.
-func (q *Queries) Prices(ctx context.Context, now time.Time, models []int64) ([]Price, error) {
-	rows, err := q.db.Query(ctx, prices, now, models)
+type PricesRow struct {
+	ID          int64
+	EffectiveAt time.Time
+	CreatedAt   time.Time
+}
+
+// Of some models and their routes, NULL: of all: which price is in force at a moment and which are to come, newest first.
+// Each owner finds its newest in an index, and only where that is to come what is in force: what prices were before is
+// not read, however much it is.
+func (q *Queries) Prices(ctx context.Context, models []int64, now time.Time) ([]PricesRow, error) {
+	rows, err := q.db.Query(ctx, prices, models, now)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	var items []Price
+	var items []PricesRow
 	for rows.Next() {
-		var i Price
-		if err := rows.Scan(
-			&i.ID,
-			&i.ModelID,
-			&i.RouteID,
-			&i.EffectiveAt,
-			&i.Rates,
-			&i.Free,
-			&i.Withdrawn,
-			&i.CreatedAt,
-		); err != nil {
+		var i PricesRow
+		if err := rows.Scan(&i.ID, &i.EffectiveAt, &i.CreatedAt); err != nil {
 			return nil, err
 		}
 		items = append(items, i)

@@ -62,33 +62,35 @@ WHERE r.enabled AND m.enabled AND (sqlc.narg(models)::bigint[] IS NULL OR r.mode
 ORDER BY r.model_id, r.priority, r.id;
 
 -- name: Prices :many
--- Of some models and their routes, NULL: of all: the price in force at a moment and those to come, newest first. Each
--- owner finds its newest in an index, and only where that is to come what is in force: what prices were before is not
--- read, however much it is.
+-- Of some models and their routes, NULL: of all: which price is in force at a moment and which are to come, newest first.
+-- Each owner finds its newest in an index, and only where that is to come what is in force: what prices were before is
+-- not read, however much it is.
 WITH newest AS MATERIALIZED (
     SELECT n.* FROM model m CROSS JOIN LATERAL (
-        SELECT id, model_id, route_id, effective_at FROM price WHERE model_id = m.id ORDER BY effective_at DESC, id DESC LIMIT 1
+        SELECT id, model_id, route_id, effective_at, created_at FROM price WHERE model_id = m.id ORDER BY effective_at DESC, id DESC LIMIT 1
     ) n WHERE sqlc.narg(models)::bigint[] IS NULL OR m.id = ANY (sqlc.narg(models)::bigint[])
     UNION ALL
     SELECT n.* FROM route r CROSS JOIN LATERAL (
-        SELECT id, model_id, route_id, effective_at FROM price WHERE route_id = r.id ORDER BY effective_at DESC, id DESC LIMIT 1
+        SELECT id, model_id, route_id, effective_at, created_at FROM price WHERE route_id = r.id ORDER BY effective_at DESC, id DESC LIMIT 1
     ) n WHERE sqlc.narg(models)::bigint[] IS NULL OR r.model_id = ANY (sqlc.narg(models)::bigint[])
-)
-SELECT p.* FROM price p WHERE p.id = ANY (ARRAY (
-    SELECT id FROM newest
+), wanted AS (
+    SELECT id, effective_at, created_at FROM newest WHERE effective_at <= @now::timestamptz
     UNION ALL
-    SELECT o.id FROM newest n CROSS JOIN LATERAL (
-        SELECT f.id FROM price f WHERE f.model_id = n.model_id AND f.effective_at > @now::timestamptz
+    SELECT o.id, o.effective_at, o.created_at FROM newest n CROSS JOIN LATERAL (
+        SELECT f.id, f.effective_at, f.created_at FROM price f WHERE f.model_id = n.model_id AND f.effective_at > @now::timestamptz
         UNION ALL
-        (SELECT c.id FROM price c WHERE c.model_id = n.model_id AND c.effective_at <= @now::timestamptz ORDER BY c.effective_at DESC, c.id DESC LIMIT 1)
+        (SELECT c.id, c.effective_at, c.created_at FROM price c WHERE c.model_id = n.model_id AND c.effective_at <= @now::timestamptz
+         ORDER BY c.effective_at DESC, c.id DESC LIMIT 1)
     ) o WHERE n.model_id IS NOT NULL AND n.effective_at > @now::timestamptz
     UNION ALL
-    SELECT o.id FROM newest n CROSS JOIN LATERAL (
-        SELECT f.id FROM price f WHERE f.route_id = n.route_id AND f.effective_at > @now::timestamptz
+    SELECT o.id, o.effective_at, o.created_at FROM newest n CROSS JOIN LATERAL (
+        SELECT f.id, f.effective_at, f.created_at FROM price f WHERE f.route_id = n.route_id AND f.effective_at > @now::timestamptz
         UNION ALL
-        (SELECT c.id FROM price c WHERE c.route_id = n.route_id AND c.effective_at <= @now::timestamptz ORDER BY c.effective_at DESC, c.id DESC LIMIT 1)
+        (SELECT c.id, c.effective_at, c.created_at FROM price c WHERE c.route_id = n.route_id AND c.effective_at <= @now::timestamptz
+         ORDER BY c.effective_at DESC, c.id DESC LIMIT 1)
     ) o WHERE n.route_id IS NOT NULL AND n.effective_at > @now::timestamptz
-)) ORDER BY p.effective_at DESC, p.id DESC;
+)
+SELECT id, effective_at, created_at FROM wanted ORDER BY effective_at DESC, id DESC;
 
 -- name: AllPrices :many
 SELECT * FROM price ORDER BY id;
