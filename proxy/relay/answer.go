@@ -60,13 +60,13 @@ func (x *Exchange) commit() {
 		x.streamFields(resp)
 	}
 	x.phase = waitStream
-	x.dropRequest()
 	if x.translated {
 		x.trans.form.Release()
 	}
 	if x.claim != nil {
 		x.claim.Begin(x.claimHead(x.contentType()))
 	}
+	x.dropRequest()
 	resp.SetBodyStream(answerBody{x}, -1)
 }
 
@@ -82,16 +82,25 @@ func (x *Exchange) contentType() []byte {
 }
 
 // largeRequest is from where on a request's memory is not kept for as long as its
-// answer streams.
+// answer streams, whatever has views of it: then it is left to the garbage collector.
 const largeRequest = 64 << 10
 
-// dropRequest frees what only other attempts would have needed.
+// dropRequest frees what only other attempts would have needed: the customer's body, for
+// which fasthttp has a pool, and what was made of it.
 func (x *Exchange) dropRequest() {
-	if len(x.body) < largeRequest || x.thread.keep { // what was said is kept with the answer
+	switch {
+	case x.thread.keep: // what was said is kept with the answer
+		return
+	case x.lane.forgets && !x.translated && x.key.Policy == nil && !x.key.Unruled:
+		poison(x.ctx.Request.Body())
+		x.ctx.Request.ResetBody()
+		requests.put(x.req)
+	case len(x.body) >= largeRequest:
+		x.ctx.Request.ReleaseBody(0)
+	default:
 		return
 	}
-	x.body, x.req = nil, nil
-	x.ctx.Request.ResetBody()
+	x.body, x.req, x.peek.Model = nil, nil, nil
 }
 
 func (x *Exchange) commonFields(resp *fasthttp.Response) {

@@ -264,6 +264,9 @@ var (
 // prepare sets up how the answer of this attempt is read.
 func (x *Exchange) prepare() {
 	x.call.Close()
+	if x.ev == nil && x.out == nil {
+		x.ev, x.out = events.get(), events.get()
+	}
 	x.ev, x.evDone, x.out, x.final = x.ev[:0], 0, x.out[:0], x.final[:0]
 	x.scan = sse.Scanner{}
 	x.frames.Reset()
@@ -303,6 +306,9 @@ func (x *Exchange) write(h *upstream.Host) *apiError {
 		if err := x.decode(); err != nil {
 			return err
 		}
+	}
+	if x.req == nil {
+		x.req = requests.get()
 	}
 	b := h.AppendLineStart(x.req[:0])
 	if openai.Dialect(x.cfg.Dialect) == openai.Azure {
@@ -435,7 +441,6 @@ func (x *Exchange) errorStatus(a *usage.Attempt) (verdict, *apiError) {
 	h := &x.call.Head
 	n := copy(x.headText[:], h.RetryAfter) // the body is read over them
 	m := copy(x.headText[n:], h.ErrorType)
-	h.RetryAfter, h.ErrorType = x.headText[:n], x.headText[n:n+m]
 	for len(x.ev) < maxErrorBody {
 		p, err := x.call.Next()
 		x.ev = append(x.ev, p...)
@@ -445,6 +450,7 @@ func (x *Exchange) errorStatus(a *usage.Attempt) (verdict, *apiError) {
 		x.lastRead = upstream.Now()
 	}
 	x.phase = idle
+	h.RetryAfter, h.ErrorType = x.headText[:n], x.headText[n:n+m]
 	class := x.via.class(x, h.Status, h.RetryAfter, x.ev)
 	if h.Status == 401 && x.choice.Key.Tokens != nil && x.choice.Key.Tokens.Refused(x.bearer, time.Now()) {
 		class.Key, class.CoolSeconds = protocol.KeyTransient, 1 // another token is fetched meanwhile

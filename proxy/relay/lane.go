@@ -41,6 +41,7 @@ type lane struct {
 	inputOnly bool   // nothing is generated, so there is no output to hold money for
 	free      bool   // nothing is billed
 	passes    bool   // the answer passes as it comes, though no stream was asked for
+	forgets   bool   // a stream that has begun has no view of the customer's body left
 
 	// What its customers are told of tools whose cost has no bound, nil = errServerTools,
 	// and which member of the body is the output cap, nil = as in Chat.
@@ -70,6 +71,7 @@ var chatLane = lane{
 	wire:      catalog.WireChat,
 	form:      chat.OpenAI,
 	shape:     peek.OpenAIChat,
+	forgets:   true,
 	scan:      scanJSON,
 	path:      func(dst []byte, _ *Exchange) []byte { return append(dst, "/chat/completions"...) },
 	heartbeat: openai.Heartbeat(),
@@ -111,6 +113,7 @@ var messagesLane = lane{
 	wire:      catalog.WireMessages,
 	form:      chat.Messages,
 	shape:     peek.AnthropicMessages,
+	forgets:   true,
 	scan:      scanJSON,
 	path:      func(dst []byte, _ *Exchange) []byte { return append(dst, "/messages"...) },
 	heartbeat: anthropic.Heartbeat(),

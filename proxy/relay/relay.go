@@ -92,8 +92,8 @@ func New(o Options) *Relay {
 
 // Serve answers one request of a served endpoint. For a stream it returns when the
 // answer has begun; the rest is written by answerBody.WriteTo on the same
-// goroutine.
-func (r *Relay) Serve(ctx *fasthttp.RequestCtx, head *Head, m *protocol.Match, c Client, ip netip.Addr) {
+// goroutine. known says whether a key of ours was found.
+func (r *Relay) Serve(ctx *fasthttp.RequestCtx, head *Head, m *protocol.Match, c Client, ip netip.Addr) (known bool) {
 	r.Running.Add(1)
 	x := r.acquire(ctx, head, m, c, ip)
 	streaming := false
@@ -102,6 +102,7 @@ func (r *Relay) Serve(ctx *fasthttp.RequestCtx, head *Head, m *protocol.Match, c
 			r.panicked(x, p)
 			streaming = false
 		}
+		known = x.key != nil
 		if !streaming {
 			r.release(x)
 			r.Running.Add(-1)
@@ -112,6 +113,7 @@ func (r *Relay) Serve(ctx *fasthttp.RequestCtx, head *Head, m *protocol.Match, c
 		return
 	}
 	streaming = x.phase == waitStream
+	return
 }
 
 // serve is the way of one request.

@@ -27,7 +27,15 @@ const begins = kinds(1<<protocol.Output | 1<<protocol.Final | 1<<protocol.Termin
 // waits for more than there is (D10). With io.EOF the rest is taken as the last
 // event.
 func (x *Exchange) receive() (kinds, error) {
+	if len(x.ev) == 0 && len(x.out) == 0 { // it may wait for long
+		events.put(x.ev)
+		events.put(x.out)
+		x.ev, x.out = nil, nil
+	}
 	p, err := x.call.Next()
+	if x.ev == nil && x.out == nil {
+		x.ev, x.out = events.get(), events.get()
+	}
 	if err == nil {
 		x.lastRead = upstream.Now()
 		err = x.take(p)

@@ -86,6 +86,10 @@ type conn struct {
 	head  relay.Head // of the request under way
 	match protocol.Match
 
+	ahead *sock.Page // what was read and not yet taken: ahead[taken:came]
+	taken int
+	came  int
+
 	first  [64]byte // how the request under way began
 	firstN int
 
@@ -119,6 +123,9 @@ func (c *conn) SetDeadline(t time.Time) error {
 // receive reads. The deadline that is set may be an earlier one, of which nothing is
 // left but a wake-up too many; it is moved when it has passed, or is too late.
 func (c *conn) receive(p []byte) (int, error) {
+	if c.ahead != nil {
+		return c.takeAhead(p), nil
+	}
 	for {
 		if c.readSet == 0 && c.readBy != 0 || c.readBy != 0 && c.readSet > c.readBy {
 			if err := c.TCPConn.SetReadDeadline(c.s.start.Add(time.Duration(c.readBy))); err != nil {
@@ -126,7 +133,13 @@ func (c *conn) receive(p []byte) (int, error) {
 			}
 			c.readSet = c.readBy
 		}
-		n, err := c.Conn.Read(p)
+		var n int
+		var err error
+		if len(p) == 1 {
+			n, err = c.readAhead(p)
+		} else {
+			n, err = c.Conn.Read(p)
+		}
 		if n > 0 || err == nil || !errors.Is(err, os.ErrDeadlineExceeded) || c.readBy != 0 && int64(time.Since(c.s.start)) >= c.readBy {
 			return n, err
 		}
@@ -139,14 +152,46 @@ func (c *conn) receive(p []byte) (int, error) {
 	}
 }
 
+// readAhead reads one byte, and into a page that is lent what comes with it. fasthttp waits
+// for the first byte of a request before it sets memory aside for it.
+func (c *conn) readAhead(p []byte) (int, error) {
+	page, n, err := c.ReadPage()
+	if n == 0 {
+		if page != nil {
+			page.Release()
+		}
+		return 0, err
+	}
+	p[0] = page[0]
+	if n == 1 {
+		page.Release()
+		return 1, err
+	}
+	c.ahead, c.taken, c.came = page, 1, n
+	return 1, err
+}
+
+// takeAhead is what was read ahead.
+func (c *conn) takeAhead(p []byte) int {
+	n := copy(p, c.ahead[c.taken:c.came])
+	if c.taken += n; c.taken == c.came {
+		c.ahead.Release()
+		c.ahead = nil
+	}
+	return n
+}
+
 // Read counts the bytes of the request that is being received.
 func (c *conn) Read(p []byte) (int, error) {
 	n, err := c.receive(p)
-	if c.received == 0 {
-		c.firstN = copy(c.first[:], p[:n])
-	}
 	if c.unused {
 		c.inUse()
+	}
+	if n == 0 {
+		return 0, err // it may have been closed by the end of the server
+	}
+	if c.received == 0 {
+		c.firstN = copy(c.first[:], p[:n])
 	}
 	c.received += int64(n)
 	if c.received > freeBody {

@@ -49,6 +49,8 @@ type Server struct {
 	listeners []net.Listener
 	unused    map[*conn]struct{} // connections on which nothing has come yet; fasthttp does not know them as idle
 
+	strangers strangers
+
 	draining  atomic.Bool
 	bodyBytes atomic.Int64
 	judged    sync.Map // *fasthttp.RequestHeader → relay.Judgement, of large bodies that were not trusted
@@ -73,6 +75,7 @@ const (
 // New makes a server for a relay.
 func New(r *relay.Relay, o Options) (*Server, error) {
 	s := &Server{o: o, relay: r, isProvider: r.IsProvider, start: time.Now(), unused: map[*conn]struct{}{}}
+	s.strangers.end = make(chan struct{})
 	var err error
 	if s.forward, err = newForwarder(o.AdminURL); err != nil {
 		return nil, err
@@ -86,6 +89,7 @@ func New(r *relay.Relay, o Options) (*Server, error) {
 		NoDefaultServerHeader:         true,
 		NoDefaultContentType:          true,
 		ReadBufferSize:                o.MaxHeader,
+		ReduceMemoryUsage:             true, // a connection that waits holds no buffers: docs/PERFORMANCE.md
 		WriteBufferSize:               writeBuffer,
 		ReadTimeout:                   headTime,
 		IdleTimeout:                   idleTime,
@@ -117,7 +121,14 @@ func (s *Server) Serve(l net.Listener) error {
 }
 
 // Drain makes the server refuse new work; running requests go on.
-func (s *Server) Drain() { s.draining.Store(true) }
+func (s *Server) Drain() {
+	if s.draining.CompareAndSwap(false, true) {
+		close(s.strangers.end)
+	}
+}
+
+// Slowed is the number of answers to unknown keys that waited since the start.
+func (s *Server) Slowed() int64 { return s.strangers.Slowed.Load() }
 
 // Shutdown closes the listeners and waits for connections to finish, until ctx
 // ends. Those on which nothing has come yet are closed at once, as idle ones are.
@@ -175,6 +186,7 @@ func (s *Server) expect(ctx *fasthttp.RequestCtx) int {
 	switch n := ctx.Request.Header.ContentLength(); {
 	case s.relay.Judge(ctx.Request.Header.RawHeaders(), ctx.Request.Header.RequestURI(), protocol.FamilyNone, false) == relay.KeyUnknown:
 		err = apierr.ErrInvalidAPIKey
+		s.stranger(ctx)
 	case n > s.o.MaxBody:
 		err = apierr.ErrBodyTooLarge
 	default:
@@ -198,6 +210,7 @@ func (s *Server) unreadable(ctx *fasthttp.RequestCtx, err error) {
 		e = apierr.ErrBodyTooLarge
 		if j, ok := s.judged.LoadAndDelete(&ctx.Request.Header); ok && j == relay.KeyUnknown {
 			e = apierr.ErrInvalidAPIKey
+			s.stranger(ctx)
 		}
 	case errors.Is(err, errBodyBudget) || (c != nil && c.over):
 		e = apierr.ErrOverloaded
@@ -260,7 +273,9 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 	}
 	switch m.State {
 	case protocol.Serve:
-		s.relay.Serve(ctx, head, m, c, s.clientIP(c, head))
+		if known := s.relay.Serve(ctx, head, m, c, s.clientIP(c, head)); !known {
+			s.stranger(ctx)
+		}
 	case protocol.Forward:
 		s.toAdmin(ctx, path, c, head)
 	case protocol.NotServed:
@@ -270,6 +285,13 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 		ctx.Response.Header.Set("Allow", m.Allow)
 	default:
 		s.relay.Refuse(ctx, m.Shape(), apierr.ErrNotFound)
+	}
+}
+
+// stranger keeps the answer to somebody without a key for a while, if there are many.
+func (s *Server) stranger(ctx *fasthttp.RequestCtx) {
+	if !s.strangers.slow(int64(time.Since(s.start))) {
+		ctx.Response.SetConnectionClose()
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"sync"
 	"syscall"
 	"time"
 	"unsafe"
@@ -31,6 +32,8 @@ type Conn struct {
 	raw syscall.RawConn
 
 	in       []byte // of the Read under way
+	lends    bool   // in is a page that is lent for what is there
+	page     *Page  // the page
 	got      int
 	readErr  error
 	out      []byte // what the Write under way has still to write
@@ -63,7 +66,7 @@ func (c *Conn) Control(f func(fd uintptr)) error { return c.raw.Control(f) }
 // Read reads what is there, or waits for it until the read deadline. A deadline that
 // passes meanwhile leaves nothing owed: it was written before the wait.
 func (c *Conn) Read(p []byte) (int, error) {
-	if plain || len(p) >= Large || len(p) == 0 {
+	if plain || len(p) >= Large || len(p) == 0 && !c.lends {
 		if err := c.pay(); err != nil {
 			return 0, err
 		}
@@ -87,6 +90,38 @@ func (c *Conn) Read(p []byte) (int, error) {
 	}
 }
 
+// Page is memory that is read into.
+type Page [16 << 10]byte
+
+var pages = sync.Pool{New: func() any { return new(Page) }}
+
+// NewPage lends a page until it is released.
+func NewPage() *Page { return pages.Get().(*Page) }
+
+// Release gives the page back: whoever has kept a part of it would see what others read.
+func (p *Page) Release() {
+	if plain {
+		for i := range p {
+			p[i] = 0xdb // tests see who does
+		}
+	}
+	pages.Put(p)
+}
+
+// ReadPage is Read into a page that is lent when something is there, so that a read that
+// waits holds none. The caller releases it; nil: nothing was read.
+func (c *Conn) ReadPage() (page *Page, n int, err error) {
+	if plain {
+		page = NewPage()
+		n, err = c.Read(page[:])
+		return page, n, err
+	}
+	c.lends = true
+	n, err = c.Read(nil)
+	page, c.lends, c.page = c.page, false, nil
+	return page, n, err
+}
+
 // readNow is one attempt to read; false waits for the next byte.
 func (c *Conn) readNow(fd uintptr) bool {
 	if len(c.owed) > 0 {
@@ -108,10 +143,18 @@ func (c *Conn) readNow(fd uintptr) bool {
 			return false
 		}
 	}
+	if c.lends && c.page == nil {
+		c.page = NewPage()
+		c.in = c.page[:]
+	}
 	for {
 		n, _, errno := syscall.RawSyscall(syscall.SYS_READ, fd, uintptr(unsafe.Pointer(unsafe.SliceData(c.in))), uintptr(len(c.in)))
 		switch {
 		case errno == syscall.EAGAIN:
+			if c.lends {
+				c.page.Release()
+				c.page, c.in = nil, nil
+			}
 			return false
 		case errno == syscall.EINTR:
 			continue

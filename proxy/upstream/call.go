@@ -5,6 +5,7 @@ import (
 	"io"
 	"syscall"
 
+	"tokenrelay/proxy/sock"
 	"tokenrelay/shared/failpoint"
 )
 
@@ -13,14 +14,18 @@ var ErrTruncated = errors.New("upstream: response ended early")
 
 // Call is one request to a host and the reading of its response. It is reused:
 // the zero value is ready, Close makes it so again. A Call belongs to one
-// goroutine.
+// goroutine. While it waits with nothing unread it holds no memory to read into: of
+// open streams most wait.
 type Call struct {
 	Head Head
 
 	host *Host
 	conn *Conn
-	buf  []byte // what was read from the connection
-	r, w int    // buf[r:w] is unread
+	page *sock.Page // lent for what has come, nil while nothing has
+	buf  []byte     // what was read from the connection: page, or what grew out of it
+	r, w int        // buf[r:w] is unread
+
+	kind [64]byte // Head.ContentType
 
 	body  bodyState
 	left  int64 // bytes left of the body or of the current chunk
@@ -41,7 +46,7 @@ const (
 	bodyDone
 )
 
-const readBuffer = 16 << 10
+const readBuffer = len(sock.Page{})
 
 // Do sends req (a whole HTTP/1.1 request, see AppendRequestLine) and reads the
 // response head. w is asked while the upstream is silent. After an error the call
@@ -53,16 +58,13 @@ func (c *Call) Do(h *Host, req []byte, w Waiter) error { return c.DoParts(h, req
 // DoParts is Do for a request whose bytes stand in several places: req and then the parts,
 // which are only read. A large body need not be copied behind its head.
 func (c *Call) DoParts(h *Host, req []byte, parts [][]byte, w Waiter) error {
-	if c.buf == nil {
-		c.buf = make([]byte, readBuffer)
-	}
 	c.got = false // also for a dial that fails: the call may have served before
 	for try := 0; ; try++ {
 		conn, reused, err := h.acquire(w)
 		if err != nil {
 			return err
 		}
-		c.host, c.conn, c.r, c.w, c.got, c.clean, c.body = h, conn, 0, 0, false, false, bodyNone
+		c.host, c.conn, c.got, c.clean, c.body = h, conn, false, false, bodyNone
 		err = send(conn, req, parts)
 		if err == nil {
 			failpoint.Hit(failpoint.K3)
@@ -124,6 +126,7 @@ func (c *Call) readHead() error {
 			if c.Head.Status < 200 && c.Head.Status != 101 {
 				continue // 1xx is skipped
 			}
+			c.Head.ContentType = c.kind[:copy(c.kind[:], c.Head.ContentType)]
 			break
 		}
 		if err := c.fill(); err != nil {
@@ -154,23 +157,19 @@ func (c *Call) readHead() error {
 // fill reads once from the connection, growing the buffer if it is full of an
 // unfinished head.
 func (c *Call) fill() error {
+	var n int
+	var err error
 	if c.r == c.w {
-		c.r, c.w = 0, 0
-	} else if c.w == len(c.buf) {
-		if c.r > 0 {
-			copy(c.buf, c.buf[c.r:c.w])
-			c.w -= c.r
-			c.r = 0
-		} else {
-			if len(c.buf) >= maxHead+readBuffer {
-				return ErrHeadTooLarge
-			}
-			grown := make([]byte, 2*len(c.buf))
-			copy(grown, c.buf[:c.w])
-			c.buf = grown
+		c.drop()
+		if c.page, n, err = c.conn.readPage(); c.page != nil {
+			c.buf = c.page[:]
 		}
+	} else {
+		if err := c.room(); err != nil {
+			return err
+		}
+		n, err = c.conn.read(c.buf[c.w:])
 	}
-	n, err := c.conn.read(c.buf[c.w:])
 	c.w += n
 	if n > 0 {
 		c.got = true
@@ -180,6 +179,37 @@ func (c *Call) fill() error {
 		err = io.ErrNoProgress
 	}
 	return err
+}
+
+// room makes room behind what is unread.
+func (c *Call) room() error {
+	if c.w < len(c.buf) {
+		return nil
+	}
+	if c.r > 0 {
+		copy(c.buf, c.buf[c.r:c.w])
+		c.w -= c.r
+		c.r = 0
+		return nil
+	}
+	if len(c.buf) >= maxHead+readBuffer {
+		return ErrHeadTooLarge
+	}
+	grown := make([]byte, 2*len(c.buf))
+	copy(grown, c.buf[:c.w])
+	c.buf = grown
+	return nil
+}
+
+// drop gives the memory of the buffer back. Whoever gets it next may be another customer's
+// call: the head no longer points there.
+func (c *Call) drop() {
+	c.r, c.w = 0, 0
+	c.Head.ContentEncoding, c.Head.RetryAfter, c.Head.RetryAfterMs, c.Head.ErrorType = nil, nil, nil, nil
+	if c.page != nil {
+		c.page.Release()
+	}
+	c.page, c.buf = nil, nil
 }
 
 // Done reports whether the body was read to its end.
@@ -341,9 +371,7 @@ func (c *Call) Close() {
 	}
 	c.conn, c.host = nil, nil
 	c.body = bodyNone
-	if cap(c.buf) > 4*readBuffer {
-		c.buf = nil
-	}
+	c.drop()
 }
 
 // Open reports whether the call holds a connection.

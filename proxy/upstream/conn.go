@@ -78,37 +78,79 @@ func (c *Conn) read(p []byte) (int, error) {
 	return c.readTCP(p)
 }
 
-// readTCP waits for bytes in slices. The deadline is set anew only when less than
-// half a slice is left of the last one, so a busy stream sets it twice a second and
-// not once a read; a read can therefore wait less than a slice, never more.
-func (c *Conn) readTCP(p []byte) (int, error) {
+// readPage is read into memory that is lent when something has come. The caller releases
+// it; nil: nothing came. TLS keeps what comes in memory of its own, and is given a page
+// to copy to before it waits.
+func (c *Conn) readPage() (page *sock.Page, n int, err error) {
+	if c.tls != nil {
+		page = sock.NewPage()
+		n, err = c.tls.Read(page[:])
+		return page, n, err
+	}
 	for {
-		now := Now()
-		c.lastUsed = now
-		if c.readUntil-now < int64(Slice)/2 {
-			c.readUntil = now + int64(Slice)
-			if err := c.sock.SetReadDeadline(start.Add(time.Duration(c.readUntil))); err != nil {
-				return 0, err
-			}
+		if err := c.slice(); err != nil {
+			return nil, 0, err
 		}
-		var n int
-		var err error
+		if c.taken < sock.Large {
+			page, n, err = c.sock.ReadPage()
+		} else {
+			page = sock.NewPage()
+			n, err = c.sock.TCPConn.Read(page[:])
+		}
+		c.taken += int64(n)
+		if waited, err := c.waits(n, err); !waited {
+			return page, n, err
+		}
+		if page != nil {
+			page.Release()
+		}
+	}
+}
+
+// readTCP waits for bytes in slices.
+func (c *Conn) readTCP(p []byte) (n int, err error) {
+	for {
+		if err := c.slice(); err != nil {
+			return 0, err
+		}
 		if c.taken < sock.Large {
 			n, err = c.sock.Read(p)
 		} else {
 			n, err = c.sock.TCPConn.Read(p)
 		}
 		c.taken += int64(n)
-		if n > 0 || err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
+		if waited, err := c.waits(n, err); !waited {
 			return n, err
 		}
-		c.readUntil = 0
-		if c.waiter != nil {
-			if err := c.waiter.Tick(Now()); err != nil {
-				return 0, err
-			}
+	}
+}
+
+// slice sets the deadline of a read. It is set anew only when less than half a slice is
+// left of the last one, so a busy stream sets it twice a second and not once a read; a read
+// can therefore wait less than a slice, never more.
+func (c *Conn) slice() error {
+	now := Now()
+	c.lastUsed = now
+	if c.readUntil-now >= int64(Slice)/2 {
+		return nil
+	}
+	c.readUntil = now + int64(Slice)
+	return c.sock.SetReadDeadline(start.Add(time.Duration(c.readUntil)))
+}
+
+// waits says that a read only came to the end of its slice, and that it is to go on; else
+// how it has ended.
+func (c *Conn) waits(n int, err error) (bool, error) {
+	if n > 0 || err == nil || !errors.Is(err, os.ErrDeadlineExceeded) {
+		return false, err
+	}
+	c.readUntil = 0
+	if c.waiter != nil {
+		if err := c.waiter.Tick(Now()); err != nil {
+			return false, err
 		}
 	}
+	return true, nil
 }
 
 // ask sends a whole request. Without TLS it goes out with the read of the answer, which

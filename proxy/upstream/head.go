@@ -16,13 +16,13 @@ var (
 const maxHead = 64 << 10
 
 // Head is the part of a response head that the relay acts on. Byte slices point
-// into the call's buffer and are valid until its body is read.
+// into the call's buffer and are nil when its body is read, but for ContentType.
 type Head struct {
 	Status          int
 	ContentLength   int64 // -1 = not told
 	Chunked         bool
-	Close           bool // the connection ends with this response
-	ContentType     []byte
+	Close           bool   // the connection ends with this response
+	ContentType     []byte // its first 64 bytes, valid until the next call
 	ContentEncoding []byte
 	RetryAfter      []byte
 	RetryAfterMs    []byte

@@ -1,0 +1,6 @@
+//go:build race
+
+package relay
+
+// poisons has poison do so.
+const poisons = true

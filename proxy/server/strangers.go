@@ -1,0 +1,65 @@
+package server
+
+import (
+	"sync/atomic"
+	"time"
+)
+
+// strangers slows down answers to whoever has no key of ours when there are many of them.
+//
+// Refusing a key costs about as much as the kernel takes for the request and its answer, so
+// that whoever sprays keys as fast as answers come takes the processors that customers need.
+// From some refusals a second on, each further one is answered a second later: as many
+// connections as an attacker has, so many guesses a second there are. Customers are never
+// slowed down, wherever they come from, and who has mistyped a key is told a second late.
+type strangers struct {
+	ahead   atomic.Int64 // ns of s.start up to which the refusals at full speed reach
+	waiting atomic.Int64 // answers that wait now
+	end     chan struct{}
+
+	Slowed atomic.Int64 // answers that waited
+}
+
+const (
+	strangersRate  = 100 // refusals a second that are answered at once, and as many in one moment
+	strangersDelay = time.Second
+	// strangersMost bounds what waiting costs, some 20 KiB each: who has more connections is
+	// answered at once and has them closed, which costs an attacker more than a key.
+	strangersMost = 2048
+)
+
+// slow waits before a stranger is answered, if there are many; now is ns of s.start. It
+// says whether the connection may go on.
+func (s *strangers) slow(now int64) (goesOn bool) {
+	if s.quick(now) {
+		return true
+	}
+	if s.waiting.Add(1) > strangersMost {
+		s.waiting.Add(-1)
+		return false
+	}
+	s.Slowed.Add(1)
+	t := time.NewTimer(strangersDelay)
+	select {
+	case <-t.C:
+	case <-s.end:
+	}
+	t.Stop()
+	s.waiting.Add(-1)
+	return true
+}
+
+// quick takes one of the answers that are given at once.
+func (s *strangers) quick(now int64) bool {
+	const each = int64(time.Second) / strangersRate
+	for {
+		at := s.ahead.Load()
+		next := max(at, now) + each
+		if next-now > int64(time.Second) {
+			return false
+		}
+		if s.ahead.CompareAndSwap(at, next) {
+			return true
+		}
+	}
+}

@@ -1,0 +1,234 @@
+package attack
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// An attacker is a process of its own, with the lowest priority: it would sit on another
+// machine, and the processors that it takes here are not what it costs the relay.
+
+// attackEnv names what a copy of the test's binary does instead of tests.
+const attackEnv = "RELAY_ATTACK"
+
+// orders are what an attacker is told, report what it says when it is stopped.
+type orders struct {
+	Attack, Addr, Key string
+	Rate, Conns, MiB  int
+}
+
+type report struct {
+	Sent   map[int]int64 // by status; 0 = the connection ended without an answer
+	Wrong  string        // an answer that an attacker must not get, the first
+	Offers int64         // requests that were handed to the kernel
+}
+
+func TestMain(m *testing.M) {
+	if text := os.Getenv(attackEnv); text != "" {
+		var o orders
+		if err := json.Unmarshal([]byte(text), &o); err != nil {
+			panic(err)
+		}
+		_ = json.NewEncoder(os.Stdout).Encode(o.carryOut())
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// attack starts an attacker; end stops it and returns what it met.
+func attack(t *testing.T, o orders) (end func() report) {
+	t.Helper()
+	text, err := json.Marshal(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("nice", "-n", "19", os.Args[0])
+	cmd.Env = append(os.Environ(), attackEnv+"="+string(text))
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out bytes.Buffer
+	cmd.Stdout = &out
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	stop := sync.OnceValue(func() error { _ = in.Close(); return cmd.Wait() })
+	t.Cleanup(func() { _ = stop() })
+	return func() (r report) {
+		t.Helper()
+		if err := stop(); err != nil {
+			t.Fatalf("the attacker: %v", err)
+		}
+		if err := json.Unmarshal(out.Bytes(), &r); err != nil {
+			t.Fatalf("the attacker's report %q: %v", out.Bytes(), err)
+		}
+		if r.Wrong != "" {
+			t.Errorf("an attacker was answered %s", r.Wrong)
+		}
+		return r
+	}
+}
+
+// attacker carries out orders until its standard input ends.
+type attacker struct {
+	orders
+	stop chan struct{}
+
+	mu     sync.Mutex
+	report report
+}
+
+func (o orders) carryOut() report {
+	a := &attacker{orders: o, stop: make(chan struct{}), report: report{Sent: map[int]int64{}}}
+	go func() { _, _ = io.Copy(io.Discard, os.Stdin); close(a.stop) }()
+	attacks := map[string]func(worker int){"spray": a.spray, "fresh": a.fresh, "bombs": a.bombs()}
+	var group sync.WaitGroup
+	for i := range o.Conns {
+		group.Go(func() { attacks[o.Attack](i) })
+	}
+	group.Wait()
+	return a.report
+}
+
+func (a *attacker) stopped() bool {
+	select {
+	case <-a.stop:
+		return true
+	default:
+		return false
+	}
+}
+
+// met notes an answer; wanted are the statuses that an attacker may get.
+func (a *attacker) met(status int, err error, wanted ...int) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if err != nil {
+		status = 0
+	}
+	a.report.Sent[status]++
+	for _, w := range wanted {
+		if status == w {
+			return
+		}
+	}
+	if a.report.Wrong == "" && !a.stopped() {
+		a.report.Wrong = fmt.Sprintf("%d %v, want one of %v", status, err, wanted)
+	}
+}
+
+func (a *attacker) offer() { a.mu.Lock(); a.report.Offers++; a.mu.Unlock() }
+
+func unknownKey() []byte {
+	return chat(fmt.Sprintf("sk-%016x%016x", rand.Uint64(), rand.Uint64()), `{"model":"mock-chat"}`)
+}
+
+// spray sends its part of Rate keys a second on one connection, whether they are answered
+// or not, as far as the connection takes them.
+func (a *attacker) spray(int) {
+	for !a.stopped() {
+		nc, err := net.Dial("tcp", a.Addr)
+		if err != nil {
+			a.met(0, err)
+			return
+		}
+		closed := make(chan struct{})
+		go func() {
+			br := bufio.NewReader(nc)
+			for {
+				status, err := answer(br)
+				if err != nil {
+					break
+				}
+				a.met(status, nil, 401, 503)
+			}
+			close(closed)
+		}()
+		began := time.Now()
+		for n := 1; !a.stopped(); n++ {
+			time.Sleep(time.Until(began.Add(time.Duration(n) * time.Second * time.Duration(a.Conns) / time.Duration(a.Rate))))
+			_ = nc.SetWriteDeadline(time.Now().Add(100 * time.Millisecond))
+			_, err := nc.Write(unknownKey())
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				<-a.stop // it takes no more, and of the last request it has a part
+			}
+			if err != nil {
+				break
+			}
+			a.offer()
+		}
+		_ = nc.Close()
+		<-closed
+	}
+}
+
+// fresh opens a connection for every key, and does not wait for answers.
+func (a *attacker) fresh(int) {
+	for !a.stopped() {
+		nc, err := net.Dial("tcp", a.Addr)
+		if err != nil {
+			a.met(0, err, 0) // a full backlog is an answer too
+			time.Sleep(10 * time.Millisecond)
+			continue
+		}
+		_ = nc.(*net.TCPConn).SetLinger(0)
+		if _, err := nc.Write(unknownKey()); err == nil {
+			a.offer()
+		}
+		_ = nc.Close()
+	}
+}
+
+// bombs sends bodies that are small on the wire or cheap to make, and dear to read.
+func (a *attacker) bombs() func(int) {
+	var zipped bytes.Buffer
+	z := gzip.NewWriter(&zipped)
+	zeros := make([]byte, mib)
+	for range a.MiB {
+		_, _ = z.Write(zeros)
+	}
+	_ = z.Close()
+	deep := `{"model":"mock-chat","messages":` + strings.Repeat("[", mib) + strings.Repeat("]", mib) + `}`
+	all := []struct {
+		req  []byte
+		want int
+	}{
+		{chat(a.Key, zipped.String(), "Content-Encoding: gzip\r\n"), 415},
+		{chat(a.Key, deep), 400},
+		{chat(a.Key, strings.Repeat(`{"a":`, 100_000)), 400},
+		{chat(a.Key, `{"model":"`+strings.Repeat("m", mib)+`"}`), 400},
+	}
+	return func(i int) {
+		b := all[i%len(all)]
+		for {
+			select {
+			case <-a.stop:
+				return
+			case <-time.After(20 * time.Millisecond):
+			}
+			nc, err := net.Dial("tcp", a.Addr)
+			if err != nil {
+				a.met(0, err)
+				return
+			}
+			status, err := ask(nc, bufio.NewReader(nc), b.req)
+			_ = nc.Close()
+			a.met(status, err, b.want, 404)
+		}
+	}
+}
