@@ -2,10 +2,13 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 )
 
 // cpuNanos is the processor time of a process and all its living descendants so far.
@@ -87,4 +90,24 @@ func parent(pid int) int {
 	}
 	n, _ := strconv.Atoi(fields[1])
 	return n
+}
+
+// last gives a process and what it has started the lowest priority: the processors that it
+// would have on a machine of its own are not those of who is measured.
+func last(pid int) error {
+	dirs, err := filepath.Glob("/proc/[0-9]*/task/[0-9]*")
+	if err != nil {
+		return fmt.Errorf("cannot list threads: %w", err)
+	}
+	for _, dir := range dirs {
+		of, _ := strconv.Atoi(strings.Split(dir, "/")[2])
+		thread, _ := strconv.Atoi(filepath.Base(dir))
+		if !descends(of, pid) {
+			continue
+		}
+		if err := syscall.Setpriority(syscall.PRIO_PROCESS, thread, 19); err != nil && !errors.Is(err, syscall.ESRCH) {
+			return fmt.Errorf("cannot set a priority: %w", err)
+		}
+	}
+	return nil
 }

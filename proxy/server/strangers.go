@@ -1,6 +1,7 @@
 package server
 
 import (
+	"math/rand/v2"
 	"sync/atomic"
 	"time"
 )
@@ -9,9 +10,10 @@ import (
 //
 // Refusing a key costs about as much as the kernel takes for the request and its answer, so
 // that whoever sprays keys as fast as answers come takes the processors that customers need.
-// From some refusals a second on, each further one is answered a second later: as many
-// connections as an attacker has, so many guesses a second there are. Customers are never
-// slowed down, wherever they come from, and who has mistyped a key is told a second late.
+// From some refusals a second on, each further one is answered one to two seconds later: a
+// spray gets fewer answers a second than it has connections, and never many in one moment.
+// Customers are never slowed down, wherever they come from, and who has mistyped a key is
+// told late.
 type strangers struct {
 	ahead   atomic.Int64 // ns of s.start up to which the refusals at full speed reach
 	waiting atomic.Int64 // answers that wait now
@@ -21,8 +23,8 @@ type strangers struct {
 }
 
 const (
-	strangersRate  = 100 // refusals a second that are answered at once, and as many in one moment
-	strangersDelay = time.Second
+	strangersRate  = 100         // refusals a second that are answered at once, and as many in one moment
+	strangersDelay = time.Second // and as much again by chance
 	// strangersMost bounds what waiting costs, some 20 KiB each: who has more connections is
 	// answered at once and has them closed, which costs an attacker more than a key.
 	strangersMost = 2048
@@ -39,7 +41,7 @@ func (s *strangers) slow(now int64) (goesOn bool) {
 		return false
 	}
 	s.Slowed.Add(1)
-	t := time.NewTimer(strangersDelay)
+	t := time.NewTimer(strangersDelay + rand.N(strangersDelay))
 	select {
 	case <-t.C:
 	case <-s.end:

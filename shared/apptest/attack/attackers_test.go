@@ -48,6 +48,10 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// attackBegins is how long an attack goes on before it counts: its connections are open,
+// and it is what it will be.
+const attackBegins = 2 * time.Second
+
 // attack starts an attacker; end stops it and returns what it met.
 func attack(t *testing.T, o orders) (end func() report) {
 	t.Helper()
@@ -62,20 +66,29 @@ func attack(t *testing.T, o orders) (end func() report) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var out bytes.Buffer
-	cmd.Stdout = &out
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	stop := sync.OnceValue(func() error { _ = in.Close(); return cmd.Wait() })
-	t.Cleanup(func() { _ = stop() })
+	stop := sync.OnceFunc(func() { _ = in.Close() })
+	t.Cleanup(func() { stop(); _ = cmd.Wait() })
+	says := json.NewDecoder(out)
+	var ready bool // it has made what it throws
+	if err := says.Decode(&ready); err != nil || !ready {
+		t.Fatalf("the attacker does not begin: %v", err)
+	}
+	time.Sleep(attackBegins)
 	return func() (r report) {
 		t.Helper()
-		if err := stop(); err != nil {
-			t.Fatalf("the attacker: %v", err)
+		stop()
+		if err := says.Decode(&r); err != nil {
+			t.Fatalf("the attacker's report: %v", err)
 		}
-		if err := json.Unmarshal(out.Bytes(), &r); err != nil {
-			t.Fatalf("the attacker's report %q: %v", out.Bytes(), err)
+		if err := cmd.Wait(); err != nil {
+			t.Fatalf("the attacker: %v", err)
 		}
 		if r.Wrong != "" {
 			t.Errorf("an attacker was answered %s", r.Wrong)
@@ -96,10 +109,13 @@ type attacker struct {
 func (o orders) carryOut() report {
 	a := &attacker{orders: o, stop: make(chan struct{}), report: report{Sent: map[int]int64{}}}
 	go func() { _, _ = io.Copy(io.Discard, os.Stdin); close(a.stop) }()
-	attacks := map[string]func(worker int){"spray": a.spray, "fresh": a.fresh, "bombs": a.bombs()}
+	carry := map[string]func() func(worker int){
+		"spray": func() func(int) { return a.spray }, "fresh": func() func(int) { return a.fresh }, "bombs": a.bombs,
+	}[o.Attack]()
+	_, _ = fmt.Println(true)
 	var group sync.WaitGroup
 	for i := range o.Conns {
-		group.Go(func() { attacks[o.Attack](i) })
+		group.Go(func() { carry(i) })
 	}
 	group.Wait()
 	return a.report
