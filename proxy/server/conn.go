@@ -190,8 +190,8 @@ func (c *conn) Read(p []byte) (int, error) {
 	if n == 0 {
 		return 0, err // it may have been closed by the end of the server
 	}
-	if c.received == 0 {
-		c.firstN = copy(c.first[:], p[:n])
+	if at := int(min(c.received, int64(len(c.first)))); at < len(c.first) {
+		c.firstN = at + copy(c.first[at:], p[:n])
 	}
 	c.received += int64(n)
 	if c.received > freeBody {

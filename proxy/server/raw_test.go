@@ -335,3 +335,40 @@ func TestDraining(t *testing.T) {
 	}
 	untouched(t, k, m)
 }
+
+// A request that cannot be read is refused in its protocol's shape, also as a later one of its
+// connection, in whatever pieces it comes.
+func TestUnreadableInItsShape(t *testing.T) {
+	k, _ := start(t, proxytest.Options{})
+	large := "POST /v1/messages HTTP/1.1\r\nHost: relay\r\nX-Large: " + strings.Repeat("x", 16<<10) + "\r\n\r\n"
+	before := "GET /v1/nothing HTTP/1.1\r\nHost: relay\r\n\r\n"
+	for name, pieces := range map[string][]string{
+		"first": {large}, "byte by byte": {large[:1], large[1:2], large[2:]},
+		"later": {before, large},
+	} {
+		c, err := net.Dial("tcp", k.Addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range pieces {
+			_, _ = io.WriteString(c, p)
+			time.Sleep(20 * time.Millisecond)
+		}
+		_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+		br := bufio.NewReader(c)
+		var status int
+		var body []byte
+		for range strings.Count(strings.Join(pieces, ""), " HTTP/1.1") {
+			resp, err := http.ReadResponse(br, nil)
+			if err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			status = resp.StatusCode
+			body, _ = io.ReadAll(resp.Body)
+		}
+		if status != http.StatusRequestHeaderFieldsTooLarge || !strings.HasPrefix(string(body), `{"type":"error"`) {
+			t.Errorf("%s: %d %s", name, status, body)
+		}
+		_ = c.Close()
+	}
+}

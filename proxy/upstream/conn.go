@@ -43,6 +43,7 @@ type Conn struct {
 	waiter    Waiter
 	readUntil int64 // the read deadline that is set, 0 = none
 	taken     int64 // bytes of the answer under way
+	full      bool  // the last page was: this is no stream, whose pages wait for more
 	lastUsed  int64 // when the last read began
 	requests  int64
 	peekState int8
@@ -91,13 +92,14 @@ func (c *Conn) readPage() (page *sock.Page, n int, err error) {
 		if err := c.slice(); err != nil {
 			return nil, 0, err
 		}
-		if c.taken < sock.Large {
+		if c.taken < sock.Large || !c.full {
 			page, n, err = c.sock.ReadPage()
 		} else {
 			page = sock.NewPage()
 			n, err = c.sock.TCPConn.Read(page[:])
 		}
 		c.taken += int64(n)
+		c.full = n == len(page)
 		if waited, err := c.waits(n, err); !waited {
 			return page, n, err
 		}
