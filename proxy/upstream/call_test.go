@@ -281,6 +281,66 @@ func TestWaiterOverTLS(t *testing.T) {
 	}
 }
 
+// memoryless is a Waiter that sees whether the call that waits holds memory.
+type memoryless struct {
+	c     *Call
+	held  int
+	ticks int
+}
+
+func (m *memoryless) Tick(int64) error {
+	m.ticks++
+	if m.c.page != nil || m.c.buf != nil {
+		m.held++
+	}
+	return nil
+}
+
+// A call that waits holds no memory to read into, and what comes is whole, in records and
+// writes of any size: one byte, a page, more than a page.
+func TestWaitingHoldsNoMemory(t *testing.T) {
+	var want []byte
+	handler := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		for i, size := range []int{1, 1, 2, 300, 1, 16 << 10, 1, 16<<10 - 1, 16<<10 + 1, 100_000, 1} {
+			p := bytes.Repeat([]byte{byte('a' + i)}, size)
+			want = append(want, p...)
+			_, _ = w.Write(p)
+			w.(http.Flusher).Flush()
+			if i == 0 || i == 5 {
+				time.Sleep(Slice * 5 / 4)
+			}
+			time.Sleep(5 * time.Millisecond)
+		}
+	})
+	for _, start := range []func(*httptest.Server){(*httptest.Server).Start, (*httptest.Server).StartTLS} {
+		want = nil
+		srv := httptest.NewUnstartedServer(handler)
+		start(srv)
+		cl := newTestClient(t, Options{TLS: &tls.Config{InsecureSkipVerify: true}})
+		h, _ := cl.Host(srv.URL)
+		for range 2 {
+			want = nil
+			c := new(Call)
+			w := &memoryless{c: c}
+			if err := c.Do(h, request(h, "{}"), w); err != nil {
+				t.Fatal(err)
+			}
+			got, err := readAll(c)
+			if err != nil || !bytes.Equal(got, want) {
+				t.Fatalf("%s: %d bytes of %d came, %v", srv.URL, len(got), len(want), err)
+			}
+			if w.ticks == 0 || w.held != 0 {
+				t.Errorf("%s: asked %d times, memory was held at %d of them", srv.URL, w.ticks, w.held)
+			}
+			c.Close()
+		}
+		if cl.Discards.Load() != 0 || cl.Dials.Load() != 1 {
+			t.Errorf("%s: %d connections were made, %d discarded", srv.URL, cl.Dials.Load(), cl.Discards.Load())
+		}
+		srv.Close()
+	}
+}
+
 func TestNoFreeConnection(t *testing.T) {
 	url := provider(t, func(c net.Conn, r *bufio.Reader) {
 		if _, _, err := readRequest(r); err == nil {

@@ -44,6 +44,8 @@ type Conn struct {
 	readUntil int64 // the read deadline that is set, 0 = none
 	taken     int64 // bytes of the answer under way
 	full      bool  // the last page was: this is no stream, whose pages wait for more
+	one       [1]byte
+	atHand    bool  // TLS is asked for what it has, not for what may come
 	lastUsed  int64 // when the last read began
 	requests  int64
 	peekState int8
@@ -53,7 +55,13 @@ type Conn struct {
 // slicedConn is the net.Conn that TLS reads through.
 type slicedConn struct{ *Conn }
 
-func (s slicedConn) Read(p []byte) (int, error)         { return s.readTCP(p) }
+func (s slicedConn) Read(p []byte) (int, error) {
+	if s.atHand {
+		return 0, notAtHand{}
+	}
+	return s.readTCP(p)
+}
+
 func (s slicedConn) Write(p []byte) (int, error)        { return s.sock.Write(p) }
 func (s slicedConn) Close() error                       { return s.sock.Close() }
 func (s slicedConn) LocalAddr() net.Addr                { return s.sock.LocalAddr() }
@@ -80,13 +88,10 @@ func (c *Conn) read(p []byte) (int, error) {
 }
 
 // readPage is read into memory that is lent when something has come. The caller releases
-// it; nil: nothing came. TLS keeps what comes in memory of its own, and is given a page
-// to copy to before it waits.
+// it; nil: nothing came.
 func (c *Conn) readPage() (page *sock.Page, n int, err error) {
 	if c.tls != nil {
-		page = sock.NewPage()
-		n, err = c.tls.Read(page[:])
-		return page, n, err
+		return c.readPageTLS()
 	}
 	for {
 		if err := c.slice(); err != nil {
@@ -108,6 +113,28 @@ func (c *Conn) readPage() (page *sock.Page, n int, err error) {
 		}
 	}
 }
+
+// readPageTLS waits for one byte and takes with it what TLS has at hand: it keeps what comes
+// in memory of its own, and must not be given a page before it waits.
+func (c *Conn) readPageTLS() (page *sock.Page, n int, err error) {
+	if n, err = c.tls.Read(c.one[:]); n == 0 {
+		return nil, 0, err
+	}
+	page = sock.NewPage()
+	page[0] = c.one[0]
+	c.atHand = true
+	n, _ = c.tls.Read(page[1:]) // an error comes again with the next read
+	c.atHand = false
+	return page, 1 + n, nil
+}
+
+// notAtHand is what TLS is told when it asks for more than there is. It is temporary: TLS
+// goes on later where it was.
+type notAtHand struct{}
+
+func (notAtHand) Error() string   { return "upstream: nothing at hand" }
+func (notAtHand) Timeout() bool   { return true }
+func (notAtHand) Temporary() bool { return true }
 
 // readTCP waits for bytes in slices.
 func (c *Conn) readTCP(p []byte) (n int, err error) {
