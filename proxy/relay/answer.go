@@ -88,19 +88,20 @@ const largeRequest = 64 << 10
 // dropRequest frees what only other attempts would have needed: the customer's body, for
 // which fasthttp has a pool, and what was made of it.
 func (x *Exchange) dropRequest() {
+	requests.put(x.req)
+	x.req = nil
 	switch {
 	case x.thread.keep: // what was said is kept with the answer
 		return
 	case x.lane.forgets && !x.translated && x.key.Policy == nil && !x.key.Unruled:
 		poison(x.ctx.Request.Body())
 		x.ctx.Request.ResetBody()
-		requests.put(x.req)
 	case len(x.body) >= largeRequest:
 		x.ctx.Request.ReleaseBody(0)
 	default:
 		return
 	}
-	x.body, x.req, x.peek.Model = nil, nil, nil
+	x.body, x.peek.Model = nil, nil
 }
 
 func (x *Exchange) commonFields(resp *fasthttp.Response) {

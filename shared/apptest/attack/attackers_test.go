@@ -50,7 +50,7 @@ func TestMain(m *testing.M) {
 
 // attackBegins is how long an attack goes on before it counts: its connections are open,
 // and it is what it will be.
-const attackBegins = 2 * time.Second
+var attackBegins = time.Duration(pick(200, 2000)) * time.Millisecond
 
 // attack starts an attacker; end stops it and returns what it met.
 func attack(t *testing.T, o orders) (end func() report) {

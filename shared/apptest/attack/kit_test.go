@@ -176,7 +176,7 @@ func (g *good) beside(pid, pairs int, span time.Duration, begin func() (end func
 }
 
 // pause is between an attack and what is measured without: what it left is worked off.
-const pause = 3 * time.Second
+var pause = time.Duration(pick(200, 3000)) * time.Millisecond
 
 func median(v []float64) float64 { return quantile(v, .5) }
 

@@ -104,20 +104,30 @@ func TestSoak(t *testing.T) {
 	}
 	time.Sleep(time.Until(began.Add(span / 5)))
 	before := answered.Load()
-	first := look()
-	last := first
+	looks := []sample{look()}
 	for time.Since(began) < span-time.Second {
+		now := looks[len(looks)-1]
 		if span > time.Minute {
-			t.Logf("%v: %.1f MiB, %.0f goroutines, %.0f connections, %d requests, %d streams", time.Since(began).Round(time.Second), last.rss/mib, last.goroutines, last.conns, answered.Load(), streams.Load())
+			t.Logf("%v: %.1f MiB, %.0f goroutines, %.0f connections, %d requests, %d streams", time.Since(began).Round(time.Second), now.rss/mib, now.goroutines, now.conns, answered.Load(), streams.Load())
 			time.Sleep(min(time.Minute, span-time.Since(began)))
 		}
-		last = look()
+		looks = append(looks, look())
 	}
 	close(stop)
 	group.Wait()
 	if answered.Load() == before || streams.Load() == 0 {
 		t.Error("nothing was answered")
 	}
+	// A third of the looks each: one look may come before a collection of garbage, or behind it.
+	middle := func(looks []sample) (m sample) {
+		var memory, goroutines []float64
+		for _, l := range looks {
+			memory, goroutines = append(memory, l.rss), append(goroutines, l.goroutines)
+		}
+		return sample{rss: median(memory), goroutines: median(goroutines)}
+	}
+	third := (len(looks) + 2) / 3
+	first, last := middle(looks[:third]), middle(looks[len(looks)-third:])
 	what := fmt.Sprintf("%v, %d requests, %d streams: %.1f → %.1f MiB resident, %.0f → %.0f goroutines", span, answered.Load(), streams.Load(), first.rss/mib, last.rss/mib, first.goroutines, last.goroutines)
 	t.Log(what)
 	if last.goroutines == 0 || last.goroutines > first.goroutines+16 {
