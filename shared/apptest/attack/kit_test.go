@@ -186,12 +186,18 @@ func quantile(v []float64, q float64) float64 {
 	return v[int(q*float64(len(v)-1)+.5)]
 }
 
+// restless is how far p99 may lie apart on a machine of which anything can be said.
+const restless = 0.5
+
 // seen fails the test if an attack was seen by the good customer, or took the memory. The
 // short form only sees that nobody waits long: its machine may be anybody's.
 func (j judged) seen(t *testing.T, what string, most int64) {
 	t.Helper()
 	t.Logf("%s: p99 with / without %.2f (spread of that without %.2f), p50 %v → %v, p99 %v → %v; the proxy grew by %d KiB, %d allowed", what,
 		j.ratio, j.spread, j.alone[0], j.amid[0], j.alone[1], j.amid[1], j.grown>>10, most>>10)
+	if long && j.spread > restless {
+		t.Errorf("the machine is not quiet: without an attack p99 lies apart by %.2f of it, at most %.2f is allowed", j.spread, restless)
+	}
 	if long && j.ratio > j.most+j.spread {
 		t.Errorf("p99 grew by the factor %.2f, at most %.2f and the spread of %.2f are allowed", j.ratio, j.most, j.spread)
 	}
