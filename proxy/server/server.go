@@ -67,6 +67,10 @@ const (
 	// fasthttp writes it in three pieces. Memory of it that is not used is not resident.
 	writeBuffer = 18 << 10
 
+	// pooledBody is the largest memory of a body that fasthttp keeps for others: each that it
+	// keeps outlives two collections of garbage, and the heap may be twice what lives.
+	pooledBody = 256 << 10
+
 	judgeFrom = 64 << 10 // bodies from here on are read only for a key that exists
 	coldBody  = 1 << 20  // what a key that is not in memory may send before it is looked up
 	noBody    = -2       // fasthttp's length of a request that names none and is not in chunks
@@ -76,6 +80,7 @@ const (
 func New(r *relay.Relay, o Options) (*Server, error) {
 	s := &Server{o: o, relay: r, isProvider: r.IsProvider, start: time.Now(), unused: map[*conn]struct{}{}}
 	s.strangers.end = make(chan struct{})
+	fasthttp.SetBodySizePoolLimit(pooledBody, -1)
 	var err error
 	if s.forward, err = newForwarder(o.AdminURL); err != nil {
 		return nil, err

@@ -164,14 +164,15 @@ func coldKeyMemory(t *testing.T, s *apptest.Stack, p *apptest.Proxy, atStart int
 }
 
 // spray is a flood of keys that nobody has (ruling 3.10): Postgres sees at most the
-// look-ups of the bucket, a good key is served all the while, and nobody gets a guess.
+// look-ups of the bucket, a good key is served all the while, and nobody gets a guess. Each
+// of its connections waits for most of its answers (decision 0028).
 func spray(t *testing.T, p *apptest.Proxy, good apptest.Key) {
 	statements := p.Statements()
 	began := time.Now()
 	var sent, refusedN, overloaded, other atomic.Int64
 	var all sync.WaitGroup
 	stop := make(chan struct{})
-	for w := range 16 {
+	for w := range 200 {
 		all.Go(func() {
 			for {
 				select {
@@ -216,7 +217,7 @@ func spray(t *testing.T, p *apptest.Proxy, good apptest.Key) {
 	if most := int64(1000*(took.Seconds()+1)) + 200; looked > most {
 		t.Errorf("%d statements, %d are the most", looked, most)
 	}
-	if other.Load() > 0 || sent.Load() < 1000 {
+	if other.Load() > 0 || sent.Load() < 400 {
 		t.Errorf("%d other answers of %d", other.Load(), sent.Load())
 	}
 
@@ -225,9 +226,9 @@ func spray(t *testing.T, p *apptest.Proxy, good apptest.Key) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(time.Second) // the bucket is full again
+	time.Sleep(time.Second) // the bucket is full again, and so many are answered at once
 	statements = p.Statements()
-	for range 300 {
+	for range 90 {
 		if r := p.Do(short(apptest.Key{Token: token})); r.Status != 401 {
 			t.Fatalf("%d %s", r.Status, r.Body)
 		}
@@ -239,8 +240,9 @@ func spray(t *testing.T, p *apptest.Proxy, good apptest.Key) {
 
 // typos are keys whose checksum is wrong, and texts that are none.
 func typos(t *testing.T, p *apptest.Proxy, good apptest.Key) {
+	time.Sleep(time.Second) // so many are answered at once
 	statements := p.Statements()
-	for i := range 300 {
+	for i := range 90 {
 		b := []byte(good.Token)
 		at := len(b) - 1 - i%50
 		b[at] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"[(i*7+int(b[at]))%62]
