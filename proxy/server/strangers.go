@@ -12,8 +12,9 @@ import (
 // that whoever sprays keys as fast as answers come takes the processors that customers need.
 // From some refusals a second on, each further one is answered one to two seconds later: a
 // spray gets fewer answers a second than it has connections, and never many in one moment.
-// Customers are never slowed down, wherever they come from, and who has mistyped a key is
-// told late.
+// Customers are never slowed down by others, wherever those come from, and who has mistyped a
+// key is told late. An address over its limit (RELAY_IP_RPM) is a stranger too: its key has
+// not been looked at.
 type strangers struct {
 	ahead   atomic.Int64 // ns of s.start up to which the refusals at full speed reach
 	waiting atomic.Int64 // answers that wait now
