@@ -1,6 +1,7 @@
 package sdk
 
 import (
+	"context"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -8,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/jackc/pgx/v5"
 
 	"tokenrelay/shared/apptest"
 )
@@ -44,10 +47,33 @@ func TestSDK(t *testing.T) {
 	}
 	t.Cleanup(func() {
 		// Whatever the suites did, the books agree.
-		if !t.Failed() {
+		if t.Failed() {
+			w.logUnserved(t)
+		} else {
 			w.Audit()
 		}
 	})
+}
+
+// logUnserved tells why requests of models that nobody broke were not served, which the
+// suites' programs do not know.
+func (w *world) logUnserved(t *testing.T) {
+	w.Settled()
+	db, err := pgx.Connect(context.Background(), w.DatabaseURL)
+	if err != nil {
+		t.Log(err)
+		return
+	}
+	defer func() { _ = db.Close(context.Background()) }()
+	rows, err := db.Query(context.Background(), `SELECT to_char(to_timestamp(u.admitted_us / 1e6), 'HH24:MI:SS.MS') || ' ' || c.name || ' ' || u.model || ' ' || u.http_status || ' ' || u.code || ' ' || u.attempts::text
+		FROM usage u JOIN client c ON c.id = u.client_id
+		WHERE (u.http_status >= 500 OR cardinality(u.attempts) > 6) AND u.model NOT LIKE 'test-%' ORDER BY u.admitted_us`)
+	if err != nil {
+		t.Log(err)
+		return
+	}
+	lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
+	t.Logf("not served, or not at once (%v):\n%s", err, strings.Join(lines, "\n"))
 }
 
 // wanted are the suites that -run lets through: the others need no customers.
