@@ -52,11 +52,11 @@ func (d *DB) SettleBatch(ctx context.Context, slot int16, recs []usage.Record) (
 		return SettleResult{}, nil
 	}
 	var s *settling
-	look := false // at first: what is there already makes the copy fail
+	look, after := false, false // at first: both are rare, and show
 	for attempt := 0; ; attempt++ {
 		err := d.tx(ctx, func(ctx context.Context, tx pgx.Tx, q *db.Queries) error {
 			s = newSettling(slot, recs)
-			s.months, s.look = &d.months, look
+			s.months, s.look, s.after = &d.months, look, after
 			if err := s.read(ctx, d, q); err != nil {
 				return err
 			}
@@ -70,6 +70,9 @@ func (d *DB) SettleBatch(ctx context.Context, slot int16, recs []usage.Record) (
 		case attempt == 3:
 		case errors.Is(err, errRace):
 			look = true
+			continue
+		case errors.Is(err, errAfter):
+			after = true
 			continue
 		case errors.Is(err, errMoved):
 			d.months.missing(s.direct)
@@ -85,6 +88,7 @@ type settling struct {
 	recs   []usage.Record
 	result SettleResult
 	look   bool    // for the records that are in the books already
+	after  bool    // note the rows whose day is closed
 	months *months // that have a partition
 	direct []int32 // those whose partitions are written to
 
@@ -213,41 +217,21 @@ func recordFault(r *usage.Record) string {
 
 // read takes the locks, in order, and reads what the batch builds upon.
 func (s *settling) read(ctx context.Context, d *DB, q *db.Queries) error {
-	keys, wallets, leases := map[int64]bool{}, map[int64]bool{}, map[int64]bool{}
-	for _, i := range slices.Concat(s.usage, s.refused) {
-		keys[s.recs[i].KeyID] = true
+	keys := map[int64]bool{}
+	for _, list := range [][]int{s.usage, s.refused} {
+		last := int64(-1)
+		for _, i := range list {
+			if key := s.recs[i].KeyID; key != last {
+				keys[key], last = true, key
+			}
+		}
 	}
 	owner, err := d.owners.of(ctx, q, keys)
 	if err != nil {
 		return err
 	}
-	foreign := func(i int) bool {
-		r := &s.recs[i]
-		o, ok := owner[r.KeyID]
-		if ok && o.ClientID == r.ClientID && o.WalletID == r.WalletID {
-			return false
-		}
-		s.reject(i, "key, client and wallet do not belong together")
-		return true
-	}
-	s.usage = slices.DeleteFunc(s.usage, foreign)
-	s.refused = slices.DeleteFunc(s.refused, foreign)
-
-	budgets := map[budgetID]bool{}
-	for _, i := range s.usage {
-		r := &s.recs[i]
-		if r.Charge == 0 {
-			continue
-		}
-		wallets[r.WalletID] = true
-		budgets[budgetID{r.KeyID, 0}] = true
-		budgets[budgetID{r.KeyID, r.ID.Month()}] = true
-		for _, l := range []int64{r.WalletLease, r.MonthLease, r.TotalLease} {
-			if l != 0 {
-				leases[l] = true
-			}
-		}
-	}
+	s.dropForeign(owner)
+	wallets, budgets, leases := s.touched()
 	if len(wallets) > 0 {
 		rows, err := q.LockWallets(ctx, sorted(wallets))
 		if err != nil {
@@ -291,6 +275,56 @@ func (s *settling) read(ctx context.Context, d *DB, q *db.Queries) error {
 		return err
 	}
 	return s.countMinutes(ctx, q)
+}
+
+// dropForeign rejects the records whose key is somebody else's.
+func (s *settling) dropForeign(owner map[int64]db.KeyOwnersRow) {
+	var o db.KeyOwnersRow
+	var ok bool
+	foreign := func(i int) bool {
+		r := &s.recs[i]
+		if !ok || o.ID != r.KeyID {
+			o, ok = owner[r.KeyID]
+		}
+		if ok && o.ClientID == r.ClientID && o.WalletID == r.WalletID {
+			return false
+		}
+		s.reject(i, "key, client and wallet do not belong together")
+		return true
+	}
+	s.usage = slices.DeleteFunc(s.usage, foreign)
+	s.refused = slices.DeleteFunc(s.refused, foreign)
+}
+
+// touched is what the charges of the batch are taken from.
+func (s *settling) touched() (wallets map[int64]bool, budgets map[budgetID]bool, leases map[int64]bool) {
+	wallets, budgets, leases = map[int64]bool{}, map[budgetID]bool{}, map[int64]bool{}
+	var last *usage.Record
+	for _, i := range s.usage {
+		r := &s.recs[i]
+		if r.Charge == 0 {
+			continue
+		}
+		if last != nil && sameMoney(r, last) {
+			continue // as most are: a batch is seldom of many keys
+		}
+		last = r
+		wallets[r.WalletID] = true
+		budgets[budgetID{r.KeyID, 0}] = true
+		budgets[budgetID{r.KeyID, r.ID.Month()}] = true
+		for _, l := range []int64{r.WalletLease, r.MonthLease, r.TotalLease} {
+			if l != 0 {
+				leases[l] = true
+			}
+		}
+	}
+	return wallets, budgets, leases
+}
+
+// sameMoney says that two charges are taken from the same wallet, budgets and leases.
+func sameMoney(a, b *usage.Record) bool {
+	return a.WalletID == b.WalletID && a.KeyID == b.KeyID && a.WalletLease == b.WalletLease && a.MonthLease == b.MonthLease &&
+		a.TotalLease == b.TotalLease && a.ID.Month() == b.ID.Month()
 }
 
 // dropKnown leaves out the records that are in the books already.
