@@ -67,9 +67,11 @@ const (
 	// fasthttp writes it in three pieces. Memory of it that is not used is not resident.
 	writeBuffer = 18 << 10
 
-	// pooledBody is the largest memory of a body that fasthttp keeps for others: each that it
-	// keeps outlives two collections of garbage, and the heap may be twice what lives.
-	pooledBody = 256 << 10
+	// pooledBody is the largest memory of a body that fasthttp keeps for others. Pictures and
+	// long prompts come again, and left to the garbage collector a few hundred a second of
+	// them have it run all the time. What is kept outlives two collections, and the heap may be
+	// twice what lives: larger ones, which are rare, are not kept.
+	pooledBody = 4 << 20
 
 	judgeFrom = 64 << 10 // bodies from here on are read only for a key that exists
 	coldBody  = 1 << 20  // what a key that is not in memory may send before it is looked up

@@ -57,20 +57,22 @@ func TestAttacks(t *testing.T) {
 		most   int64
 		ratio  float64 // of p99 that is allowed besides the spread; 1.1 is the goal
 	}{
+		{"bombs G-22", orders{Attack: "bombs", Conns: 4, Key: key, MiB: pick(64, 1024)}, 64 * mib, 1.5},
 		{"unknown keys on 16 connections G5", orders{Attack: "spray", Conns: 16, Rate: pick(5_000, 50_000)}, 64 * mib, 1.1},
 		// These share two processors with the customer, its provider and the attacker, whatever
-		// the relay does: docs/PERFORMANCE.md has what is reached of the goal.
+		// the relay does: docs/PERFORMANCE.md has what is reached of the goal. What comes behind
+		// the last is slower for it.
 		{"unknown keys on 1,000 connections G5", orders{Attack: "spray", Conns: 1000, Rate: pick(5_000, 50_000)}, 64 * mib, 4},
 		{"unknown keys, a connection each G5", orders{Attack: "fresh", Conns: 4}, 64 * mib, 50},
-		{"bombs G-22", orders{Attack: "bombs", Conns: 4, Key: key, MiB: pick(64, 1024)}, 64 * mib, 4},
 	} {
 		t.Run(a.name, func(t *testing.T) {
-			met := report{Sent: map[int]int64{}}
+			met, took := report{Sent: map[int]int64{}}, time.Duration(0)
 			a.orders.Addr = g.addr
 			j := g.beside(pid, pairs, span, func() func() {
-				end := attack(t, a.orders)
+				end, began := attack(t, a.orders), time.Now()
 				return func() {
 					r := end()
+					took += time.Since(began)
 					met.Offers += r.Offers
 					for status, n := range r.Sent {
 						met.Sent[status] += n
@@ -85,7 +87,7 @@ func TestAttacks(t *testing.T) {
 				t.Errorf("the attack was none: %+v", met)
 			}
 			j.most = a.ratio
-			j.seen(t, fmt.Sprintf("%s: %d sent and not waited for, answers by status %v in %v", a.name, met.Offers, met.Sent, span*time.Duration(pairs)), a.most)
+			j.seen(t, fmt.Sprintf("%s: %d sent and not waited for, answers by status %v in %.0f s", a.name, met.Offers, met.Sent, took.Seconds()), a.most)
 		})
 	}
 	if !s.Proxy(0).Running() || strings.Contains(s.Proxy(0).Log(), "panicked") {
