@@ -306,7 +306,7 @@ func (s *settling) touched() (wallets map[int64]bool, budgets map[budgetID]bool,
 			continue
 		}
 		if last != nil && sameMoney(r, last) {
-			continue // as most are: a batch is seldom of many keys
+			continue // as neighbours mostly are, where few keys make most requests
 		}
 		last = r
 		wallets[r.WalletID] = true
