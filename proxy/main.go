@@ -327,7 +327,7 @@ func (p *process) wire() error {
 		},
 		Metrics: p.metrics, Log: p.log,
 	})
-	p.upstream = upstream.NewClient(upstream.Options{})
+	p.upstream = upstream.NewClient(upstream.Options{Meanwhile: p.journal.Touch})
 	p.refusals = refusal.New(p.slot.ID, p.db, p.journal.Append, p.log)
 	book, err := claim.New(claim.Options{
 		Store: p.db, Slot: p.slot.ID, Epoch: p.slot.Epoch, Secret: p.c.SecretKey, Now: p.clock.Now, Log: p.log,

@@ -164,6 +164,7 @@ func (j *Journal) take() (c covered, cur segment, olds []segment, newDir bool) {
 	c = covered{from: j.synced, to: Position{Segment: j.cur.number, Offset: j.off, Seq: j.seq}, began: time.Now()}
 	cur, olds, newDir = j.cur, j.pending, j.newDir
 	j.many = j.seq-j.begun >= 32
+	j.touched.Store(false)
 	j.pending, j.newDir, j.dirty, j.since, j.begun = nil, false, false, 0, j.seq
 	select {
 	case <-j.kick: // its bytes are in this sync

@@ -141,6 +141,7 @@ type Journal struct {
 
 	healthy atomic.Bool
 	dead    atomic.Bool
+	touched atomic.Bool  // since the last sync began
 	free    atomic.Int64 // disk space at the last look, bytes
 
 	mu      sync.Mutex
@@ -222,6 +223,24 @@ func (j *Journal) Append(rec *usage.Record) error {
 		return j.divert(rec, err)
 	}
 	return nil
+}
+
+// touchBytes is how far from the end of the journal a request's record reaches, mostly.
+const touchBytes = 256
+
+// Touch readies the journal for the next record, which a sync has made dear: the page it
+// goes to may not be written to, and the fault is 10 µs of a request that comes alone. It
+// is for moments in which there is nothing else to do, and does nothing if somebody is
+// at the journal.
+func (j *Journal) Touch() {
+	if j.touched.Load() || !j.o.mapped || !j.mu.TryLock() {
+		return
+	}
+	if !j.closed && !j.dead.Load() {
+		j.touched.Store(true)
+		j.window.touch(j.off, touchBytes)
+	}
+	j.mu.Unlock()
 }
 
 // write puts the payload in j.buf into the journal; j.mu is held.

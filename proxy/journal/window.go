@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"runtime/debug"
+	"sync/atomic"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -37,12 +39,8 @@ func (w *window) store(fd int, size int64, b []byte, off int64) (err error) {
 	}
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
-		switch r := recover().(type) {
-		case nil:
-		case interface{ Addr() uintptr }:
-			err = errors.New("the disk did not give a page of the segment")
-		default:
-			obs.Bug("a record cannot be stored: %v", r)
+		if r := recover(); r != nil {
+			err = badPage(r)
 		}
 	}()
 	to := w.data[off-w.from:][:len(b)]
@@ -50,6 +48,30 @@ func (w *window) store(fd int, size int64, b []byte, off int64) (err error) {
 	copy(to[:last], b[:last])
 	to[last] = b[last]
 	return nil
+}
+
+// badPage tells a page that the disk does not give from a mistake.
+func badPage(r any) error {
+	if _, fault := r.(interface{ Addr() uintptr }); !fault {
+		obs.Bug("a record cannot be stored: %v", r)
+	}
+	return errors.New("the disk did not give a page of the segment")
+}
+
+// touch makes the pages of the n bytes at off ready to be stored into, as far as they are
+// mapped, and changes nothing in them: a sync leaves pages that may not be written to, and
+// whoever is the first to store takes the fault.
+func (w *window) touch(off, n int64) {
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if r := recover(); r != nil {
+			_ = badPage(r) // store will say it
+		}
+	}()
+	first, end := max(off-w.from, 0), min(off+n-w.from, int64(len(w.data)))
+	for at := first &^ 3; at < end; at = (at + pageSize) &^ (pageSize - 1) {
+		atomic.OrUint32((*uint32)(unsafe.Pointer(&w.data[at])), 0)
+	}
 }
 
 // move maps the part of the file that begins at off.

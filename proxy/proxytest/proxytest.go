@@ -176,6 +176,7 @@ func New(tb testing.TB, o Options) *Kit {
 	}
 	k.reader = k.Journal.NewReader()
 	k.Leases.Start(ctx)
+	o.Upstream.Meanwhile = k.Journal.Touch
 	up := upstream.NewClient(o.Upstream)
 
 	if o.Now == nil {

@@ -45,6 +45,9 @@ type Conn struct {
 	// OwedWithin bounds how long what is owed may take if the kernel does not take it at
 	// once, 0 = not at all.
 	OwedWithin time.Duration
+	// Meanwhile is called by the Read that has written what was owed, before it waits for
+	// what answers it: the peer is busy now. nil = nothing. It must not block.
+	Meanwhile func()
 
 	readFn, writeFn func(fd uintptr) bool // once per connection: a method value allocates
 }
@@ -140,6 +143,7 @@ func (c *Conn) readNow(fd uintptr) bool {
 		if !c.failed {
 			// Nothing can be there: it answers what it has just been sent.
 			c.owed = nil
+			c.meanwhile()
 			return false
 		}
 	}
@@ -174,8 +178,17 @@ func (c *Conn) readNow(fd uintptr) bool {
 // p must stay as it is until that Read returns.
 func (c *Conn) Owe(p []byte) { c.owed, c.failed = p, false }
 
+// Owes tells whether something has still to go out with the next Read.
+func (c *Conn) Owes() bool { return len(c.owed) > 0 }
+
 // Failed tells whether the write of what was last owed failed.
 func (c *Conn) Failed() bool { return c.failed }
+
+func (c *Conn) meanwhile() {
+	if c.Meanwhile != nil {
+		c.Meanwhile()
+	}
+}
 
 // pay writes what is owed and may wait for it. A peer that has closed is left to the read.
 func (c *Conn) pay() error {
@@ -192,6 +205,7 @@ func (c *Conn) pay() error {
 	}
 	_, err := c.TCPConn.Write(p)
 	c.failed = err != nil
+	c.meanwhile()
 	if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {
 		return nil // what the peer said before it closed is worth reading
 	}

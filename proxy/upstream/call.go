@@ -68,6 +68,9 @@ func (c *Call) DoParts(h *Host, req []byte, parts [][]byte, w Waiter) error {
 		err = send(conn, req, parts)
 		if err == nil {
 			failpoint.Hit(failpoint.K3)
+			if m := h.client.o.Meanwhile; m != nil && !conn.sock.Owes() {
+				m() // else it is called when the request goes out
+			}
 			err = c.readHead()
 			c.Head.Close = c.Head.Close || conn.sock.Failed()
 		} else if errors.Is(err, syscall.EPIPE) || errors.Is(err, syscall.ECONNRESET) {

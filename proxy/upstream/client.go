@@ -23,6 +23,7 @@ type Options struct {
 	WriteTimeout    time.Duration // of one request, default 30 s
 	IdleTimeout     time.Duration // of an unused connection, default 55 s
 	TLS             *tls.Config   // default: system roots, TLS 1.2 and up
+	Meanwhile       func()        // called behind each request that was sent, while the upstream works; it must not block; nil = none
 }
 
 // Client keeps the connections to all hosts.

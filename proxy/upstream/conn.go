@@ -75,7 +75,7 @@ func newConn(tcp *net.TCPConn, host *Host) (*Conn, error) {
 	if err := c.sock.Init(tcp); err != nil {
 		return nil, err
 	}
-	c.sock.OwedWithin = host.client.o.WriteTimeout
+	c.sock.OwedWithin, c.sock.Meanwhile = host.client.o.WriteTimeout, host.client.o.Meanwhile
 	c.peekFn = c.peekIdle // once per connection: a method value allocates
 	return c, nil
 }
