@@ -227,7 +227,7 @@ scale: ## what a request costs as models, keys, wallets, upstreams and open stre
 
 .PHONY: attack
 attack: ## 15,000 half-sent heads, 1,000 stalled readers, a spray of keys, bombs, while good traffic runs
-	RELAY_LONG=1 $(GO) test -count=1 -timeout 20m -v -run '^TestAttacks$$' ./shared/apptest/attack
+	RELAY_LONG=1 $(GO) test -count=1 -timeout 30m -v -run '^TestAttacks$$' ./shared/apptest/attack
 
 .PHONY: pgo
 pgo: ## a profile of the proxy under load for the compiler, proxy/default.pgo; later builds use it (and take minutes)

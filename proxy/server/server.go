@@ -297,7 +297,9 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 
 // stranger keeps the answer to somebody without a key for a while, if there are many.
 func (s *Server) stranger(ctx *fasthttp.RequestCtx) {
-	if !s.strangers.slow(int64(time.Since(s.start))) {
+	c, _ := ctx.Conn().(*conn)
+	here := func() bool { return c == nil || c.Look() != relay.Gone }
+	if !s.strangers.slow(int64(time.Since(s.start)), here) {
 		ctx.Response.SetConnectionClose()
 	}
 }

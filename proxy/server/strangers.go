@@ -31,11 +31,14 @@ const (
 	strangersMost = 2048
 )
 
-// slow waits before a stranger is answered, if there are many; now is ns of s.start. It
-// says whether the connection may go on.
-func (s *strangers) slow(now int64) (goesOn bool) {
+// slow waits before a stranger is answered, if there are many; now is ns of s.start. here is
+// asked before that: nobody waits for one who has left. It says whether the connection may go on.
+func (s *strangers) slow(now int64, here func() bool) (goesOn bool) {
 	if s.quick(now) {
 		return true
+	}
+	if !here() {
+		return false
 	}
 	if s.waiting.Add(1) > strangersMost {
 		s.waiting.Add(-1)

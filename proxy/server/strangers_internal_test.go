@@ -29,8 +29,9 @@ func TestTooManyStrangers(t *testing.T) {
 	s := strangers{end: make(chan struct{})}
 	for s.quick(0) {
 	}
+	here := func() bool { return true }
 	s.waiting.Store(strangersMost)
-	if s.slow(0) {
+	if s.slow(0, here) {
 		t.Error("one more than may wait goes on")
 	}
 	if n := s.waiting.Load(); n != strangersMost {
@@ -38,7 +39,17 @@ func TestTooManyStrangers(t *testing.T) {
 	}
 	s.waiting.Add(-1)
 	close(s.end)
-	if !s.slow(0) || s.waiting.Load() != strangersMost-1 || s.Slowed.Load() != 1 {
+	if !s.slow(0, here) || s.waiting.Load() != strangersMost-1 || s.Slowed.Load() != 1 {
 		t.Error("one that may wait did not, or waits still")
+	}
+}
+
+// Whoever has left is not waited for.
+func TestStrangersWhoLeft(t *testing.T) {
+	s := strangers{end: make(chan struct{})}
+	for s.quick(0) {
+	}
+	if s.slow(0, func() bool { return false }) || s.waiting.Load() != 0 || s.Slowed.Load() != 0 {
+		t.Error("one who has left is waited for")
 	}
 }

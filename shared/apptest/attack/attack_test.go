@@ -31,7 +31,7 @@ func TestAttacks(t *testing.T) {
 			conns := open(t, g.addr, n, []byte("POST /v1/chat/completions HTTP/1.1\r\nHost: relay\r\nX-Slow: "), nil)
 			return func() { closeAll(conns) }
 		})
-		j.most = 1.1
+		j.most = mostRatio
 		j.seen(t, fmt.Sprintf("%d half-sent heads", n), int64(n)*20<<10+16*mib)
 	})
 	t.Run("readers that stall G-21", func(t *testing.T) {
@@ -48,26 +48,34 @@ func TestAttacks(t *testing.T) {
 				calm(t, pid, s.Mock.PID())
 			}
 		})
-		j.most = 1.1
+		j.most = mostRatio
 		j.seen(t, fmt.Sprintf("%d stalled readers", n), int64(n)*256<<10+16*mib)
 	})
+	beside := bystander(t)
 	for _, a := range []struct {
 		name   string
 		orders orders
 		most   int64
-		ratio  float64 // of p99 that is allowed besides the spread; 1.1 is the goal
+		ratio  float64 // of p99, besides the machine's and the spread
 	}{
-		{"bombs G-22", orders{Attack: "bombs", Conns: 4, Key: key, MiB: pick(64, 1024)}, 64 * mib, 1.5},
-		{"unknown keys on 16 connections G5", orders{Attack: "spray", Conns: 16, Rate: pick(5_000, 50_000)}, 64 * mib, 1.1},
-		// These share two processors with the customer, its provider and the attacker, whatever
-		// the relay does: docs/PERFORMANCE.md has what is reached of the goal. What comes behind
-		// the last is slower for it.
-		{"unknown keys on 1,000 connections G5", orders{Attack: "spray", Conns: 1000, Rate: pick(5_000, 50_000)}, 64 * mib, 4},
-		{"unknown keys, a connection each G5", orders{Attack: "fresh", Conns: 4}, 64 * mib, 50},
+		{"bombs G-22", orders{Attack: "bombs", Conns: 4, Key: key, MiB: pick(64, 1024)}, 64 * mib, mostRatio},
+		{"unknown keys on 16 connections G5", orders{Attack: "spray", Conns: 16, Rate: pick(5_000, 50_000)}, 64 * mib, mostRatio},
+		{"unknown keys on 1,000 connections G5", orders{Attack: "spray", Conns: 1000, Rate: pick(5_000, 50_000)}, 64 * mib, mostRatio},
+		// Its connections stand in the same queues as the customer's: the goal is missed.
+		// Taking fewer than come keeps the customer's p99 at 4 ms, and whoever is new waits
+		// hundreds of them behind a full backlog.
+		{"unknown keys, a connection each G5", orders{Attack: "fresh", Conns: 4}, 96 * mib, 5},
 	} {
 		t.Run(a.name, func(t *testing.T) {
 			met, took := report{Sent: map[int]int64{}}, time.Duration(0)
 			a.orders.Addr = g.addr
+			other := a.orders
+			other.Addr = beside
+			g.machine = func() func() {
+				end := attack(t, other)
+				return func() { _ = end() }
+			}
+			defer func() { g.machine = nil }()
 			j := g.beside(pid, pairs, span, func() func() {
 				end, began := attack(t, a.orders), time.Now()
 				return func() {

@@ -10,12 +10,15 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/valyala/fasthttp"
 )
 
 // An attacker is a process of its own, with the lowest priority: it would sit on another
@@ -42,10 +45,57 @@ func TestMain(m *testing.M) {
 		if err := json.Unmarshal([]byte(text), &o); err != nil {
 			panic(err)
 		}
+		if o.Attack == "nothing" {
+			standBy()
+			return
+		}
 		_ = json.NewEncoder(os.Stdout).Encode(o.carryOut())
 		return
 	}
 	os.Exit(m.Run())
+}
+
+// standBy serves requests without looking at them, until its standard input ends: an attack
+// on it shows what the machine itself does to a customer of the relay beside it.
+func standBy() {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		panic(err)
+	}
+	_ = json.NewEncoder(os.Stdout).Encode(ln.Addr().String())
+	s := fasthttp.Server{MaxRequestBodySize: 8 * mib, Handler: func(ctx *fasthttp.RequestCtx) {
+		ctx.SetStatusCode(http.StatusUnauthorized)
+		if len(ctx.Request.Body()) > 4<<10 {
+			ctx.SetStatusCode(http.StatusNotFound)
+		}
+	}}
+	go func() { _, _ = io.Copy(io.Discard, os.Stdin); _ = ln.Close() }()
+	_ = s.Serve(ln)
+}
+
+// bystander starts a process that stands by, and returns its address.
+func bystander(t *testing.T) string {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), attackEnv+`={"Attack":"nothing"}`)
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = in.Close(); _ = cmd.Wait() })
+	var addr string
+	if err := json.NewDecoder(out).Decode(&addr); err != nil {
+		t.Fatal(err)
+	}
+	return addr
 }
 
 // attackBegins is how long an attack goes on before it counts: its connections are open,

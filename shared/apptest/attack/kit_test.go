@@ -36,6 +36,10 @@ type good struct {
 	t    *testing.T
 	addr string
 	req  []byte
+
+	// machine begins the same attack on a process that has nothing to do with the relay,
+	// nil = there is no such.
+	machine func() (end func())
 }
 
 func newGood(t *testing.T, s *apptest.Stack, token string) *good {
@@ -147,15 +151,16 @@ func rss(t *testing.T, pid int) int64 {
 // alternate (rulings 2.8), and what the proxy grew by.
 type judged struct {
 	ratio, spread float64 // of p99 amid by p99 alone, medians; how far p99 alone lies apart
+	machine       float64 // the ratio while another process is attacked, 0 = not asked
+	most          float64 // what the ratio may be, times the machine's, besides the spread
 	alone, amid   [2]time.Duration
 	grown         int64
-	most          float64 // what the ratio may be, besides the spread
 }
 
 // beside measures good traffic with and without an attack, so often.
 func (g *good) beside(pid, pairs int, span time.Duration, begin func() (end func())) (j judged) {
 	g.t.Helper()
-	var ratios, alone, amid, halves []float64
+	var ratios, machine, alone, amid, halves []float64
 	for range pairs {
 		quiet := g.run(span)
 		start := rss(g.t, pid)
@@ -167,6 +172,15 @@ func (g *good) beside(pid, pairs int, span time.Duration, begin func() (end func
 		ratios = append(ratios, float64(p99(disturbed))/float64(p99(quiet)))
 		halves = append(halves, float64(quiet[len(quiet)/2]), float64(disturbed[len(disturbed)/2]))
 		time.Sleep(pause)
+		if g.machine != nil {
+			end := g.machine()
+			machine = append(machine, float64(p99(g.run(span)))/float64(p99(quiet)))
+			end()
+			time.Sleep(pause)
+		}
+	}
+	if machine != nil {
+		j.machine = median(machine)
 	}
 	j.ratio = median(ratios)
 	j.spread = (quantile(alone, .75) - quantile(alone, .25)) / median(alone)
@@ -186,6 +200,11 @@ func quantile(v []float64, q float64) float64 {
 	return v[int(q*float64(len(v)-1)+.5)]
 }
 
+// mostRatio is what p99 may grow by (G-20 to G-22, G5), besides the spread, and besides what it
+// grows by while another process is attacked: the attackers' kernel work, and the other's,
+// take the few processors of this machine from the customer and the provider as well.
+const mostRatio = 1.1
+
 // restless is how far p99 may lie apart on a machine of which anything can be said.
 const restless = 0.5
 
@@ -193,13 +212,13 @@ const restless = 0.5
 // short form only sees that nobody waits long: its machine may be anybody's.
 func (j judged) seen(t *testing.T, what string, most int64) {
 	t.Helper()
-	t.Logf("%s: p99 with / without %.2f (spread of that without %.2f), p50 %v → %v, p99 %v → %v; the proxy grew by %d KiB, %d allowed", what,
-		j.ratio, j.spread, j.alone[0], j.amid[0], j.alone[1], j.amid[1], j.grown>>10, most>>10)
+	t.Logf("%s: p99 with / without %.2f (while a process beside is attacked %.2f; spread of that without %.2f), p50 %v → %v, p99 %v → %v; the proxy grew by %d KiB, %d allowed", what,
+		j.ratio, j.machine, j.spread, j.alone[0], j.amid[0], j.alone[1], j.amid[1], j.grown>>10, most>>10)
 	if long && j.spread > restless {
 		t.Errorf("the machine is not quiet: without an attack p99 lies apart by %.2f of it, at most %.2f is allowed", j.spread, restless)
 	}
-	if long && j.ratio > j.most+j.spread {
-		t.Errorf("p99 grew by the factor %.2f, at most %.2f and the spread of %.2f are allowed", j.ratio, j.most, j.spread)
+	if most := j.most * max(1, j.machine); long && j.ratio > most+j.spread {
+		t.Errorf("p99 grew by the factor %.2f, at most %.2f and the spread of %.2f are allowed", j.ratio, most, j.spread)
 	}
 	if !long && j.amid[1] > 10*j.alone[1]+500*time.Millisecond {
 		t.Errorf("p99 %v, before %v", j.amid[1], j.alone[1])
