@@ -137,10 +137,8 @@ func TestTouchTakesTheFault(t *testing.T) {
 	without := faults(false)
 	with := faults(true)
 	t.Logf("%d faults of 200 records without and %d with", without, with)
-	if without < 150 {
-		t.Skipf("this disk's file system lets pages be written to behind a sync: %d faults of 200 records", without)
-	}
-	if with > 20 {
+	// A file system without a disk lets pages be written to behind a sync: none to take.
+	if with > max(without/3, 20) {
 		t.Errorf("%d faults of 200 records whose pages were touched", with)
 	}
 }

@@ -13,12 +13,11 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
 	"time"
-
-	"github.com/valyala/fasthttp"
 )
 
 // An attacker is a process of its own, with the lowest priority: it would sit on another
@@ -63,14 +62,45 @@ func standBy() {
 		panic(err)
 	}
 	_ = json.NewEncoder(os.Stdout).Encode(ln.Addr().String())
-	s := fasthttp.Server{MaxRequestBodySize: 8 * mib, Handler: func(ctx *fasthttp.RequestCtx) {
-		ctx.SetStatusCode(http.StatusUnauthorized)
-		if len(ctx.Request.Body()) > 4<<10 {
-			ctx.SetStatusCode(http.StatusNotFound)
-		}
-	}}
 	go func() { _, _ = io.Copy(io.Discard, os.Stdin); _ = ln.Close() }()
-	_ = s.Serve(ln)
+	for {
+		nc, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		go answerAll(nc)
+	}
+}
+
+// answerAll reads requests and refuses them: the large ones with 404.
+func answerAll(nc net.Conn) {
+	defer func() { _ = nc.Close() }()
+	br := bufio.NewReaderSize(nc, 64<<10)
+	for {
+		body := 0
+		for {
+			line, err := br.ReadSlice('\n')
+			if err != nil {
+				return
+			}
+			if n, ok := bytes.CutPrefix(line, []byte("Content-Length: ")); ok {
+				body, _ = strconv.Atoi(string(bytes.TrimSpace(n)))
+			}
+			if len(line) == 2 {
+				break
+			}
+		}
+		status := http.StatusUnauthorized
+		if body > 4<<10 {
+			status = http.StatusNotFound
+		}
+		if _, err := br.Discard(body); err != nil {
+			return
+		}
+		if _, err := fmt.Fprintf(nc, "HTTP/1.1 %d No\r\nContent-Length: 0\r\n\r\n", status); err != nil {
+			return
+		}
+	}
 }
 
 // bystander starts a process that stands by, and returns its address.
