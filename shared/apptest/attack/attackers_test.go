@@ -104,42 +104,24 @@ func answerAll(nc net.Conn) {
 }
 
 // bystander starts a process that stands by, and returns its address.
-func bystander(t *testing.T) string {
+func bystander(t *testing.T) (addr string) {
 	t.Helper()
-	cmd := exec.Command(os.Args[0])
-	cmd.Env = append(os.Environ(), attackEnv+`={"Attack":"nothing"}`)
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = in.Close(); _ = cmd.Wait() })
-	var addr string
-	if err := json.NewDecoder(out).Decode(&addr); err != nil {
+	_, _, says := begin(t, orders{Attack: "nothing"}, os.Args[0])
+	if err := says.Decode(&addr); err != nil {
 		t.Fatal(err)
 	}
 	return addr
 }
 
-// attackBegins is how long an attack goes on before it counts: its connections are open,
-// and it is what it will be.
-var attackBegins = time.Duration(pick(200, 2000)) * time.Millisecond
-
-// attack starts an attacker; end stops it and returns what it met.
-func attack(t *testing.T, o orders) (end func() report) {
+// begin starts a copy of the test's binary under orders. stop ends its standard input, says
+// is what it prints.
+func begin(t *testing.T, o orders, command ...string) (cmd *exec.Cmd, stop func(), says *json.Decoder) {
 	t.Helper()
 	text, err := json.Marshal(o)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("nice", "-n", "19", os.Args[0])
+	cmd = exec.Command(command[0], command[1:]...)
 	cmd.Env = append(os.Environ(), attackEnv+"="+string(text))
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
@@ -153,9 +135,19 @@ func attack(t *testing.T, o orders) (end func() report) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	stop := sync.OnceFunc(func() { _ = in.Close() })
+	stop = sync.OnceFunc(func() { _ = in.Close() })
 	t.Cleanup(func() { stop(); _ = cmd.Wait() })
-	says := json.NewDecoder(out)
+	return cmd, stop, json.NewDecoder(out)
+}
+
+// attackBegins is how long an attack goes on before it counts: its connections are open,
+// and it is what it will be.
+var attackBegins = time.Duration(pick(200, 2000)) * time.Millisecond
+
+// attack starts an attacker; end stops it and returns what it met.
+func attack(t *testing.T, o orders) (end func() report) {
+	t.Helper()
+	cmd, stop, says := begin(t, o, "nice", "-n", "19", os.Args[0])
 	var ready bool // it has made what it throws
 	if err := says.Decode(&ready); err != nil || !ready {
 		t.Fatalf("the attacker does not begin: %v", err)
