@@ -36,10 +36,6 @@ type good struct {
 	t    *testing.T
 	addr string
 	req  []byte
-
-	// machine begins the same attack on a process that has nothing to do with the relay,
-	// nil = there is no such.
-	machine func() (end func())
 }
 
 func newGood(t *testing.T, s *apptest.Stack, token string) *good {
@@ -160,8 +156,9 @@ type judged struct {
 	grown         int64
 }
 
-// beside measures good traffic with and without an attack, so often.
-func (g *good) beside(pid, pairs int, span time.Duration, begin func() (end func())) (j judged) {
+// beside measures good traffic with and without an attack, so often. other begins the same
+// attack on a process that has nothing to do with the relay, nil = that is not asked.
+func (g *good) beside(pid, pairs int, span time.Duration, begin, other func() (end func())) (j judged) {
 	g.t.Helper()
 	var ratios, machine, alone, amid, halves []float64
 	for range pairs {
@@ -175,8 +172,8 @@ func (g *good) beside(pid, pairs int, span time.Duration, begin func() (end func
 		ratios = append(ratios, float64(p99(disturbed))/float64(p99(quiet)))
 		halves = append(halves, float64(quiet[len(quiet)/2]), float64(disturbed[len(disturbed)/2]))
 		time.Sleep(pause)
-		if g.machine != nil {
-			end := g.machine()
+		if other != nil {
+			end := other()
 			machine = append(machine, float64(p99(g.run(span)))/float64(p99(quiet)))
 			end()
 			time.Sleep(pause)
