@@ -134,12 +134,18 @@ func TestTouchTakesTheFault(t *testing.T) {
 		}
 		return n
 	}
-	without := faults(false)
-	with := faults(true)
-	t.Logf("%d faults of 200 records without and %d with", without, with)
-	// A file system without a disk lets pages be written to behind a sync: none to take.
-	if with > max(without/3, 20) {
-		t.Errorf("%d faults of 200 records whose pages were touched", with)
+	// The runtime takes faults of its own and the kernel writes pages back when it likes, so
+	// the best of some rounds counts: without a touch none of them has fewer than 200 faults.
+	for round := 1; ; round++ {
+		without, with := faults(false), faults(true)
+		t.Logf("%d faults of 200 records without and %d with", without, with)
+		// A file system without a disk lets pages be written to behind a sync: none to take.
+		if with < 100 {
+			return
+		}
+		if round == 10 {
+			t.Fatalf("%d faults of 200 records whose pages were touched", with)
+		}
 	}
 }
 
