@@ -51,6 +51,7 @@ func (p *process) register() {
 	number("relay_client_connections", p.server.Conns.Load)
 	number("relay_unreadable_requests_total", p.server.Refused.Load)
 	number("relay_strangers_slowed_total", p.server.Slowed)
+	number("relay_indebted_slowed_total", p.server.Indebted)
 
 	u := p.upstream
 	number("relay_upstream_dials_total", u.Dials.Load)

@@ -90,10 +90,17 @@ func New(o Options) *Relay {
 	return r
 }
 
+// Asker is whoever sent a request, and whether it was worth reading.
+type Asker struct {
+	Client  int64 // the client's id
+	Known   bool  // a key of ours was found
+	Useless bool  // the body could not be read, or names no model
+}
+
 // Serve answers one request of a served endpoint. For a stream it returns when the
 // answer has begun; the rest is written by answerBody.WriteTo on the same
-// goroutine. known says whether a key of ours was found.
-func (r *Relay) Serve(ctx *fasthttp.RequestCtx, head *Head, m *protocol.Match, c Client, ip netip.Addr) (known bool) {
+// goroutine.
+func (r *Relay) Serve(ctx *fasthttp.RequestCtx, head *Head, m *protocol.Match, c Client, ip netip.Addr) (who Asker) {
 	r.Running.Add(1)
 	x := r.acquire(ctx, head, m, c, ip)
 	streaming := false
@@ -102,13 +109,16 @@ func (r *Relay) Serve(ctx *fasthttp.RequestCtx, head *Head, m *protocol.Match, c
 			r.panicked(x, p)
 			streaming = false
 		}
-		known = x.key != nil
+		if x.key != nil {
+			who.Known, who.Client = true, x.key.ClientID
+		}
 		if !streaming {
 			r.release(x)
 			r.Running.Add(-1)
 		}
 	}()
 	if err := x.serve(); err != nil {
+		who.Useless = x.model == nil && (err.Status == 400 || err.Status == 404 || err.Status == 415)
 		x.refuse(err)
 		return
 	}
@@ -346,37 +356,38 @@ const (
 )
 
 // Judge looks at the key in a head. target is the request's. With load a key that is not in
-// memory is looked up, as Serve would do behind the body.
-func (r *Relay) Judge(raw, target []byte, family protocol.Family, load bool) Judgement {
+// memory is looked up, as Serve would do behind the body. client is whose key it is, of one
+// that is known.
+func (r *Relay) Judge(raw, target []byte, family protocol.Family, load bool) (j Judgement, client int64) {
 	var h Head
 	if ReadHead(raw, &h) != nil || h.QueryKey(target) != nil {
-		return KeyCold // Serve will refuse it, with its own error
+		return KeyCold, 0 // Serve will refuse it, with its own error
 	}
 	creds := auth.Credentials{Authorization: h.Authorization, APIKey: h.APIKey, GoogKey: h.GoogKey}
 	token := creds.Token(family)
 	if token == nil {
-		return KeyUnknown
+		return KeyUnknown, 0
 	}
 	switch apikey.Check(token) {
 	case apikey.BadCRC, apikey.Malformed:
-		return KeyUnknown
+		return KeyUnknown, 0
 	}
 	digest := apikey.Digest(token)
-	_, known, err := r.o.Catalog.Cached(&digest)
+	key, known, err := r.o.Catalog.Cached(&digest)
 	if !known && load {
 		ctx, cancel := context.WithTimeout(context.Background(), r.o.ColdTimeout)
-		_, err = r.o.Catalog.Key(ctx, &digest) // what it says counts: a cache may forget at once
+		key, err = r.o.Catalog.Key(ctx, &digest) // what it says counts: a cache may forget at once
 		cancel()
 		var e *apierr.Error
 		known = err == nil || errors.As(err, &e) && e.Status == 401
 	}
 	switch {
 	case !known:
-		return KeyCold
+		return KeyCold, 0
 	case err != nil:
-		return KeyUnknown
+		return KeyUnknown, 0
 	}
-	return KeyKnown
+	return KeyKnown, key.ClientID
 }
 
 // IsProvider reports whether a slug is a configured provider.

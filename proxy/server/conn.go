@@ -3,7 +3,6 @@ package server
 import (
 	"bytes"
 	"errors"
-	"net"
 	"net/netip"
 	"os"
 	"sync"
@@ -11,6 +10,8 @@ import (
 	"syscall"
 	"time"
 	"unsafe"
+
+	"golang.org/x/sys/unix"
 
 	"tokenrelay/proxy/protocol"
 	"tokenrelay/proxy/relay"
@@ -29,44 +30,11 @@ const (
 	// writePiece is the most that one write deadline covers, so that a slow but
 	// steady reader of a large answer is not taken for a stalled one.
 	writePiece = 64 << 10
-	// sendBuffer bounds what the kernel holds for a reader that has stopped (D5).
+	// sendBuffer bounds what the kernel holds for a reader that has stopped (D5); Listen sets it.
 	sendBuffer = 128 << 10
+	// receiveBuffer is what Linux begins with.
+	receiveBuffer = 128 << 10
 )
-
-// listener wraps accepted connections.
-type listener struct {
-	net.Listener
-	s *Server
-}
-
-func (l *listener) Accept() (net.Conn, error) {
-	for {
-		nc, err := l.Listener.Accept()
-		if err != nil {
-			return nil, err
-		}
-		tcp := nc.(*net.TCPConn)
-		_ = tcp.SetWriteBuffer(sendBuffer)
-		c := &conn{s: l.s}
-		if err := c.Init(tcp); err != nil {
-			_ = tcp.Close()
-			continue
-		}
-		if ap, err := netip.ParseAddrPort(tcp.RemoteAddr().String()); err == nil {
-			c.ip = ap.Addr().Unmap()
-		}
-		c.lookFn = c.look // once per connection: a method value allocates
-		l.s.Conns.Add(1)
-		l.s.mu.Lock()
-		if c.unused = !l.s.closed; c.unused {
-			l.s.unused[c] = struct{}{}
-		} else { // it came with the end
-			_ = tcp.Close()
-		}
-		l.s.mu.Unlock()
-		return c, nil
-	}
-}
 
 // conn is a customer's connection: it bounds how long a write may stall, counts
 // the bytes of a large body, and can be asked whether the customer is still there.
@@ -97,6 +65,7 @@ type conn struct {
 	ended   bool          // it has been written, and comes once more
 	held    *bytes.Buffer // what waits
 
+	full     bool // the kernel takes nothing more
 	presence relay.Presence
 	lookFn   func(fd uintptr)
 	closed   atomic.Bool
@@ -325,6 +294,26 @@ func (c *conn) Close() error {
 // Abort closes so that the customer sees a broken connection and never a clean
 // end.
 func (c *conn) Abort() { _ = c.SetLinger(0) }
+
+// stopTaking has the kernel drop what comes while nothing is read: it would take 64 KiB and
+// wake the process for each packet of them. TCP sends again what was dropped.
+func (c *conn) stopTaking() {
+	c.full = true
+	_ = c.SetReadBuffer(1) // the kernel's least
+}
+
+// takeAgain ends stopTaking. Where the kernel allows it (Linux 5.14), it again finds by itself how
+// much memory a fast sender is worth.
+func (c *conn) takeAgain() {
+	if !c.full {
+		return
+	}
+	c.full = false
+	_ = c.SetReadBuffer(receiveBuffer)
+	_ = c.Control(func(fd uintptr) {
+		_ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_BUF_LOCK, unix.SOCK_SNDBUF_LOCK)
+	})
+}
 
 // Addr is the customer's address.
 func (c *conn) Addr() netip.Addr { return c.ip }

@@ -50,10 +50,11 @@ type Server struct {
 	unused    map[*conn]struct{} // connections on which nothing has come yet; fasthttp does not know them as idle
 
 	strangers strangers
+	debts     debts
 
 	draining  atomic.Bool
 	bodyBytes atomic.Int64
-	judged    sync.Map // *fasthttp.RequestHeader → relay.Judgement, of large bodies that were not trusted
+	judged    sync.Map // *fasthttp.RequestHeader → judged, of large bodies that are not simply read
 
 	Conns   atomic.Int64 // open connections
 	Refused atomic.Int64 // requests that could not be read
@@ -82,6 +83,7 @@ const (
 func New(r *relay.Relay, o Options) (*Server, error) {
 	s := &Server{o: o, relay: r, isProvider: r.IsProvider, start: time.Now(), unused: map[*conn]struct{}{}}
 	s.strangers.end = make(chan struct{})
+	s.debts.end = s.strangers.end
 	fasthttp.SetBodySizePoolLimit(pooledBody, -1)
 	var err error
 	if s.forward, err = newForwarder(o.AdminURL); err != nil {
@@ -124,7 +126,12 @@ func (s *Server) Serve(l net.Listener) error {
 	}
 	s.listeners = append(s.listeners, l)
 	s.mu.Unlock()
-	return s.http.Serve(&listener{Listener: l, s: s})
+	turn, err := newTurn()
+	if err != nil {
+		return fmt.Errorf("cannot accept connections: %w", err)
+	}
+	defer turn.close()
+	return s.http.Serve(&listener{Listener: l, s: s, turn: turn})
 }
 
 // Drain makes the server refuse new work; running requests go on.
@@ -136,6 +143,9 @@ func (s *Server) Drain() {
 
 // Slowed is the number of answers to unknown keys that waited since the start.
 func (s *Server) Slowed() int64 { return s.strangers.Slowed.Load() }
+
+// Indebted is the number of requests that waited for a turn since the start.
+func (s *Server) Indebted() int64 { return s.debts.Slowed.Load() }
 
 // Shutdown closes the listeners and waits for connections to finish, until ctx
 // ends. Those on which nothing has come yet are closed at once, as idle ones are.
@@ -156,6 +166,13 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	return err
 }
 
+// judged is what judge found out about a large body, for when it has been read.
+type judged struct {
+	refusal *apierr.Error // it is not read, nil = it is
+	client  int64         // whose it is, 0 = not known yet
+	paid    int64         // what debts.turn has taken for it
+}
+
 // judge looks at a head before its body is read: how long the body may take, and
 // whether a large one is worth reading at all (rulings 3.11).
 func (s *Server) judge(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
@@ -169,29 +186,60 @@ func (s *Server) judge(h *fasthttp.RequestHeader) fasthttp.RequestConfig {
 	}
 	// A key that is not in memory may not send much, so it is looked up before more comes:
 	// else who only ever sends large files would never be let in.
-	j := s.relay.Judge(h.RawHeaders(), h.RequestURI(), protocol.FamilyNone, n < 0 || n > coldBody)
+	j, client := s.relay.Judge(h.RawHeaders(), h.RequestURI(), protocol.FamilyNone, n < 0 || n > coldBody)
+	var found judged
 	switch j {
 	case relay.KeyUnknown:
-		c.MaxRequestBodySize = 1 // unreadable answers 401
+		found.refusal = apierr.ErrInvalidAPIKey
 	case relay.KeyCold:
 		c.MaxRequestBodySize = min(coldBody, s.o.MaxBody)
+	case relay.KeyKnown:
+		found.client = client
+		if n <= s.o.MaxBody { // else it is not read
+			found.paid, found.refusal = s.debts.turn(client, n, s.now())
+		}
+	}
+	if found.refusal != nil {
+		c.MaxRequestBodySize = 1 // unreadable answers
 	}
 	// fasthttp forgets the head before it reports a body that is too large, but the
 	// memory it stood in is the request's own.
-	if j == relay.KeyKnown {
-		s.judged.Delete(h)
+	if found.refusal != nil || found.paid != 0 || found.client != 0 && n < 0 {
+		s.judged.Store(h, found)
 	} else {
-		s.judged.Store(h, j)
+		s.judged.Delete(h)
 	}
 	return c
 }
+
+// judgement is what judge found out about the large body of a request, once.
+func (s *Server) judgement(ctx *fasthttp.RequestCtx) judged {
+	if v, ok := s.judged.LoadAndDelete(&ctx.Request.Header); ok {
+		return v.(judged)
+	}
+	return judged{}
+}
+
+// hasRead notes what a large body, of n bytes, was good for.
+func (s *Server) hasRead(ctx *fasthttp.RequestCtx, n int, who relay.Asker) {
+	switch found := s.judgement(ctx); {
+	case who.Useless && found.paid == 0:
+		s.debts.add(who.Client, n, s.now())
+	case !who.Useless && found.paid != 0:
+		s.debts.forgive(found.client, found.paid)
+	}
+}
+
+// now is the time since the start, ns.
+func (s *Server) now() int64 { return int64(time.Since(s.start)) }
 
 // expect answers "Expect: 100-continue" before the body is sent: a key or a size
 // that will be refused is refused now (D11).
 func (s *Server) expect(ctx *fasthttp.RequestCtx) int {
 	err := (*apierr.Error)(nil)
+	j, _ := s.relay.Judge(ctx.Request.Header.RawHeaders(), ctx.Request.Header.RequestURI(), protocol.FamilyNone, false)
 	switch n := ctx.Request.Header.ContentLength(); {
-	case s.relay.Judge(ctx.Request.Header.RawHeaders(), ctx.Request.Header.RequestURI(), protocol.FamilyNone, false) == relay.KeyUnknown:
+	case j == relay.KeyUnknown:
 		err = apierr.ErrInvalidAPIKey
 		s.stranger(ctx)
 	case n > s.o.MaxBody:
@@ -215,9 +263,14 @@ func (s *Server) unreadable(ctx *fasthttp.RequestCtx, err error) {
 		e = apierr.ErrHeadersTooLarge
 	case errors.Is(err, fasthttp.ErrBodyTooLarge):
 		e = apierr.ErrBodyTooLarge
-		if j, ok := s.judged.LoadAndDelete(&ctx.Request.Header); ok && j == relay.KeyUnknown {
-			e = apierr.ErrInvalidAPIKey
+		switch found := s.judgement(ctx); {
+		case found.refusal == apierr.ErrInvalidAPIKey:
+			e = found.refusal
 			s.stranger(ctx)
+		case found.refusal != nil:
+			e = found.refusal
+		case found.client != 0: // in chunks: only the last showed how large it is
+			s.debts.add(found.client, s.o.MaxBody, s.now())
 		}
 	case errors.Is(err, errBodyBudget) || (c != nil && c.over):
 		e = apierr.ErrOverloaded
@@ -280,7 +333,12 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 	}
 	switch m.State {
 	case protocol.Serve:
-		if known := s.relay.Serve(ctx, head, m, c, s.clientIP(c, head)); !known {
+		size := len(ctx.Request.Body()) // which a stream does not keep
+		who := s.relay.Serve(ctx, head, m, c, s.clientIP(c, head))
+		if size >= judgeFrom {
+			s.hasRead(ctx, size, who)
+		}
+		if !who.Known {
 			s.stranger(ctx)
 		}
 	case protocol.Forward:
@@ -298,9 +356,21 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 // stranger keeps the answer to somebody without a key for a while, if there are many.
 func (s *Server) stranger(ctx *fasthttp.RequestCtx) {
 	c, _ := ctx.Conn().(*conn)
-	here := func() bool { return c == nil || c.Look() != relay.Gone }
-	if !s.strangers.slow(int64(time.Since(s.start)), here) {
+	waits := func() bool {
+		if c == nil {
+			return true
+		}
+		if c.Look() == relay.Gone {
+			return false
+		}
+		c.stopTaking()
+		return true
+	}
+	if !s.strangers.slow(s.now(), waits) {
 		ctx.Response.SetConnectionClose()
+	}
+	if c != nil {
+		c.takeAgain()
 	}
 }
 
@@ -352,13 +422,4 @@ func (s *Server) trusted(ip netip.Addr) bool {
 		}
 	}
 	return false
-}
-
-// Listen opens the public port.
-func Listen(addr string) (net.Listener, error) {
-	l, err := net.Listen("tcp", addr)
-	if err != nil {
-		return nil, fmt.Errorf("cannot listen on the public address: %w", err)
-	}
-	return l, nil
 }

@@ -10,8 +10,9 @@ import (
 //
 // Refusing a key costs about as much as the kernel takes for the request and its answer, so
 // that whoever sprays keys as fast as answers come takes the processors that customers need.
-// From some refusals a second on, each further one is answered one to two seconds later: a
-// spray gets fewer answers a second than it has connections, and never many in one moment.
+// From some refusals a second on, each further one is answered one to two seconds later, and the
+// later the more wait: a spray gets fewer answers a second than it has connections and hardly
+// more than 200, never many in one moment.
 // Customers are never slowed down by others, wherever those come from, and who has mistyped a
 // key is told late. An address over its limit (RELAY_IP_RPM) is a stranger too: its key has
 // not been looked at.
@@ -24,28 +25,31 @@ type strangers struct {
 }
 
 const (
-	strangersRate  = 100         // refusals a second that are answered at once, and as many in one moment
-	strangersDelay = time.Second // and as much again by chance
+	strangersRate  = 100                  // refusals a second that are answered at once, and as many in one moment
+	strangersDelay = time.Second          // and as much again by chance
+	strangersEach  = 5 * time.Millisecond // with more than 200 the delay grows with them
 	// strangersMost bounds what waiting costs, some 20 KiB each: who has more connections is
 	// answered at once and has them closed, which costs an attacker more than a key.
 	strangersMost = 2048
 )
 
-// slow waits before a stranger is answered, if there are many; now is ns of s.start. here is
+// slow waits before a stranger is answered, if there are many; now is ns of s.start. waits is
 // asked before that: nobody waits for one who has left. It says whether the connection may go on.
-func (s *strangers) slow(now int64, here func() bool) (goesOn bool) {
+func (s *strangers) slow(now int64, waits func() bool) (goesOn bool) {
 	if s.quick(now) {
 		return true
 	}
-	if !here() {
+	if !waits() {
 		return false
 	}
-	if s.waiting.Add(1) > strangersMost {
+	n := s.waiting.Add(1)
+	if n > strangersMost {
 		s.waiting.Add(-1)
 		return false
 	}
 	s.Slowed.Add(1)
-	t := time.NewTimer(strangersDelay + rand.N(strangersDelay))
+	delay := max(strangersDelay, time.Duration(n)*strangersEach)
+	t := time.NewTimer(delay + rand.N(delay))
 	select {
 	case <-t.C:
 	case <-s.end:

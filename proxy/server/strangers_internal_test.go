@@ -29,9 +29,9 @@ func TestTooManyStrangers(t *testing.T) {
 	s := strangers{end: make(chan struct{})}
 	for s.quick(0) {
 	}
-	here := func() bool { return true }
+	waits := func() bool { return true }
 	s.waiting.Store(strangersMost)
-	if s.slow(0, here) {
+	if s.slow(0, waits) {
 		t.Error("one more than may wait goes on")
 	}
 	if n := s.waiting.Load(); n != strangersMost {
@@ -39,7 +39,7 @@ func TestTooManyStrangers(t *testing.T) {
 	}
 	s.waiting.Add(-1)
 	close(s.end)
-	if !s.slow(0, here) || s.waiting.Load() != strangersMost-1 || s.Slowed.Load() != 1 {
+	if !s.slow(0, waits) || s.waiting.Load() != strangersMost-1 || s.Slowed.Load() != 1 {
 		t.Error("one that may wait did not, or waits still")
 	}
 }

@@ -58,14 +58,13 @@ func TestAttacks(t *testing.T) {
 		most   int64
 		ratio  float64 // of p99, besides the machine's and the spread
 	}{
-		{"bombs G-22", orders{Attack: "bombs", Conns: 4, Key: key, MiB: pick(64, 1024)}, 64 * mib, mostRatio},
+		{"bombs G-22", orders{Attack: "bombs", Conns: 16, Key: key, MiB: pick(64, 1024)}, 64 * mib, mostRatio},
 		{"unknown keys on 16 connections G5", orders{Attack: "spray", Conns: 16, Rate: pick(5_000, 50_000)}, 64 * mib, mostRatio},
-		// The goal is missed by this and the next; the bounds say how far.
-		{"unknown keys on 1,000 connections G5", orders{Attack: "spray", Conns: 1000, Rate: pick(5_000, 50_000)}, 64 * mib, 2},
-		// Its connections stand in the same queues as the customer's.
-		// Taking fewer than come keeps the customer's p99 at 4 ms, and whoever is new waits
-		// hundreds of them behind a full backlog.
-		{"unknown keys, a connection each G5", orders{Attack: "fresh", Conns: 4}, 96 * mib, 5},
+		{"unknown keys on 1,000 connections G5", orders{Attack: "spray", Conns: 1000, Rate: pick(5_000, 50_000)}, 64 * mib, mostRatio},
+		// The goal is missed here; the bound says how far. Its connections stand in the same
+		// queues as the customer's. Taking fewer than come keeps the customer's p99 at 4 ms, and
+		// whoever is new waits hundreds of them behind a full backlog.
+		{"unknown keys, a connection each G5", orders{Attack: "fresh", Conns: 4}, 96 * mib, 1.75},
 	} {
 		t.Run(a.name, func(t *testing.T) {
 			met, took := report{Sent: map[int]int64{}}, time.Duration(0)

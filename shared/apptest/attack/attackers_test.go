@@ -316,7 +316,7 @@ func (a *attacker) bombs() func(int) {
 			}
 			status, err := ask(nc, bufio.NewReader(nc), b.req)
 			_ = nc.Close()
-			a.met(status, err, b.want, 404)
+			a.met(status, err, b.want, 404, 429) // 404 is the bystander's
 		}
 	}
 }
