@@ -198,21 +198,27 @@ type measurement struct {
 	Tries    int
 }
 
-// loads in the order of a round. Spans are long enough for some 2,000 requests.
+// delaySlices is how many parts a measurement of delays has: a few µs are looked for, and
+// what the machine itself takes changes by tens of them within seconds.
+const delaySlices = 6
+
+// loads in the order of a round. Spans are long enough for some 2,000 requests. The targets
+// take turns by slices of it.
 var loads = []struct {
-	name string
-	what string
-	work work
+	name   string
+	what   string
+	work   work
+	slices int
 }{
-	{"500", "500 requests/s on 64 connections", work{Conns: 64, Rate: 500, Span: 4 * time.Second}},
-	{"2000", "2,000 requests/s on 64 connections", work{Conns: 64, Rate: 2000, Span: 2 * time.Second}},
-	{"prompt", "200 requests/s with 64 KB of text on 64 connections", work{Conns: 64, Rate: 200, Span: 4 * time.Second, Prompt: 64 << 10}},
-	{"calm", "100 requests/s on 16 connections", work{Conns: 16, Rate: 100, Span: 6 * time.Second}},
-	{"full", "64 connections, as fast as it goes", work{Conns: 64, Span: 2 * time.Second}},
-	{"paced", "40 streams/s of 64 events, 10 ms apart", work{Conns: 128, Rate: 40, Span: 3 * time.Second, Stream: true, Events: 64, Gap: 10 * time.Millisecond, First: 5 * time.Millisecond}},
-	{"first", "100 streams/s of 2 events without a pause on 16 connections", work{Conns: 16, Rate: 100, Span: 6 * time.Second, Stream: true, Events: 2}},
-	{"other", "as paced, by the relay from a provider of another protocol (Anthropic's)", work{Conns: 128, Rate: 40, Span: 3 * time.Second, Stream: true, Events: 64, Gap: 10 * time.Millisecond, First: 5 * time.Millisecond, Other: true}},
-	{"flood", "32 connections, streams of 64 events as fast as they go", work{Conns: 32, Span: 2 * time.Second, Stream: true, Events: 64}},
+	{"500", "500 requests/s on 64 connections", work{Conns: 64, Rate: 500, Span: 4 * time.Second}, 1},
+	{"2000", "2,000 requests/s on 64 connections", work{Conns: 64, Rate: 2000, Span: 2 * time.Second}, 1},
+	{"prompt", "200 requests/s with 64 KB of text on 64 connections", work{Conns: 64, Rate: 200, Span: 4 * time.Second, Prompt: 64 << 10}, 1},
+	{"calm", "100 requests/s on 16 connections", work{Conns: 16, Rate: 100, Span: 6 * time.Second}, delaySlices},
+	{"full", "64 connections, as fast as it goes", work{Conns: 64, Span: 2 * time.Second}, 1},
+	{"paced", "40 streams/s of 64 events, 10 ms apart", work{Conns: 128, Rate: 40, Span: 3 * time.Second, Stream: true, Events: 64, Gap: 10 * time.Millisecond, First: 5 * time.Millisecond}, 1},
+	{"first", "100 streams/s of 2 events without a pause on 16 connections", work{Conns: 16, Rate: 100, Span: 6 * time.Second, Stream: true, Events: 2}, delaySlices},
+	{"other", "as paced, by the relay from a provider of another protocol (Anthropic's)", work{Conns: 128, Rate: 40, Span: 3 * time.Second, Stream: true, Events: 64, Gap: 10 * time.Millisecond, First: 5 * time.Millisecond, Other: true}, 1},
+	{"flood", "32 connections, streams of 64 events as fast as they go", work{Conns: 32, Span: 2 * time.Second, Stream: true, Events: 64}, 1},
 }
 
 // heldWork is a stream that lasts longer than the measurement of memory.
@@ -238,12 +244,21 @@ func (b *bench) measure() error {
 				continue
 			}
 			w := l.work
-			w.Span /= scale
-			for _, t := range order {
-				m, err := b.profiled(t, l.name, round, func() (measurement, error) { return b.one(t, w) })
-				if err != nil {
-					return fmt.Errorf("%s, %s: %w", t.name, l.what, err)
+			w.Span /= scale * time.Duration(l.slices)
+			sums := make([]measured, len(order))
+			for slice := range l.slices {
+				for k := range order {
+					i := (k + slice) % len(order)
+					t := order[i]
+					one, err := b.profiled(t, l.name, round, slice, func() (measured, error) { return b.one(t, w) })
+					if err != nil {
+						return fmt.Errorf("%s, %s: %w", t.name, l.what, err)
+					}
+					sums[i].add(&one)
 				}
+			}
+			for i, t := range order {
+				m := sums[i].measurement()
 				m.Round, m.Load, m.Target = round, l.name, t.name
 				b.all = append(b.all, m)
 			}
@@ -272,14 +287,14 @@ func chosen(list, name string) bool {
 
 // profiled measures, and writes a CPU profile of the relay meanwhile if one was asked
 // for. A profile costs a few percent: its figures are not for a table.
-func (b *bench) profiled(t *target, load string, round int, measure func() (measurement, error)) (measurement, error) {
+func (b *bench) profiled(t *target, load string, round, slice int, measure func() (measured, error)) (measured, error) {
 	if *profiles == "" || t.name != "relay" {
 		return measure()
 	}
-	file := filepath.Join(*profiles, fmt.Sprintf("%s-%d.pprof", load, round))
+	file := filepath.Join(*profiles, fmt.Sprintf("%s-%d-%d.pprof", load, round, slice))
 	end, err := b.relay.profile(file)
 	if err != nil {
-		return measurement{}, err
+		return measured{}, err
 	}
 	m, err := measure()
 	return m, errors.Join(err, end())
@@ -296,13 +311,46 @@ func (b *bench) ours() int64 {
 	return sum
 }
 
+// measured is what was seen of a target under a load.
+type measured struct {
+	outcome
+	cpu, database, foreign int64 // ns: of the target, of its Postgres, of strangers
+	took                   time.Duration
+	tries                  int
+}
+
+func (m *measured) add(o *measured) {
+	m.outcome.add(&o.outcome)
+	m.Seconds += o.Seconds
+	m.cpu, m.database, m.foreign, m.took = m.cpu+o.cpu, m.database+o.database, m.foreign+o.foreign, m.took+o.took
+	m.tries = max(m.tries, o.tries)
+}
+
+// strange is the part of the machine that strangers took.
+func (m *measured) strange() float64 {
+	return float64(m.foreign) / float64(m.took.Nanoseconds()) / float64(runtime.NumCPU())
+}
+
+func (m *measured) measurement() measurement {
+	for _, l := range [][]int64{m.Latency, m.First, m.Delay} {
+		slices.Sort(l)
+	}
+	return measurement{
+		Sent: m.Sent, OK: m.OK, Events: m.Events, Seconds: m.Seconds,
+		P50: quantile(m.Latency, .5) / 1e3, P99: quantile(m.Latency, .99) / 1e3,
+		First50: quantile(m.First, .5) / 1e3, First99: quantile(m.First, .99) / 1e3,
+		Delay50: quantile(m.Delay, .5) / 1e3, Delay99: quantile(m.Delay, .99) / 1e3,
+		CPU: float64(m.cpu) / 1e3, Database: float64(m.database) / 1e3,
+		Errors: m.Errors, OneError: m.OneError, Foreign: m.strange(), Tries: m.tries,
+	}
+}
+
 // one measures a load against a target, again if strangers were at work meanwhile.
-func (b *bench) one(t *target, w work) (measurement, error) {
+func (b *bench) one(t *target, w work) (m measured, err error) {
 	d := t.plain
 	if w.Stream {
 		d = t.stream
 	}
-	var m measurement
 	for try := 1; try <= 1+*again; try++ {
 		warm := w
 		warm.Span = 400 * time.Millisecond
@@ -314,25 +362,17 @@ func (b *bench) one(t *target, w work) (measurement, error) {
 			calm()
 		}
 		machine, mine, began := busyNanos(), b.ours(), time.Now()
-		cpu, database := t.cpu(), b.database(t)
-		o := drive(d, w)
+		m = measured{cpu: -t.cpu(), database: -b.database(t), tries: try}
+		m.outcome = drive(d, w)
 		// What a relay still writes down after the last answer is part of its cost.
 		if err := t.rest(); err != nil {
 			return m, err
 		}
-		cpu, database = t.cpu()-cpu, b.database(t)-database
-		took := time.Since(began)
-		foreign := float64(busyNanos()-machine-(b.ours()-mine)) / float64(took.Nanoseconds()) / float64(runtime.NumCPU())
-		o.Errors, o.OneError = withWarm(&o, &warmed)
-		m = measurement{
-			Sent: o.Sent, OK: o.OK, Events: o.Events, Seconds: o.Seconds,
-			P50: quantile(o.Latency, .5) / 1e3, P99: quantile(o.Latency, .99) / 1e3,
-			First50: quantile(o.First, .5) / 1e3, First99: quantile(o.First, .99) / 1e3,
-			Delay50: quantile(o.Delay, .5) / 1e3, Delay99: quantile(o.Delay, .99) / 1e3,
-			CPU: float64(cpu) / 1e3, Database: float64(database) / 1e3,
-			Errors: o.Errors, OneError: o.OneError, Foreign: foreign, Tries: try,
-		}
-		if foreign*100 <= *strangers {
+		m.cpu, m.database = m.cpu+t.cpu(), m.database+b.database(t)
+		m.took = time.Since(began)
+		m.foreign = busyNanos() - machine - (b.ours() - mine)
+		m.Errors, m.OneError = withWarm(&m.outcome, &warmed)
+		if m.strange()*100 <= *strangers {
 			break
 		}
 	}
