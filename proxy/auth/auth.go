@@ -33,6 +33,12 @@ type Keys interface {
 	Key(ctx context.Context, digest *[32]byte) (*catalog.Key, error)
 }
 
+// Customer is whoever sent the credentials.
+type Customer interface {
+	// Left says that the customer has gone: nobody is left to be told what a look-up finds.
+	Left() bool
+}
+
 // Token picks the token that decides: the family's own header first, then the
 // others (interface 5, C2). nil if there is none.
 func (c *Credentials) Token(family protocol.Family) []byte {
@@ -75,8 +81,8 @@ func bearerToken(v []byte) []byte {
 
 // Authenticate finds the key of a request that came from ip at now (unix ms). A
 // warm key costs no allocation and no lock; a cold one waits for one look-up, at
-// most coldWait.
-func Authenticate(keys Keys, c *Credentials, family protocol.Family, ip netip.Addr, now int64, coldWait time.Duration) (*catalog.Key, *apierr.Error) {
+// most coldWait, if from is still there.
+func Authenticate(keys Keys, c *Credentials, from Customer, family protocol.Family, ip netip.Addr, now int64, coldWait time.Duration) (*catalog.Key, *apierr.Error) {
 	token := c.Token(family)
 	if token == nil {
 		return nil, apierr.ErrInvalidAPIKey
@@ -91,6 +97,9 @@ func Authenticate(keys Keys, c *Credentials, family protocol.Family, ip netip.Ad
 		switch apikey.Check(token) {
 		case apikey.BadCRC, apikey.Malformed:
 			return nil, apierr.ErrInvalidAPIKey // no look-up for a typo
+		}
+		if from.Left() {
+			return nil, apierr.ErrInvalidAPIKey
 		}
 		k, err = lookUp(keys, &c.digest, coldWait)
 	}

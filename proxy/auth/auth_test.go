@@ -56,6 +56,31 @@ func (s *store) Key(_ context.Context, d *[32]byte) (*catalog.Key, error) {
 	return nil, apierr.ErrInvalidAPIKey
 }
 
+type customer struct{ left bool }
+
+func (c customer) Left() bool { return c.left }
+
+// G5: nobody looks for the key of one who has left.
+func TestNoLookUpForOneWhoLeft(t *testing.T) {
+	token, _, err := apikey.Generate("tsk_")
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := &catalog.Key{Digest: apikey.Digest([]byte(token)), Status: catalog.KeyActive, ClientActive: true}
+	for _, of := range []struct {
+		store *store
+		want  *catalog.Key
+	}{
+		{&store{cold: map[[32]byte]*catalog.Key{k.Digest: k}}, nil},
+		{&store{warm: map[[32]byte]*catalog.Key{k.Digest: k}}, k},
+	} {
+		got, _ := Authenticate(of.store, &Credentials{Authorization: []byte("Bearer " + token)}, customer{left: true}, protocol.FamilyOpenAI, netip.MustParseAddr("192.0.2.7"), 1, time.Second)
+		if got != of.want || of.store.asked != 0 {
+			t.Errorf("got %v with %d look-ups, want %v with none", got, of.store.asked, of.want)
+		}
+	}
+}
+
 func TestAuthenticate(t *testing.T) {
 	token, _, err := apikey.Generate("tsk_")
 	if err != nil {
@@ -70,7 +95,7 @@ func TestAuthenticate(t *testing.T) {
 		edit(k)
 		s := &store{cold: map[[32]byte]*catalog.Key{digest: k}}
 		c := Credentials{Authorization: []byte("Bearer " + token)}
-		got, e := Authenticate(s, &c, protocol.FamilyOpenAI, ip, now, time.Second)
+		got, e := Authenticate(s, &c, customer{}, protocol.FamilyOpenAI, ip, now, time.Second)
 		switch {
 		case want == "" && (e != nil || got != k):
 			t.Fatalf("refused: %v", e)
@@ -108,7 +133,7 @@ func TestWarmKeyAllocatesNothing(t *testing.T) {
 	ip := netip.MustParseAddr("192.0.2.7")
 	var keys Keys = s
 	if n := testing.AllocsPerRun(1000, func() {
-		if _, err := Authenticate(keys, c, protocol.FamilyOpenAI, ip, 1, time.Second); err != nil {
+		if _, err := Authenticate(keys, c, customer{}, protocol.FamilyOpenAI, ip, 1, time.Second); err != nil {
 			t.Fatal(err)
 		}
 	}); n != 0 {

@@ -188,10 +188,13 @@ func (x *Exchange) authenticate() *apiError {
 		return err
 	}
 	x.creds = auth.Credentials{Authorization: x.head.Authorization, APIKey: x.head.APIKey, GoogKey: x.head.GoogKey}
-	key, err := auth.Authenticate(x.r.o.Catalog, &x.creds, x.match.Family, x.ip, x.startedMilli, x.r.o.ColdTimeout)
+	key, err := auth.Authenticate(x.r.o.Catalog, &x.creds, x, x.match.Family, x.ip, x.startedMilli, x.r.o.ColdTimeout)
 	x.key = key
 	return err
 }
+
+// Left says that the customer has gone.
+func (x *Exchange) Left() bool { return x.client.Look() == Gone }
 
 // read finds in the body what must be known before it may cost anything.
 func (x *Exchange) read() *apiError {

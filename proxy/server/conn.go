@@ -3,6 +3,7 @@ package server
 import (
 	"bytes"
 	"errors"
+	"net"
 	"net/netip"
 	"os"
 	"sync"
@@ -65,6 +66,7 @@ type conn struct {
 	ended   bool          // it has been written, and comes once more
 	held    *bytes.Buffer // what waits
 
+	left     bool // nobody is there to be answered
 	full     bool // the kernel takes nothing more
 	presence relay.Presence
 	lookFn   func(fd uintptr)
@@ -251,6 +253,9 @@ var errTrailer = errors.New("server: a body's end is followed by something else"
 
 // Write sends p, at once or with the end of its body.
 func (c *conn) Write(p []byte) (int, error) {
+	if c.left {
+		return 0, net.ErrClosed
+	}
 	if c.holding || c.ended {
 		return c.hold(p)
 	}

@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"net"
 	"runtime"
@@ -130,4 +131,17 @@ func TestTurnLooksAtTheNetwork(t *testing.T) {
 	}
 	turn.close()
 	turn.take() // does not wait for ever
+}
+
+// Nothing is written to one who has left.
+func TestNoAnswerForOneWhoLeft(t *testing.T) {
+	c, far := acceptOne(t)
+	c.left = true
+	if n, err := c.Write([]byte("HTTP/1.1 401")); n != 0 || !errors.Is(err, net.ErrClosed) {
+		t.Errorf("%d %v", n, err)
+	}
+	_ = c.Close()
+	if b, err := io.ReadAll(far); err != nil || len(b) != 0 {
+		t.Errorf("%q %v", b, err)
+	}
 }

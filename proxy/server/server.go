@@ -361,6 +361,7 @@ func (s *Server) stranger(ctx *fasthttp.RequestCtx) {
 			return true
 		}
 		if c.Look() == relay.Gone {
+			c.left = true
 			return false
 		}
 		c.stopTaking()

@@ -108,3 +108,25 @@ func TestDrainAnswersStrangers(t *testing.T) {
 		t.Errorf("%d answers, the last %v", n, statuses[max(0, n-3):])
 	}
 }
+
+// Who sends a key and leaves leaves nothing behind, however many they are.
+func TestStrangersWhoLeaveAreGone(t *testing.T) {
+	k, _ := start(t, proxytest.Options{})
+	for i := range 300 {
+		c, err := net.Dial("tcp", k.Addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = c.(*net.TCPConn).SetLinger(0)
+		_, _ = io.WriteString(c, post(fmt.Sprintf("sk-%032x", i), `{"model":"gpt-a"}`))
+		_ = c.Close()
+	}
+	for limit := time.Now().Add(10 * time.Second); k.Server.Conns.Load() > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(limit) {
+			t.Fatalf("%d connections are open still", k.Server.Conns.Load())
+		}
+	}
+	if status, _, body, _ := raw(t, k, post(k.Token, hello)); status != http.StatusOK {
+		t.Errorf("a customer: %d %s", status, body)
+	}
+}

@@ -82,7 +82,7 @@ var catalogue = []Entry{
 	{Code: RateLimitedRPM, Status: 429, limit: "rpm", When: "Too many requests a minute with this key."},
 	{Code: RateLimitedTPM, Status: 429, limit: "tpm", When: "Too many tokens a minute with this key."},
 	{Code: RateLimitedGroup, Status: 429, limit: "group", When: "The limit of the client's group is reached."},
-	{Code: RateLimitedConc, Status: 429, limit: "concurrency", When: "Too many requests of this key are running."},
+	{Code: RateLimitedConc, Status: 429, limit: "concurrency", When: "Too many requests of this key are running, or its large bodies, which were of no use, wait for too long a turn."},
 	{Code: RateLimitedDaily, Status: 429, limit: "daily", When: "The day's spend of the key or group is reached."},
 	{Code: ProviderPaused, Status: 429, Text: "Provider paused: everything that serves this model is paused. Try again later or use another model.", When: "Every candidate is paused. No Retry-After unless it resumes by itself."},
 	{Code: UpstreamError, Status: 502, Text: "The upstream provider failed. Nothing was charged for this attempt; try again or use another model.", When: "An attempt was made and the last one failed; the hold is released."},
