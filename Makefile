@@ -242,7 +242,7 @@ soak: ## a load that keeps the machine busy for 70 % of SPAN=30m: memory, gorout
 	RELAY_SOAK=$(SPAN) $(GO) test -count=1 -timeout 24h -v -run '^TestSoak$$' ./shared/apptest/attack
 
 .PHONY: sidebyside
-sidebyside: ## the relay beside bare fasthttp, nginx and haproxy, one load, one table (20 minutes; ARGS=-quick)
+sidebyside: ## the relay beside bare fasthttp, nginx and haproxy, one load, one table (25 minutes; ARGS=-quick)
 	$(GO) run ./bench/sidebyside $(ARGS)
 
 # k6 with the project's module for event streams: a Go module of its own, built on first use.
