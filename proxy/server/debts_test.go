@@ -48,6 +48,20 @@ func TestUselessBodiesAreOwedFor(t *testing.T) {
 	if took := send(k.Token, large, http.StatusOK); took > 900*time.Millisecond {
 		t.Errorf("the next good one took %v", took)
 	}
+	// In chunks nobody knows how large it becomes: it waits, and is forgiven as well.
+	chunked := fmt.Sprintf("POST /v1/chat/completions HTTP/1.1\r\nHost: relay\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n",
+		k.Token, len(hello), hello)
+	send(k.Token, junk, http.StatusBadRequest)
+	before := k.Server.Indebted()
+	began := time.Now()
+	for range 4 {
+		if status, _, body, _ := raw(t, k, chunked); status != http.StatusOK {
+			t.Fatalf("%d %s", status, body)
+		}
+	}
+	if took := time.Since(began); took > 2500*time.Millisecond || k.Server.Indebted() == before {
+		t.Errorf("4 in chunks took %v, %d waited", took, k.Server.Indebted()-before)
+	}
 	waited := k.Server.Indebted()
 	send(k.Token, hello, http.StatusOK)
 	send(k.Tokens[0], large, http.StatusOK)

@@ -220,13 +220,13 @@ func (s *Server) judgement(ctx *fasthttp.RequestCtx) judged {
 	return judged{}
 }
 
-// hasRead notes what a large body, of n bytes, was good for.
+// hasRead notes what a body of n bytes was good for that judge has looked at.
 func (s *Server) hasRead(ctx *fasthttp.RequestCtx, n int, who relay.Asker) {
-	switch found := s.judgement(ctx); {
-	case who.Useless && found.paid == 0:
-		s.debts.add(who.Client, n, s.now())
-	case !who.Useless && found.paid != 0:
+	if found := s.judgement(ctx); found.paid != 0 {
 		s.debts.forgive(found.client, found.paid)
+	}
+	if who.Useless && n >= judgeFrom {
+		s.debts.add(who.Client, n, s.now())
 	}
 }
 
@@ -335,7 +335,7 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 	case protocol.Serve:
 		size := len(ctx.Request.Body()) // which a stream does not keep
 		who := s.relay.Serve(ctx, head, m, c, s.clientIP(c, head))
-		if size >= judgeFrom {
+		if size >= judgeFrom || head.HasCoding {
 			s.hasRead(ctx, size, who)
 		}
 		if !who.Known {
