@@ -30,7 +30,8 @@ type work struct {
 
 // door is how a target is spoken to.
 type door struct {
-	Addr   string // host:port
+	Addr   string   // host:port
+	More   []string // of the same target: its connections take turns with Addr and these
 	Path   string
 	Key    string // bearer token, "" for none
 	Direct bool
@@ -145,8 +146,17 @@ type caller struct {
 	outcome
 }
 
-func newCaller(d door, w work) *caller {
-	return &caller{c: client{addr: d.Addr}, w: w, request: d.request(w), other: w.Other && d.Other != ""}
+// addr is where connection i goes.
+func (d door) addr(i int) string {
+	if i %= 1 + len(d.More); i > 0 {
+		return d.More[i-1]
+	}
+	return d.Addr
+}
+
+// newCaller makes connection i of a load.
+func newCaller(d door, i int, w work) *caller {
+	return &caller{c: client{addr: d.addr(i)}, w: w, request: d.request(w), other: w.Other && d.Other != ""}
 }
 
 // one makes one request. due is when it should have begun; first, if not nil, is called
@@ -319,7 +329,7 @@ func drive(d door, w work) outcome {
 	var all sync.WaitGroup
 	callers := make([]*caller, w.Conns)
 	for i := range callers {
-		k := newCaller(d, w)
+		k := newCaller(d, i, w)
 		callers[i] = k
 		all.Go(func() {
 			for {
@@ -366,7 +376,7 @@ func hold(d door, w work, n int, measure func()) (outcome, error) {
 	var all sync.WaitGroup
 	callers := make([]*caller, n)
 	for i := range callers {
-		k := newCaller(d, w)
+		k := newCaller(d, i, w)
 		k.c.buf = make([]byte, 2<<10)
 		callers[i] = k
 		all.Go(func() {

@@ -36,6 +36,7 @@ var (
 	again      = flag.Int("again", 2, "how often a disturbed measurement is made again")
 	onlyLoads  = flag.String("loads", "", "only these loads, by name with commas between; \"held\" is one")
 	onlyNames  = flag.String("targets", "", "only these targets, by name with commas between; bare and direct are always there")
+	proxies    = flag.Int("proxies", 1, "proxies of the relay: each gets the whole load, and the figures are of all of them")
 	oldProxy   = flag.String("old", "", "a proxy of another build, measured beside this one as \"old\"")
 	profiles   = flag.String("profile", "", "write a CPU profile of the relay under each load into this folder")
 	jsonFile   = flag.String("json", "", "also write every measurement to this file")
@@ -152,7 +153,7 @@ func set(h *apptest.Host, fetched string) (*bench, error) {
 		return nil, err
 	}
 	b.targets = append(b.targets, &target{
-		name: "bare", version: "fasthttp, nothing in between", restart: floor.again, pid: func() int { return floor.cmd.Process.Pid },
+		name: "bare", version: "fasthttp, nothing in between", restart: floor.again, pids: func() []int { return []int{floor.cmd.Process.Pid} },
 		plain: door{Addr: free[1], Path: chatPath("bare")}, stream: door{Addr: free[2], Path: chatPath("bare")},
 	})
 	for _, f := range [][2]string{{"nginx", nginxConf}, {"haproxy", haproxyConf}} {
@@ -268,6 +269,10 @@ func (b *bench) measure() error {
 			continue
 		}
 		for _, t := range order {
+			if most := t.mostStreams(); *held > most {
+				fmt.Fprintf(os.Stderr, "%s: left out, it has descriptors for %d streams\n", t.name, most)
+				continue
+			}
 			m, err := b.memory(t)
 			if err != nil {
 				return fmt.Errorf("%s, streams held: %w", t.name, err)
@@ -351,6 +356,7 @@ func (b *bench) one(t *target, w work) (m measured, err error) {
 	if w.Stream {
 		d = t.stream
 	}
+	w.Conns, w.Rate = w.Conns*(1+len(d.More)), w.Rate*float64(1+len(d.More))
 	for try := 1; try <= 1+*again; try++ {
 		warm := w
 		warm.Span = 400 * time.Millisecond
@@ -407,11 +413,20 @@ func (t *target) rest() error {
 	return t.settle()
 }
 
-func (t *target) cpu() int64 {
-	if t.pid == nil {
+// sum adds up what is said of each process of the target.
+func (t *target) sum(of func(pid int) int64) int64 {
+	if t.pids == nil {
 		return 0
 	}
-	return cpuNanos(t.pid())
+	var all int64
+	for _, pid := range t.pids() {
+		all += of(pid)
+	}
+	return all
+}
+
+func (t *target) cpu() int64 {
+	return t.sum(cpuNanos)
 }
 
 func (b *bench) database(t *target) int64 {
@@ -419,6 +434,20 @@ func (b *bench) database(t *target) int64 {
 		return 0
 	}
 	return cpuNanos(b.relay.Postgres.PID())
+}
+
+// mostStreams is how many a target can have open: each takes two descriptors of a process,
+// which has other files too, and one of the provider.
+func (t *target) mostStreams() int {
+	var l syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l); err != nil || l.Max > 1<<30 {
+		return 1 << 30
+	}
+	each := int(l.Max) - 200
+	if t.pids == nil {
+		return each
+	}
+	return each / 2 * len(t.pids())
 }
 
 // memory holds streams open at a target that has just been started and has served a
@@ -434,15 +463,10 @@ func (b *bench) memory(t *target) (measurement, error) {
 	if err := t.rest(); err != nil {
 		return m, err
 	}
-	before, after := int64(0), int64(0)
-	if t.pid != nil {
-		before = rssKiB(t.pid())
-	}
+	before, after := t.sum(rssKiB), int64(0)
 	o, err := hold(t.stream, heldWork, *held, func() {
 		time.Sleep(2 * time.Second) // each has had a few events
-		if t.pid != nil {
-			after = rssKiB(t.pid())
-		}
+		after = t.sum(rssKiB)
 	})
 	if err != nil && !errors.Is(err, errNotAllOpen) { // which is among the errors
 		return m, err

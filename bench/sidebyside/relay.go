@@ -46,7 +46,11 @@ func startRelay(h *apptest.Host, provider, old string) (*relay, []*target) {
 	s := apptest.Start(h, apptest.Options{OwnPostgres: true, DurablePostgres: true, Catalogue: catalogue})
 	r := &relay{s, h}
 	key := s.CreateKey(s.CreateClient("sidebyside", "1000000").Name).Token
-	list := []*target{r.target(s.Proxy(0), "relay", key)}
+	for range *proxies - 1 {
+		s.AddProxy()
+	}
+	s.WaitReady()
+	list := []*target{r.target("relay", key, s.Proxies...)}
 	if old != "" {
 		p := s.AddProxy()
 		p.WaitReady()
@@ -54,16 +58,35 @@ func startRelay(h *apptest.Host, provider, old string) (*relay, []*target) {
 		_ = p.Wait(time.Minute)
 		p.Use(old)
 		p.Restart()
-		list = append(list, r.target(p, "old", s.CreateKey(s.CreateClient("old", "1000000").Name).Token))
+		list = append(list, r.target("old", s.CreateKey(s.CreateClient("old", "1000000").Name).Token, p))
 	}
 	return r, list
 }
 
-func (r *relay) target(p *apptest.Proxy, name, key string) *target {
-	d := door{Addr: strings.TrimPrefix(p.URL, "http://"), Path: "/v1/chat/completions", Key: key, Other: otherModel}
+func (r *relay) target(name, key string, all ...*apptest.Proxy) *target {
+	d := door{Path: "/v1/chat/completions", Key: key, Other: otherModel}
+	for _, p := range all {
+		d.More = append(d.More, strings.TrimPrefix(p.URL, "http://"))
+	}
+	d.Addr, d.More = d.More[0], d.More[1:]
+	each := func(do func(*apptest.Proxy) error) func() error {
+		return func() error {
+			for _, p := range all {
+				if err := do(p); err != nil {
+					return err
+				}
+			}
+			return nil
+		}
+	}
 	return &target{
-		name: name, plain: d, stream: d, pid: p.PID,
-		restart: func() error { return restarted(p) }, settle: func() error { return settled(p) },
+		name: name, plain: d, stream: d, restart: each(restarted), settle: each(settled),
+		pids: func() (list []int) {
+			for _, p := range all {
+				list = append(list, p.PID())
+			}
+			return list
+		},
 	}
 }
 

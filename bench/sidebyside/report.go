@@ -83,6 +83,9 @@ func (b *bench) cell(c column, name string) (value, ratio float64) {
 	for round, m := range mine {
 		v := c.value(m, direct[round])
 		values = append(values, v)
+		if bare[round] == nil {
+			continue
+		}
 		// What was added to a delay may be below what can be seen: no ratio then.
 		if floor := c.value(bare[round], direct[round]); c.ratio && v > 0 && floor > 0 {
 			ratios = append(ratios, v/floor)

@@ -23,7 +23,7 @@ type target struct {
 	missing string // why it is not there; nothing else is set then
 	plain   door
 	stream  door
-	pid     func() int // nil: there is no process in between
+	pids    func() []int // nil: there is no process in between
 	restart func() error
 	settle  func() error // waits until it has nothing left to do; nil: it never has
 }
@@ -266,5 +266,5 @@ func foreign(name, conf, dir, fetched, provider string) (*target, *program, erro
 		return nil, nil, err
 	}
 	d := door{Addr: addr, Path: chatPath(name)}
-	return &target{name: name, version: says, plain: d, stream: d, pid: func() int { return p.cmd.Process.Pid }, restart: p.again}, p, nil
+	return &target{name: name, version: says, plain: d, stream: d, pids: func() []int { return []int{p.cmd.Process.Pid} }, restart: p.again}, p, nil
 }
