@@ -17,11 +17,8 @@ import (
 // bodies are read only as fast as that is paid off, each in its turn, and whoever stands too
 // far behind is refused unread. Small bodies, and other customers, wait for nothing.
 type debts struct {
-	of      sync.Map     // client id → *debt; only those who ever sent such bodies
-	waiting atomic.Int64 // requests that wait now
-	end     chan struct{}
-
-	Slowed atomic.Int64 // requests that waited
+	waiters
+	of sync.Map // client id → *debt; only those who ever sent such bodies
 }
 
 // debt is up to when, ns of Server.start, what is owed will be paid.
@@ -31,8 +28,6 @@ const (
 	debtRate = 1 << 20         // bytes that are paid off in a second
 	debtFree = 4 * time.Second // what may be owed without consequences
 	debtMost = 5 * time.Second // the longest that a turn is waited for
-	// debtsMost bounds those who wait, as strangersMost does.
-	debtsMost = 2048
 )
 
 // worth is the time that so many bytes take to be paid off; below 0 = not known.
@@ -83,17 +78,7 @@ func (d *debts) turn(client int64, n int, now int64) (paid int64, err *apierr.Er
 		paid, err = 0, apierr.New(apierr.RateLimitedConc, errInDebt).WithRetryAfter(int(wait/time.Second)+1)
 		wait = time.Second + rand.N(time.Second) // whoever is refused comes again
 	}
-	defer d.waiting.Add(-1)
-	if d.waiting.Add(1) > debtsMost {
-		return paid, err
-	}
-	d.Slowed.Add(1)
-	t := time.NewTimer(wait)
-	select {
-	case <-t.C:
-	case <-d.end:
-	}
-	t.Stop()
+	d.wait(func(int64) time.Duration { return wait }) // too many: they are not slowed down further
 	return paid, err
 }
 

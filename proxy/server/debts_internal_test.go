@@ -10,7 +10,7 @@ import (
 // What is owed is paid off by the second, what is little costs nothing, and each waits for
 // those before it.
 func TestDebtsTurns(t *testing.T) {
-	d := debts{end: make(chan struct{})}
+	d := debts{waiters: waiters{end: make(chan struct{})}}
 	close(d.end) // nobody waits: what is looked at is the account
 	const mib = 1 << 20
 	now := int64(time.Hour)

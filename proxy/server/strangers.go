@@ -17,24 +17,20 @@ import (
 // key is told late. An address over its limit (RELAY_IP_RPM) is a stranger too: its key has
 // not been looked at.
 type strangers struct {
-	ahead   atomic.Int64 // ns of s.start up to which the refusals at full speed reach
-	waiting atomic.Int64 // answers that wait now
-	end     chan struct{}
-
-	Slowed atomic.Int64 // answers that waited
+	waiters
+	ahead atomic.Int64 // ns of s.start up to which the refusals at full speed reach
 }
 
 const (
 	strangersRate  = 100                  // refusals a second that are answered at once, and as many in one moment
 	strangersDelay = time.Second          // and as much again by chance
 	strangersEach  = 5 * time.Millisecond // with more than 200 the delay grows with them
-	// strangersMost bounds what waiting costs, some 20 KiB each: who has more connections is
-	// answered at once and has them closed, which costs an attacker more than a key.
-	strangersMost = 2048
 )
 
 // slow waits before a stranger is answered, if there are many; now is ns of s.start. waits is
-// asked before that: nobody waits for one who has left. It says whether the connection may go on.
+// asked before that: nobody waits for one who has left. It says whether the connection may go on:
+// of too many that wait the next ones are answered at once and closed, which costs an attacker
+// more than a key.
 func (s *strangers) slow(now int64, waits func() bool) (goesOn bool) {
 	if s.quick(now) {
 		return true
@@ -42,21 +38,10 @@ func (s *strangers) slow(now int64, waits func() bool) (goesOn bool) {
 	if !waits() {
 		return false
 	}
-	n := s.waiting.Add(1)
-	if n > strangersMost {
-		s.waiting.Add(-1)
-		return false
-	}
-	s.Slowed.Add(1)
-	delay := max(strangersDelay, time.Duration(n)*strangersEach)
-	t := time.NewTimer(delay + rand.N(delay))
-	select {
-	case <-t.C:
-	case <-s.end:
-	}
-	t.Stop()
-	s.waiting.Add(-1)
-	return true
+	return s.wait(func(n int64) time.Duration {
+		delay := max(strangersDelay, time.Duration(n)*strangersEach)
+		return delay + rand.N(delay)
+	})
 }
 
 // quick takes one of the answers that are given at once.

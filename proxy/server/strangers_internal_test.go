@@ -7,7 +7,7 @@ import (
 
 // A hundred a second are answered at once, whenever they come, and as many in one moment.
 func TestStrangersAtOnce(t *testing.T) {
-	s := strangers{end: make(chan struct{})}
+	s := strangers{waiters: waiters{end: make(chan struct{})}}
 	count := func(now time.Duration) (n int) {
 		for s.quick(int64(now)) {
 			n++
@@ -26,27 +26,27 @@ func TestStrangersAtOnce(t *testing.T) {
 
 // Whoever comes when as many wait as may is answered at once and has to connect again.
 func TestTooManyStrangers(t *testing.T) {
-	s := strangers{end: make(chan struct{})}
+	s := strangers{waiters: waiters{end: make(chan struct{})}}
 	for s.quick(0) {
 	}
 	waits := func() bool { return true }
-	s.waiting.Store(strangersMost)
+	s.waiting.Store(waitersMost)
 	if s.slow(0, waits) {
 		t.Error("one more than may wait goes on")
 	}
-	if n := s.waiting.Load(); n != strangersMost {
+	if n := s.waiting.Load(); n != waitersMost {
 		t.Errorf("%d wait", n)
 	}
 	s.waiting.Add(-1)
 	close(s.end)
-	if !s.slow(0, waits) || s.waiting.Load() != strangersMost-1 || s.Slowed.Load() != 1 {
+	if !s.slow(0, waits) || s.waiting.Load() != waitersMost-1 || s.Slowed.Load() != 1 {
 		t.Error("one that may wait did not, or waits still")
 	}
 }
 
 // Whoever has left is not waited for.
 func TestStrangersWhoLeft(t *testing.T) {
-	s := strangers{end: make(chan struct{})}
+	s := strangers{waiters: waiters{end: make(chan struct{})}}
 	for s.quick(0) {
 	}
 	if s.slow(0, func() bool { return false }) || s.waiting.Load() != 0 || s.Slowed.Load() != 0 {
