@@ -77,12 +77,6 @@ func run() error {
 		if err := b.measure(); err != nil {
 			return err
 		}
-		if *jsonFile != "" {
-			j, _ := json.MarshalIndent(b.all, "", " ")
-			if err := os.WriteFile(*jsonFile, append(j, '\n'), 0o644); err != nil {
-				return fmt.Errorf("cannot write the measurements: %w", err)
-			}
-		}
 		return b.report(os.Stdout)
 	})
 }
@@ -225,6 +219,19 @@ var loads = []struct {
 // heldWork is a stream that lasts longer than the measurement of memory.
 var heldWork = work{Stream: true, Events: 90, Gap: time.Second}
 
+// save writes what has been measured so far to the file that was asked for.
+func (b *bench) save() error {
+	if *jsonFile == "" {
+		return nil
+	}
+	j, _ := json.MarshalIndent(b.all, "", " ")
+	if err := os.WriteFile(*jsonFile, append(j, '\n'), 0o644); err != nil {
+		return fmt.Errorf("cannot write the measurements: %w", err)
+	}
+	return nil
+}
+
+// measure goes through the rounds, and saves on the way: a run that is cut short has what it saw.
 func (b *bench) measure() error {
 	n, scale := *rounds, time.Duration(1)
 	if *quick {
@@ -263,6 +270,9 @@ func (b *bench) measure() error {
 				m.Round, m.Load, m.Target = round, l.name, t.name
 				b.all = append(b.all, m)
 			}
+			if err := b.save(); err != nil {
+				return err
+			}
 			fmt.Fprintf(os.Stderr, "round %d of %d: %s\n", round+1, n, l.what)
 		}
 		if !chosen(*onlyLoads, "held") {
@@ -279,6 +289,9 @@ func (b *bench) measure() error {
 			}
 			m.Round, m.Load, m.Target = round, "held", t.name
 			b.all = append(b.all, m)
+		}
+		if err := b.save(); err != nil {
+			return err
 		}
 		fmt.Fprintf(os.Stderr, "round %d of %d: %d streams held open\n", round+1, n, *held)
 	}

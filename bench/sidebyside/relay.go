@@ -69,18 +69,9 @@ func (r *relay) target(name, key string, all ...*apptest.Proxy) *target {
 		d.More = append(d.More, strings.TrimPrefix(p.URL, "http://"))
 	}
 	d.Addr, d.More = d.More[0], d.More[1:]
-	each := func(do func(*apptest.Proxy) error) func() error {
-		return func() error {
-			for _, p := range all {
-				if err := do(p); err != nil {
-					return err
-				}
-			}
-			return nil
-		}
-	}
 	return &target{
-		name: name, plain: d, stream: d, restart: each(restarted), settle: each(settled),
+		name: name, plain: d, stream: d,
+		restart: func() error { return restarted(all) }, settle: func() error { return settled(all) },
 		pids: func() (list []int) {
 			for _, p := range all {
 				list = append(list, p.PID())
@@ -90,12 +81,14 @@ func (r *relay) target(name, key string, all ...*apptest.Proxy) *target {
 	}
 }
 
-func restarted(p *apptest.Proxy) error {
-	p.Terminate()
-	if code := p.Wait(time.Minute); code != 0 {
-		return fmt.Errorf("the relay ended with %d", code)
+func restarted(all []*apptest.Proxy) error {
+	for _, p := range all {
+		p.Terminate()
+		if code := p.Wait(time.Minute); code != 0 {
+			return fmt.Errorf("the relay ended with %d", code)
+		}
+		p.Restart()
 	}
-	p.Restart()
 	return nil
 }
 
@@ -136,15 +129,21 @@ var errUnsettled = errors.New("the relay has not shipped its records in 2 minute
 // settled waits until no request runs and every record is in Postgres. It asks seldom, and
 // not before the shipper's next turn: the page of metrics is work for the proxy that is
 // being measured, 1 to 2 ms each time.
-func settled(p *apptest.Proxy) error {
+func settled(all []*apptest.Proxy) error {
 	time.Sleep(600 * time.Millisecond)
-	for limit := time.Now().Add(2 * time.Minute); time.Now().Before(limit); time.Sleep(250 * time.Millisecond) {
-		m := p.Metrics()
-		if m["relay_requests_running"] == 0 && m["relay_journal_lag_records"] == 0 && m["relay_ship_direct_records"] == 0 {
-			return nil
+	limit := time.Now().Add(2 * time.Minute)
+	for len(all) > 0 {
+		m := all[0].Metrics()
+		switch {
+		case m["relay_requests_running"] == 0 && m["relay_journal_lag_records"] == 0 && m["relay_ship_direct_records"] == 0:
+			all = all[1:]
+		case time.Now().After(limit):
+			return errUnsettled
+		default:
+			time.Sleep(250 * time.Millisecond)
 		}
 	}
-	return errUnsettled
+	return nil
 }
 
 // books are what the relay has on record about its requests.
