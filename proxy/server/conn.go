@@ -44,6 +44,7 @@ type conn struct {
 	s  *Server
 	ip netip.Addr
 
+	sentAt     int64 // when the last write began, ns of s.start
 	writeUntil int64 // the write deadline that is set, ns of s.start
 	readBy     int64 // when a read must have ended, ns of s.start, 0 = never
 	readSet    int64 // the read deadline that is set, 0 = none; it may be earlier than readBy
@@ -97,6 +98,9 @@ func (c *conn) receive(p []byte) (int, error) {
 	if c.ahead != nil {
 		return c.takeAhead(p), nil
 	}
+	if err := c.waitFirst(); err != nil {
+		return 0, err
+	}
 	for {
 		if c.readSet == 0 && c.readBy != 0 || c.readBy != 0 && c.readSet > c.readBy {
 			if err := c.TCPConn.SetReadDeadline(c.s.start.Add(time.Duration(c.readBy))); err != nil {
@@ -114,13 +118,30 @@ func (c *conn) receive(p []byte) (int, error) {
 		if n > 0 || err == nil || !errors.Is(err, os.ErrDeadlineExceeded) || c.readBy != 0 && int64(time.Since(c.s.start)) >= c.readBy {
 			return n, err
 		}
-		c.readSet = 0
+		c.readSet, c.WaitFirst = 0, false
 		if c.readBy == 0 {
 			if err := c.TCPConn.SetReadDeadline(time.Time{}); err != nil {
 				return 0, err
 			}
 		}
 	}
+}
+
+const (
+	// busyGap is the longest time between two writes to a customer who is taken to go on.
+	busyGap = 200 * time.Millisecond
+	// lookWithin is how soon, after that, a customer who does not is looked at.
+	lookWithin = 500 * time.Millisecond
+)
+
+// waitFirst sets the near deadline that a read of a busy connection needs which waits before
+// it has looked.
+func (c *conn) waitFirst() error {
+	if in := c.readSet - c.sentAt; !c.WaitFirst || in >= int64(lookWithin-busyGap) && in <= int64(lookWithin) {
+		return nil
+	}
+	c.readSet = c.sentAt + int64(lookWithin)
+	return c.TCPConn.SetReadDeadline(c.s.start.Add(time.Duration(c.readSet)))
 }
 
 // readAhead reads one byte, and into a page that is lent what comes with it. fasthttp waits
@@ -268,6 +289,8 @@ func (c *conn) send(p []byte) (int, error) {
 	done := 0
 	for {
 		now := int64(time.Since(c.s.start))
+		c.WaitFirst = now-c.sentAt < int64(busyGap)
+		c.sentAt = now
 		stall := int64(c.s.o.WriteStall)
 		if c.writeUntil-now < stall-stall/4 {
 			c.writeUntil = now + stall

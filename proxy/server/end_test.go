@@ -119,3 +119,39 @@ func TestEndOfAStreamDoesNotWaitForTheProvider(t *testing.T) {
 		}
 	}
 }
+
+// A customer who asks again and again, and ends with its last request, sees the end of its
+// connection: the read behind a busy connection's answer does not look before it waits, but
+// not for long.
+func TestEndBehindABusyConnection(t *testing.T) {
+	k := streams(t, "y", nil)
+	c, err := net.Dial("tcp", k.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close() }()
+	_ = c.SetDeadline(time.Now().Add(15 * time.Second))
+	r := bufio.NewReader(c)
+	for i := range 10 {
+		if _, err := io.WriteString(c, request(k, "/v1/chat/completions", ask)); err != nil {
+			t.Fatal(err)
+		}
+		if i == 9 {
+			_ = c.(*net.TCPConn).CloseWrite()
+		}
+		resp, err := http.ReadResponse(r, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b, err := io.ReadAll(resp.Body); err != nil || !strings.HasSuffix(string(b), "data: [DONE]\n\n") {
+			t.Fatalf("%q %v", b, err)
+		}
+	}
+	began := time.Now()
+	if _, err := r.ReadByte(); err != io.EOF {
+		t.Fatal(err)
+	}
+	if d := time.Since(began); d > 2*time.Second {
+		t.Errorf("the end came after %v", d)
+	}
+}

@@ -170,8 +170,12 @@ func TestTruncatedBody(t *testing.T) {
 		if err := c.Do(h, request(h, "{}"), nil); err != nil {
 			t.Fatal(err)
 		}
+		began := time.Now()
 		if b, err := readAll(&c); !errors.Is(err, ErrTruncated) || string(b) != "abc" {
 			t.Fatalf("%q: got %q, %v; want abc, ErrTruncated", raw, b, err)
+		}
+		if d := time.Since(began); d > Slice+300*time.Millisecond {
+			t.Errorf("%q: seen after %v", raw, d)
 		}
 		c.Close()
 	}

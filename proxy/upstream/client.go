@@ -148,7 +148,7 @@ func (h *Host) acquire(w Waiter) (c *Conn, reused bool, err error) {
 			break
 		}
 		c := h.conns[i].Load()
-		if c.stale() {
+		if c.lost() {
 			h.discard(c)
 			continue
 		}

@@ -101,7 +101,7 @@ func (c *Conn) readPage() (page *sock.Page, n int, err error) {
 			page, n, err = c.sock.ReadPage()
 		} else {
 			page = sock.NewPage()
-			n, err = c.sock.TCPConn.Read(page[:])
+			n, err = c.sock.ReadAsNet(page[:])
 		}
 		c.taken += int64(n)
 		c.full = n == len(page)
@@ -145,7 +145,7 @@ func (c *Conn) readTCP(p []byte) (n int, err error) {
 		if c.taken < sock.Large {
 			n, err = c.sock.Read(p)
 		} else {
-			n, err = c.sock.TCPConn.Read(p)
+			n, err = c.sock.ReadAsNet(p)
 		}
 		c.taken += int64(n)
 		if waited, err := c.waits(n, err); !waited {
@@ -210,6 +210,11 @@ func (c *Conn) write(p []byte) error {
 	}
 	return err
 }
+
+// lost is stale without a question to the kernel where Go's poller has heard of nothing. What
+// came together with the last answer's end, and nobody announced, is found when it is used
+// (Call.Do sends again) or by the janitor.
+func (c *Conn) lost() bool { return !c.sock.Quiet() && c.stale() }
 
 // stale reports whether an idle connection was closed, or spoken on, by the other
 // side while nobody was listening.

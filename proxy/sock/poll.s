@@ -1,0 +1,1 @@
+// The file lets poll.go declare a function that the runtime defines.
