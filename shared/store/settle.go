@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -92,17 +93,32 @@ type settling struct {
 	months *months // that have a partition
 	direct []int32 // those whose partitions are written to
 
-	usage    []int // indexes of records that become usage rows
-	refused  []int // of those that become refusal rows
+	usage    []int // indexes of records that become usage rows, by id
+	refused  []int // of those that become refusal rows, by id
 	late     map[int]int16
 	wallets  map[int64]*walletState
 	budgets  map[budgetID]*budgetState
 	leases   map[int64]*leaseState
 	minutes  map[minuteID]int64 // refusals stored so far
 	hours    map[hourID]*hourState
-	attempts map[attemptID]attemptState
+	attempts map[attemptID]*attemptState
 	codes    map[codeID]int64
 	badDebts []badDebt
+
+	// What the record before went to: where few keys make most requests, the next goes there too.
+	payer   payer
+	hour    *hourState
+	hourOf  *usage.Record
+	attempt *attemptState
+	sumOf   attemptID
+}
+
+// payer is what a charge is taken from.
+type payer struct {
+	of           *usage.Record // one whose charge is, nil = none
+	wallet       *walletState
+	lease        *leaseState // nil = none that is known
+	month, total *budgetState
 }
 
 type walletState struct {
@@ -158,36 +174,70 @@ func newSettling(slot int16, recs []usage.Record) *settling {
 	s := &settling{
 		slot: slot, recs: recs, late: map[int]int16{}, wallets: map[int64]*walletState{}, budgets: map[budgetID]*budgetState{},
 		leases: map[int64]*leaseState{}, minutes: map[minuteID]int64{}, hours: map[hourID]*hourState{}, codes: map[codeID]int64{},
-		attempts: map[attemptID]attemptState{},
+		attempts: map[attemptID]*attemptState{},
 	}
-	seen := make(map[reqid.ID]bool, len(recs))
-	for i := range recs {
-		r := &recs[i]
+	s.usage = make([]int, 0, len(recs))
+	places := inOrder(recs)
+	for k, at := range places {
+		r := &recs[at.i]
 		switch reason := recordFault(r); {
 		case reason != "":
-			s.reject(i, reason)
-		case seen[r.ID]:
+			s.reject(at.i, reason)
+		case k > 0 && at.sameID(places[k-1]):
 			s.result.Duplicates++
 		case r.Status == usage.Refused:
-			s.refused = append(s.refused, i)
+			s.refused = append(s.refused, at.i)
 		default:
-			s.usage = append(s.usage, i)
+			s.usage = append(s.usage, at.i)
 		}
-		seen[r.ID] = true
 	}
 	return s
+}
+
+// place is where a record stands, with its id as two numbers.
+type place struct {
+	high, low uint64
+	i         int
+}
+
+func (p place) sameID(o place) bool { return p.high == o.high && p.low == o.low }
+
+// inOrder orders records by their ids: neighbours in the indexes, and the same order in every
+// transaction. Of those with one id the first stays the first.
+func inOrder(recs []usage.Record) []place {
+	places := make([]place, len(recs))
+	for i := range recs {
+		id := &recs[i].ID
+		places[i] = place{binary.BigEndian.Uint64(id[:8]), binary.BigEndian.Uint64(id[8:]), i}
+	}
+	slices.SortFunc(places, func(a, b place) int {
+		switch {
+		case a.high != b.high:
+			return cmp.Compare(a.high, b.high)
+		case a.low != b.low:
+			return cmp.Compare(a.low, b.low)
+		}
+		return cmp.Compare(a.i, b.i)
+	})
+	return places
 }
 
 func (s *settling) reject(i int, reason string) {
 	s.result.Rejected = append(s.result.Rejected, Rejected{Index: i, Reason: reason})
 }
 
+// The time of an id is that of a month of usage.
+var (
+	firstMilli = time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC).UnixMilli()
+	lastMilli  = time.Date(10000, 1, 1, 0, 0, 0, 0, time.UTC).UnixMilli() - 1
+)
+
 // recordFault says which rule a record breaks by itself. The schema's CHECKs say the
 // same; a record that met them would stop its batch for ever.
 func recordFault(r *usage.Record) string {
-	month := r.ID.Month()
+	at := r.ID.UnixMilli()
 	switch {
-	case r.ID.IsZero() || month < 202001 || month > 999912:
+	case r.ID.IsZero() || at < firstMilli || at > lastMilli:
 		return "impossible request id"
 	case r.Status < usage.Success || r.Status > usage.Refused:
 		return "unknown status"
@@ -324,8 +374,11 @@ func (s *settling) touched() (wallets map[int64]bool, budgets map[budgetID]bool,
 // sameMoney says that two charges are taken from the same wallet, budgets and leases.
 func sameMoney(a, b *usage.Record) bool {
 	return a.WalletID == b.WalletID && a.KeyID == b.KeyID && a.WalletLease == b.WalletLease && a.MonthLease == b.MonthLease &&
-		a.TotalLease == b.TotalLease && a.ID.Month() == b.ID.Month()
+		a.TotalLease == b.TotalLease && sameMonth(a, b)
 }
+
+// sameMonth finds it cheaply of neighbours.
+func sameMonth(a, b *usage.Record) bool { return hour(a) == hour(b) || a.ID.Month() == b.ID.Month() }
 
 // dropKnown leaves out the records that are in the books already.
 func (s *settling) dropKnown(ctx context.Context, q *db.Queries) error {
@@ -421,8 +474,15 @@ func (s *settling) pay(r *usage.Record) (late int16) {
 	if r.Charge == 0 {
 		return 0
 	}
-	w := s.wallets[r.WalletID]
-	if l := s.leases[r.WalletLease]; l != nil && l.of == (Escrow{WalletID: r.WalletID}) && w.Settle(&l.Lease, r.Charge) == nil {
+	from := &s.payer
+	if from.of == nil || !sameMoney(r, from.of) {
+		*from = payer{
+			of: r, wallet: s.wallets[r.WalletID], lease: s.leases[r.WalletLease],
+			month: s.budgets[budgetID{r.KeyID, r.ID.Month()}], total: s.budgets[budgetID{r.KeyID, 0}],
+		}
+	}
+	w := from.wallet
+	if l := from.lease; l != nil && l.of == (Escrow{WalletID: r.WalletID}) && w.Settle(&l.Lease, r.Charge) == nil {
 		l.settled += r.Charge
 		w.charged += r.Charge
 		w.unleased += r.Charge
@@ -435,39 +495,50 @@ func (s *settling) pay(r *usage.Record) (late int16) {
 			s.result.BadDebt += rest
 		}
 	}
-	for _, b := range []struct {
-		period int32
-		lease  int64
-		bit    int16
-	}{{r.ID.Month(), r.MonthLease, lateMonth}, {0, r.TotalLease, lateTotal}} {
-		budget := s.budgets[budgetID{r.KeyID, b.period}]
-		budget.charged += r.Charge
-		if b.lease == 0 {
-			continue
-		}
-		l := s.leases[b.lease]
-		if l == nil || l.of != (Escrow{KeyID: r.KeyID, Period: b.period}) || r.Charge > l.Outstanding() {
-			late |= b.bit
-			continue
-		}
-		l.Settled += r.Charge
-		l.settled += r.Charge
-		budget.unleased += r.Charge
+	from.month.charged += r.Charge
+	from.total.charged += r.Charge
+	if r.MonthLease != 0 && !s.post(from.month, r.MonthLease, Escrow{KeyID: r.KeyID, Period: r.ID.Month()}, r.Charge) {
+		late |= lateMonth
+	}
+	if r.TotalLease != 0 && !s.post(from.total, r.TotalLease, Escrow{KeyID: r.KeyID}, r.Charge) {
+		late |= lateTotal
 	}
 	return late
 }
 
+// post takes a charge from a budget's lease. false: the lease is not its, is closed, or spent.
+func (s *settling) post(budget *budgetState, lease int64, of Escrow, charge money.Amount) bool {
+	l := s.leases[lease]
+	if l == nil || l.of != of || charge > l.Outstanding() {
+		return false
+	}
+	l.Settled += charge
+	l.settled += charge
+	budget.unleased += charge
+	return true
+}
+
+func hour(r *usage.Record) int32 { return int32(r.ID.UnixMilli() / 3_600_000) }
+
+// sameHour says that two records have one hourOf.
+func sameHour(a, b *usage.Record) bool {
+	return a.KeyID == b.KeyID && a.ClientID == b.ClientID && hour(a) == hour(b) && a.Model == b.Model
+}
+
 func hourOf(r *usage.Record) hourID {
-	return hourID{int32(r.ID.UnixMilli() / 3_600_000), r.ClientID, r.KeyID, clean(r.Model, 128)}
+	return hourID{hour(r), r.ClientID, r.KeyID, clean(r.Model, 128)}
 }
 
 // rollUp adds a record to its hour.
 func (s *settling) rollUp(r *usage.Record) {
-	id := hourOf(r)
-	h := s.hours[id]
-	if h == nil {
-		h = &hourState{}
-		s.hours[id] = h
+	h := s.hour
+	if h == nil || !sameHour(r, s.hourOf) {
+		id := hourOf(r)
+		if h = s.hours[id]; h == nil {
+			h = &hourState{}
+			s.hours[id] = h
+		}
+		s.hour, s.hourOf = h, r
 	}
 	h.status[r.Status]++
 	h.units.Add(&r.Units)
@@ -481,7 +552,7 @@ func (s *settling) rollUp(r *usage.Record) {
 		h.firstToken[Bucket(int64(r.FirstTokenMicros))]++
 	}
 	if r.Code != "" {
-		s.codes[codeID{id, clean(r.Code, 64)}]++
+		s.codes[codeID{hourOf(r), clean(r.Code, 64)}]++
 	}
 }
 

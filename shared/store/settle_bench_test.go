@@ -40,7 +40,7 @@ func BenchmarkSettling(b *testing.B) {
 		rows := copyBuffers.Get().(*copyRows)
 		rows.begin()
 		for _, i := range s.usage {
-			rows.usage(s.slot, &s.recs[i], s.late[i])
+			rows.usage(month, s.slot, &s.recs[i], s.late[i])
 		}
 		copyBuffers.Put(rows)
 		if s.result.Charged != money.Amount(2000*1000) {

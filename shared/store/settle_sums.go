@@ -26,14 +26,20 @@ type attemptState struct{ n, micros, cost int64 }
 func (s *settling) rollUpAttempts(r *usage.Record) {
 	for i := range r.Attempts[:r.NumAttempts] {
 		a := &r.Attempts[i]
-		id := attemptID{int32(r.ID.UnixMilli() / 3_600_000), a.RouteID, a.ProviderKeyID, a.Outcome, a.HTTPStatus}
-		sum := s.attempts[id]
+		id := attemptID{hour(r), a.RouteID, a.ProviderKeyID, a.Outcome, a.HTTPStatus}
+		sum := s.attempt
+		if sum == nil || id != s.sumOf {
+			if sum = s.attempts[id]; sum == nil {
+				sum = &attemptState{}
+				s.attempts[id] = sum
+			}
+			s.attempt, s.sumOf = sum, id
+		}
 		sum.n++
 		sum.micros += max(0, int64(a.EndMicros)-int64(a.StartMicros))
 		if i == int(r.NumAttempts)-1 {
 			sum.cost += int64(r.Cost)
 		}
-		s.attempts[id] = sum
 	}
 }
 

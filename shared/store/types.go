@@ -320,7 +320,7 @@ type Closed struct {
 // ---- money out ----------------------------------------------------------------
 
 // MaxBatch is the most records that SettleBatch takes.
-const MaxBatch = 4000
+const MaxBatch = 10_000
 
 // SettleResult sums up one batch.
 type SettleResult struct {

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -82,15 +81,13 @@ func (s *settling) copyUsage(ctx context.Context, tx pgx.Tx, all *queue) error {
 	if len(s.usage) == 0 {
 		return nil
 	}
-	// By id: neighbours in the index, and the same order in every transaction.
-	slices.SortFunc(s.usage, func(a, b int) int { return bytes.Compare(s.recs[a].ID[:], s.recs[b].ID[:]) })
 	rows := copyBuffers.Get().(*copyRows)
 	defer copyBuffers.Put(rows)
 	noted := false
 	for rest := s.usage; len(rest) > 0; {
 		month := s.recs[rest[0]].ID.Month()
 		n := 1
-		for n < len(rest) && s.recs[rest[n]].ID.Month() == month {
+		for n < len(rest) && sameMonth(&s.recs[rest[n]], &s.recs[rest[n-1]]) {
 			n++
 		}
 		part := rest[:n]
@@ -108,7 +105,7 @@ func (s *settling) copyUsage(ctx context.Context, tx pgx.Tx, all *queue) error {
 		}
 		rows.begin()
 		for _, i := range part {
-			rows.usage(s.slot, &s.recs[i], s.late[i])
+			rows.usage(month, s.slot, &s.recs[i], s.late[i])
 		}
 		rows.end()
 		tag, err := tx.Conn().PgConn().CopyFrom(ctx, bytes.NewReader(rows.b), fmt.Sprintf(copyUsage, table))
@@ -197,9 +194,9 @@ func (c *copyRows) beginInt64s(n int) {
 }
 
 // usage is one row, in the order of copyUsage.
-func (c *copyRows) usage(slot int16, r *usage.Record, late int16) {
+func (c *copyRows) usage(month int32, slot int16, r *usage.Record, late int16) {
 	c.b = binary.BigEndian.AppendUint16(c.b, copiedColumns)
-	c.int32(r.ID.Month())
+	c.int32(month)
 	c.uuid(r.ID)
 	c.int16(slot)
 	c.int64(r.ClientID)
