@@ -22,6 +22,8 @@ type Credentials struct {
 	APIKey        []byte // x-api-key
 	GoogKey       []byte // x-goog-api-key
 
+	Recent *Recent // of the connection they came on, nil = none
+
 	digest [32]byte
 }
 
@@ -29,6 +31,9 @@ type Credentials struct {
 type Keys interface {
 	// Cached tells what is in memory; known is false for a cold key.
 	Cached(digest *[32]byte) (k *catalog.Key, known bool, err error)
+	// Still tells what is in memory of a key that was found before; known is false if
+	// something newer is recorded.
+	Still(k *catalog.Key) (known bool, err error)
 	// Key waits for one look-up of a cold key.
 	Key(ctx context.Context, digest *[32]byte) (*catalog.Key, error)
 }
@@ -90,6 +95,14 @@ func Authenticate(keys Keys, c *Credentials, from Customer, family protocol.Fami
 	if len(token) > apikey.MaxLen {
 		return nil, apierr.ErrInvalidAPIKey
 	}
+	if k := c.Recent.of(token); k != nil {
+		if known, err := keys.Still(k); known {
+			if err != nil {
+				return nil, asAPIError(err)
+			}
+			return k, Usable(k, ip, now)
+		}
+	}
 	// A key that is in memory needs no judgement of its characters.
 	c.digest = apikey.Digest(token)
 	k, known, err := keys.Cached(&c.digest)
@@ -106,6 +119,7 @@ func Authenticate(keys Keys, c *Credentials, from Customer, family protocol.Fami
 	if err != nil {
 		return nil, asAPIError(err)
 	}
+	c.Recent.keep(token, k)
 	return k, Usable(k, ip, now)
 }
 

@@ -39,11 +39,16 @@ func TestTokenPrecedence(t *testing.T) {
 }
 
 type store struct {
-	warm, cold map[[32]byte]*catalog.Key
-	asked      int
+	warm, cold    map[[32]byte]*catalog.Key
+	asked, cached int
+	newer         bool  // something newer is recorded for every key
+	revoked       error // every key was
 }
 
+func (s *store) Still(*catalog.Key) (bool, error) { return !s.newer, s.revoked }
+
 func (s *store) Cached(d *[32]byte) (*catalog.Key, bool, error) {
+	s.cached++
 	k := s.warm[*d]
 	return k, k != nil, nil
 }

@@ -40,6 +40,16 @@ func (c *Catalog) Cached(digest *[32]byte) (k *Key, known bool, err error) {
 	return nil, false, nil
 }
 
+// Still is Cached for a key that the catalogue gave before: known is false if anything newer
+// is recorded for it.
+func (c *Catalog) Still(k *Key) (known bool, err error) {
+	if !c.marks.fresh(k) {
+		return false, nil
+	}
+	_, err = c.admit(k)
+	return true, err
+}
+
 // admit is the last check: the revoked set, after the cache, so that no stale fill
 // resurrects a key (G2).
 func (c *Catalog) admit(k *Key) (*Key, error) {

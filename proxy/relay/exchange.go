@@ -48,6 +48,8 @@ type Client interface {
 	Look() Presence // without waiting
 	Abort()         // close so that the customer sees a broken connection
 	Hold()          // what is written from now on goes out with the end of the answer, which follows at once
+
+	Recent() *auth.Recent // the key that came last on the connection
 }
 
 // Exchange is one request with all that belongs to it, from its head to its

@@ -187,7 +187,7 @@ func (x *Exchange) authenticate() *apiError {
 	if err := x.r.o.Gate.AllowIP(x.ip, x.input.Now); err != nil {
 		return err
 	}
-	x.creds = auth.Credentials{Authorization: x.head.Authorization, APIKey: x.head.APIKey, GoogKey: x.head.GoogKey}
+	x.creds = auth.Credentials{Authorization: x.head.Authorization, APIKey: x.head.APIKey, GoogKey: x.head.GoogKey, Recent: x.client.Recent()}
 	key, err := auth.Authenticate(x.r.o.Catalog, &x.creds, x, x.match.Family, x.ip, x.startedMilli, x.r.o.ColdTimeout)
 	x.key = key
 	return err

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"tokenrelay/proxy/auth"
 	"tokenrelay/proxy/protocol"
 	"tokenrelay/proxy/relay"
 	"tokenrelay/proxy/sock"
@@ -55,6 +56,8 @@ type conn struct {
 
 	head  relay.Head // of the request under way
 	match protocol.Match
+
+	recent auth.Recent
 
 	ahead *sock.Page // what was read and not yet taken: ahead[taken:came]
 	taken int
@@ -345,6 +348,9 @@ func (c *conn) takeAgain() {
 
 // Addr is the customer's address.
 func (c *conn) Addr() netip.Addr { return c.ip }
+
+// Recent is the key that came last.
+func (c *conn) Recent() *auth.Recent { return &c.recent }
 
 // Look tells whether the customer is still there, without waiting.
 func (c *conn) Look() relay.Presence {
