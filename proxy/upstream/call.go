@@ -164,9 +164,9 @@ func (c *Call) fill() error {
 	var err error
 	if c.r == c.w {
 		c.drop()
-		// Between two chunks of a stream a look finds nothing, and an end that has come with
+		// Between two chunks of a slow stream a look finds nothing, and an end that has come with
 		// the last chunk is a failure, which may be seen a slice later.
-		c.conn.sock.WaitFirst = c.body == bodyChunkSize
+		c.conn.between = c.body == bodyChunkSize
 		if c.page, n, err = c.conn.readPage(); c.page != nil {
 			c.buf = c.page[:]
 		}

@@ -15,6 +15,9 @@ import (
 // Slice is the longest a read waits before the Waiter is asked.
 const Slice = 500 * time.Millisecond
 
+// seldom is the time between two reads from which on a look is taken to find nothing.
+const seldom = time.Millisecond
+
 // Waiter is asked about every Slice while a read from an upstream waits. It looks
 // after the client (is it still there, does it need a heartbeat), the clock and
 // the key; an error ends the call. It runs on the goroutine that reads.
@@ -45,6 +48,7 @@ type Conn struct {
 	taken     int64 // bytes of the answer under way
 	full      bool  // the last page was: this is no stream, whose pages wait for more
 	one       [1]byte
+	between   bool  // the next read is for a new chunk of a stream
 	atHand    bool  // TLS is asked for what it has, not for what may come
 	lastUsed  int64 // when the last read began
 	requests  int64
@@ -159,6 +163,7 @@ func (c *Conn) readTCP(p []byte) (n int, err error) {
 // can therefore wait less than a slice, never more.
 func (c *Conn) slice() error {
 	now := Now()
+	c.sock.WaitFirst = c.between && now-c.lastUsed > int64(seldom)
 	c.lastUsed = now
 	if c.readUntil-now >= int64(Slice)/2 {
 		return nil
