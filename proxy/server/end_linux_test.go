@@ -5,7 +5,6 @@ import (
 	"io"
 	"net"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -13,12 +12,7 @@ import (
 // The last events of a stream, its last chunk and the line behind it are one write.
 func TestEndOfAStreamIsOneWrite(t *testing.T) {
 	k := streams(t, "y", nil)
-	c, err := net.Dial("tcp", k.Addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = c.Close() }()
-	_ = c.SetDeadline(time.Now().Add(15 * time.Second))
+	c := connect(t, k)
 	b := make([]byte, 1<<16)
 	one := func() {
 		if _, err := io.WriteString(c, request(k, "/v1/chat/completions", ask)); err != nil {

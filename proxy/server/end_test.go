@@ -48,6 +48,18 @@ func streams(t *testing.T, text string, pause <-chan struct{}) *proxytest.Kit {
 	})
 }
 
+// connect is a connection to the relay that lasts as long as the test, at most 15 s.
+func connect(t *testing.T, k *proxytest.Kit) net.Conn {
+	t.Helper()
+	c, err := net.Dial("tcp", k.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close() })
+	_ = c.SetDeadline(time.Now().Add(15 * time.Second))
+	return c
+}
+
 const ask = `{"model":"gpt-a","max_tokens":10,"stream":true,"messages":[{"role":"user","content":"x"}]}`
 
 // Streams that were asked for all at once come one behind the other, each with its whole
@@ -125,12 +137,7 @@ func TestEndOfAStreamDoesNotWaitForTheProvider(t *testing.T) {
 // not for long.
 func TestEndBehindABusyConnection(t *testing.T) {
 	k := streams(t, "y", nil)
-	c, err := net.Dial("tcp", k.Addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = c.Close() }()
-	_ = c.SetDeadline(time.Now().Add(15 * time.Second))
+	c := connect(t, k)
 	r := bufio.NewReader(c)
 	for i := range 10 {
 		if _, err := io.WriteString(c, request(k, "/v1/chat/completions", ask)); err != nil {
