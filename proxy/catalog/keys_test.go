@@ -296,10 +296,17 @@ func TestCachedNeverLooksUp(t *testing.T) { // ruling 3.11
 // A key that was given before is the same until anything newer is recorded, for it, for its
 // client or for all; a revoked one is refused (G2).
 func TestStill(t *testing.T) {
-	for name, change := range map[string]func(c *Catalog, k *Key){
-		"key":    func(c *Catalog, k *Key) { c.MarkKey(&k.Digest, k.Revision+1) },
-		"client": func(c *Catalog, k *Key) { c.MarkClient(k.ClientID, k.Revision+1) },
-		"all":    func(c *Catalog, _ *Key) { c.Restart() },
+	for _, of := range []struct {
+		name   string
+		change func(c *Catalog, k *Key)
+		known  bool
+		err    error
+	}{
+		{"nothing", func(*Catalog, *Key) {}, true, nil},
+		{"the key", func(c *Catalog, k *Key) { c.MarkKey(&k.Digest, k.Revision+1) }, false, nil},
+		{"its client", func(c *Catalog, k *Key) { c.MarkClient(k.ClientID, k.Revision+1) }, false, nil},
+		{"all", func(c *Catalog, _ *Key) { c.Restart() }, false, nil},
+		{"revoked", func(c *Catalog, k *Key) { c.Revoke(k.ID) }, true, apierr.ErrKeyDisabled},
 	} {
 		db := newTable()
 		db.put(1, nil)
@@ -307,23 +314,10 @@ func TestStill(t *testing.T) {
 		warm(t, c, 1)
 		d := digestOf(1)
 		k, _, _ := c.Cached(&d)
-		if known, err := c.Still(k); !known || err != nil {
-			t.Errorf("%s: before: %v %v", name, known, err)
+		of.change(c, k)
+		if known, err := c.Still(k); known != of.known || err != of.err {
+			t.Errorf("%s changed: %v %v", of.name, known, err)
 		}
-		change(c, k)
-		if known, _ := c.Still(k); known {
-			t.Errorf("%s: known after the change", name)
-		}
-	}
-	db := newTable()
-	db.put(1, nil)
-	c := newCatalog(t, Options{Store: db})
-	warm(t, c, 1)
-	d := digestOf(1)
-	k, _, _ := c.Cached(&d)
-	c.Revoke(k.ID)
-	if known, err := c.Still(k); !known || err != apierr.ErrKeyDisabled {
-		t.Errorf("revoked: %v %v", known, err)
 	}
 }
 

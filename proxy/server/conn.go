@@ -46,6 +46,7 @@ type conn struct {
 	ip netip.Addr
 
 	sentAt     int64 // when the last write began, ns of s.start
+	answeredAt int64 // sentAt when a request was last waited for, 0 = the first has not been answered
 	writeUntil int64 // the write deadline that is set, ns of s.start
 	readBy     int64 // when a read must have ended, ns of s.start, 0 = never
 	readSet    int64 // the read deadline that is set, 0 = none; it may be earlier than readBy
@@ -131,16 +132,20 @@ func (c *conn) receive(p []byte) (int, error) {
 }
 
 const (
-	// busyGap is the longest time between two writes to a customer who is taken to go on. For
+	// busyGap is the longest time between two answers to a customer who is taken to go on. For
 	// one who asks more seldom the deadline costs what the look does.
 	busyGap = 50 * time.Millisecond
 	// lookWithin is how soon, after that, a customer who does not is looked at.
 	lookWithin = 500 * time.Millisecond
 )
 
-// waitFirst sets the near deadline that a read of a busy connection needs which waits before
-// it has looked: at most four times a second.
+// waitFirst has the next read of a busy connection wait before it looks, and sets the near
+// deadline that it needs then: at most four times a second.
 func (c *conn) waitFirst() error {
+	if c.sentAt != c.answeredAt {
+		c.WaitFirst = c.answeredAt != 0 && c.sentAt-c.answeredAt < int64(busyGap)
+		c.answeredAt = c.sentAt
+	}
 	if in := c.readSet - c.sentAt; !c.WaitFirst || in >= int64(lookWithin/2) && in <= int64(lookWithin) {
 		return nil
 	}
@@ -293,7 +298,6 @@ func (c *conn) send(p []byte) (int, error) {
 	done := 0
 	for {
 		now := int64(time.Since(c.s.start))
-		c.WaitFirst = now-c.sentAt < int64(busyGap)
 		c.sentAt = now
 		stall := int64(c.s.o.WriteStall)
 		if c.writeUntil-now < stall-stall/4 {

@@ -132,6 +132,32 @@ func TestEndOfAStreamDoesNotWaitForTheProvider(t *testing.T) {
 	}
 }
 
+// One who ends its connection with its only request sees the end of it at once, however many
+// writes the answer takes.
+func TestEndBehindOneStream(t *testing.T) {
+	k := streams(t, strings.Repeat("y", 300<<10), nil)
+	c := connect(t, k)
+	if _, err := io.WriteString(c, request(k, "/v1/chat/completions", ask)); err != nil {
+		t.Fatal(err)
+	}
+	_ = c.(*net.TCPConn).CloseWrite()
+	r := bufio.NewReader(c)
+	resp, err := http.ReadResponse(r, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b, err := io.ReadAll(resp.Body); err != nil || !strings.HasSuffix(string(b), "data: [DONE]\n\n") {
+		t.Fatalf("%d bytes, %v", len(b), err)
+	}
+	began := time.Now()
+	if _, err := r.ReadByte(); err != io.EOF {
+		t.Fatal(err)
+	}
+	if d := time.Since(began); d > 250*time.Millisecond {
+		t.Errorf("the end came after %v", d)
+	}
+}
+
 // A customer who asks again and again, and ends with its last request, sees the end of its
 // connection: the read behind a busy connection's answer does not look before it waits, but
 // not for long.

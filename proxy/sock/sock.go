@@ -5,7 +5,8 @@
 // 20 µs whether a processor has to be taken away. A read or write of a socket that does
 // not wait cannot block, and at a few hundred requests a second nearly every one finds the
 // monitor asleep: it was a quarter of the processor time of a proxy that does nothing else.
-// Waiting is net's own, with its deadlines.
+// Waiting is net's own, with its deadlines; where more is sure to come it need not look first
+// ([Conn.WaitFirst]).
 //
 // What is large takes net's way: the monitor also sees to it that long computations share
 // the processors, and what is large is computed on for long.

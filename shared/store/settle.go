@@ -106,11 +106,11 @@ type settling struct {
 	badDebts []badDebt
 
 	// What the record before went to: where few keys make most requests, the next goes there too.
-	payer   payer
-	hour    *hourState
-	hourOf  *usage.Record
-	attempt *attemptState
-	sumOf   attemptID
+	payer     payer
+	hourSum   *hourState
+	hourLike  *usage.Record // one that went to hourSum
+	attempt   *attemptState
+	attemptID attemptID
 }
 
 // payer is what a charge is taken from.
@@ -531,14 +531,14 @@ func hourOf(r *usage.Record) hourID {
 
 // rollUp adds a record to its hour.
 func (s *settling) rollUp(r *usage.Record) {
-	h := s.hour
-	if h == nil || !sameHour(r, s.hourOf) {
+	h := s.hourSum
+	if h == nil || !sameHour(r, s.hourLike) {
 		id := hourOf(r)
 		if h = s.hours[id]; h == nil {
 			h = &hourState{}
 			s.hours[id] = h
 		}
-		s.hour, s.hourOf = h, r
+		s.hourSum, s.hourLike = h, r
 	}
 	h.status[r.Status]++
 	h.units.Add(&r.Units)

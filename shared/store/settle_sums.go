@@ -28,12 +28,12 @@ func (s *settling) rollUpAttempts(r *usage.Record) {
 		a := &r.Attempts[i]
 		id := attemptID{hour(r), a.RouteID, a.ProviderKeyID, a.Outcome, a.HTTPStatus}
 		sum := s.attempt
-		if sum == nil || id != s.sumOf {
+		if sum == nil || id != s.attemptID {
 			if sum = s.attempts[id]; sum == nil {
 				sum = &attemptState{}
 				s.attempts[id] = sum
 			}
-			s.attempt, s.sumOf = sum, id
+			s.attempt, s.attemptID = sum, id
 		}
 		sum.n++
 		sum.micros += max(0, int64(a.EndMicros)-int64(a.StartMicros))
