@@ -12,6 +12,8 @@ const more = ['tbody tr:nth-child(n+13)', '[role=list] > :nth-child(n+13)', '.do
 
 // Only what can be serious or critical by its rules. Colors are all that a scheme changes.
 async function check(page: Page, where: string, only: 'all' | 'colors' = 'all'): Promise<void> {
+  // Half faded in, a text has not its contrast yet.
+  await expect.poll(() => page.evaluate(() => document.getAnimations().filter((a) => a.effect?.getComputedTiming().endTime !== Infinity).length), { message: where }).toBe(0);
   // No frames of other origins are here: the whole run is one, in the page itself.
   const axe = new AxeBuilder({ page }).setLegacyMode(true);
   for (const rows of more) axe.exclude(rows);

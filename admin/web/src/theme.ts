@@ -23,6 +23,8 @@ export const theme = createTheme({
   defaultRadius: 'md',
   cursorType: 'pointer',
   focusRing: 'auto',
+  // Who asks the system for less motion gets none: what fades in is read before it is there.
+  respectReducedMotion: true,
   components: {
     Button: { defaultProps: { size: 'sm' } },
     Card: { defaultProps: { withBorder: true, radius: 'lg', padding: 'lg' } },
