@@ -42,6 +42,7 @@ func (j *Journal) syncer() {
 		if j.dead.Load() {
 			return
 		}
+		j.Touch()
 	}
 }
 
@@ -56,11 +57,13 @@ type asker interface {
 }
 
 // unasked is how long an answer of the kernel may lie there before anyone looks, when
-// no record comes whose own time would be the occasion; retryAsk is the pause before
-// an fdatasync that is not done yet is looked at again.
+// no record comes whose own time would be the occasion; soonAsked is as long where
+// records come alone, so that the next one finds its page ready; retryAsk is the pause
+// before an fdatasync that is not done yet is looked at again.
 const (
-	unasked  = 20 * time.Millisecond
-	retryAsk = time.Millisecond
+	unasked   = 20 * time.Millisecond
+	soonAsked = 1500 * time.Microsecond
+	retryAsk  = time.Millisecond
 )
 
 // grouper is the syncer of ModeGroup where the kernel does the fdatasync by itself.
@@ -85,15 +88,23 @@ func (j *Journal) grouper() {
 		if err != nil || j.dead.Load() {
 			return // it has been told
 		}
+		idle := false
 		j.mu.Lock()
 		switch {
 		case !done:
 			j.alarm.set(retryAsk)
 		case j.dirty: // a record has set the alarm
-		case j.asking.Load():
+		case !j.asking.Load():
+			idle = true
+		case j.alone:
+			j.alarm.set(soonAsked)
+		default:
 			j.alarm.set(unasked)
 		}
 		j.mu.Unlock()
+		if idle {
+			j.Touch()
+		}
 	}
 }
 
@@ -163,8 +174,10 @@ func (j *Journal) take() (c covered, cur segment, olds []segment, newDir bool) {
 	defer j.mu.Unlock()
 	c = covered{from: j.synced, to: Position{Segment: j.cur.number, Offset: j.off, Seq: j.seq}, began: time.Now()}
 	cur, olds, newDir = j.cur, j.pending, j.newDir
-	j.many = j.seq-j.begun >= 32
-	j.touched.Store(false)
+	j.many, j.alone = j.seq-j.begun >= 32, j.seq-j.begun <= 1
+	if c.to != c.from {
+		j.touched.Store(false)
+	}
 	j.pending, j.newDir, j.dirty, j.since, j.begun = nil, false, false, 0, j.seq
 	select {
 	case <-j.kick: // its bytes are in this sync

@@ -158,6 +158,7 @@ type Journal struct {
 	dueAt   int64     // by mono, from when on Append begins the sync, with an asker
 	since   int64     // unsynced bytes
 	many    bool      // the sync before covered so many records that one comes in any tenth of SyncEvery
+	alone   bool      // or at most one
 	begun   uint64    // the last record of the sync before
 	pending []segment // sealed segments that are not synced yet
 	newDir  bool      // the folder must be synced

@@ -149,6 +149,46 @@ func TestTouchTakesTheFault(t *testing.T) {
 	}
 }
 
+// TestReadyForTheNext: records that come alone, each behind the sync of the one before, find
+// their page ready though nobody has touched it for them.
+func TestReadyForTheNext(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	j, _ := mustOpen(t, t.TempDir(), Options{MinFree: 1, SyncEvery: 2 * time.Millisecond})
+	const n = 40
+	for round := 1; ; round++ {
+		var faults int64
+		for i := range n {
+			limit := time.Now().Add(time.Second)
+			for i > 0 && !j.touched.Load() && time.Now().Before(limit) {
+				time.Sleep(time.Millisecond)
+			}
+			var before, after unix.Rusage
+			_ = unix.Getrusage(unix.RUSAGE_THREAD, &before)
+			if err := j.Append(record(i)); err != nil {
+				t.Fatal(err)
+			}
+			_ = unix.Getrusage(unix.RUSAGE_THREAD, &after)
+			faults += after.Minflt - before.Minflt
+			if i > 0 && !time.Now().Before(limit) {
+				t.Fatal("a second behind a record that came alone its successor's page is not ready")
+			}
+			for j.touched.Load() { // until the sync of this one has begun
+				if time.Sleep(time.Millisecond); !time.Now().Before(limit) {
+					t.Fatal("no sync for a second")
+				}
+			}
+		}
+		t.Logf("%d faults of %d records", faults, n)
+		if faults < n/2 {
+			return
+		}
+		if round == 10 {
+			t.Fatalf("%d faults of %d records", faults, n)
+		}
+	}
+}
+
 // Touching and appending do not get in each other's way.
 func TestTouchBesideAppend(t *testing.T) {
 	j, _ := mustOpen(t, t.TempDir(), Options{MinFree: 1, SyncEvery: time.Millisecond})
