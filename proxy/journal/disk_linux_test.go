@@ -1,9 +1,12 @@
 package journal
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -63,4 +66,37 @@ func TestDiskFullA7(t *testing.T) {
 	waitFor(t, "healed", j.Healthy)
 	appendN(t, j, n, n+300)
 	wantCharges(t, charges(t, j), numbers(0, n+300))
+}
+
+// TestSyncOfOneRecord: what a sync writes is the page that the record is in, and not a
+// piece of the kernel's cache of many pages.
+func TestSyncOfOneRecord(t *testing.T) {
+	j, _ := mustOpen(t, t.TempDir(), Options{MinFree: 1, SegmentBytes: 4 << 20, SyncEvery: time.Hour})
+	waitFor(t, "a spare segment", func() bool { j.mu.Lock(); defer j.mu.Unlock(); return j.spare != nil })
+	written := func() (n int64) {
+		b, err := os.ReadFile("/proc/self/io")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, after, _ := strings.Cut(string(b), "\nwrite_bytes: ")
+		if _, err := fmt.Sscan(after, &n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	const n = 50
+	before := written()
+	for i := range n {
+		if err := j.Append(record(i)); err != nil {
+			t.Fatal(err)
+		}
+		if err := j.sync(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	each := (written() - before) / n
+	t.Logf("%d bytes for each record (none where files are not on a disk)", each)
+	if each > 4*pageSize {
+		t.Errorf("%d bytes are written for each record", each)
+	}
 }

@@ -54,7 +54,10 @@ func freeBytes(path string) (int64, error) {
 	return int64(st.Bavail) * int64(st.Bsize), nil
 }
 
-var zeros [256 << 10]byte
+// zeros is as much as is written at once, and no more than a page: the kernel keeps what
+// comes in one write in one piece of its cache, and such a piece is dirty and goes to the
+// disk as a whole. A record of 200 bytes had 256 KiB written by its sync.
+var zeros [4 << 10]byte
 
 // writeZeros overwrites [from, to) with zeros.
 func writeZeros(f *os.File, from, to int64) error {
