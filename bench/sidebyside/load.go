@@ -19,6 +19,7 @@ import (
 type work struct {
 	Conns  int
 	Rate   float64
+	Warm   time.Duration // the same before, on the same connections, of which errors alone count
 	Span   time.Duration
 	Stream bool
 	Events int           // content events per stream
@@ -321,10 +322,12 @@ func (k *caller) arrived(i int, nanos int64, due time.Time, first func()) {
 
 // drive does the work and returns when its last answer is there. Latency counts from
 // when a request was due, so that a target which falls behind cannot hide it; that of a
-// request whose connection was free before from when it was sent.
+// request whose connection was free before from when it was sent. What was due in the
+// warm-up does not count.
 func drive(d door, w work) outcome {
 	began := time.Now()
-	until := began.Add(w.Span)
+	from := began.Add(w.Warm)
+	until := from.Add(w.Span)
 	var ticket atomic.Int64
 	var all sync.WaitGroup
 	callers := make([]*caller, w.Conns)
@@ -340,17 +343,21 @@ func drive(d door, w work) outcome {
 				if !due.Before(until) {
 					break
 				}
+				counts := !due.Before(from)
 				if wait := time.Until(due); wait > 0 {
 					time.Sleep(wait)
 					due = time.Now() // the runtime's timers are up to 1 ms late
 				}
 				k.one(due, patience, nil)
+				if !counts {
+					k.outcome = outcome{Errors: k.Errors, OneError: k.OneError}
+				}
 			}
 			k.c.drop()
 		})
 	}
 	all.Wait()
-	return collect(callers, time.Since(began))
+	return collect(callers, time.Since(from))
 }
 
 func collect(callers []*caller, took time.Duration) outcome {

@@ -197,8 +197,13 @@ type measurement struct {
 // what the machine itself takes changes by tens of them within seconds.
 const delaySlices = 6
 
-// loads in the order of a round. Spans are long enough for some 2,000 requests. The targets
-// take turns by slices of it.
+// delayWarm comes directly before each slice, on its connections: a target that has rested
+// longer than another, or whose connections are new, would be seen and not what it adds.
+const delayWarm = 500 * time.Millisecond
+
+// loads in the order of a round. Spans are long enough for some 2,000 requests, those of
+// delays for 600. The targets take turns by slices of it. A load with a warm-up of its own
+// measures delays alone.
 var loads = []struct {
 	name   string
 	what   string
@@ -208,10 +213,10 @@ var loads = []struct {
 	{"500", "500 requests/s on 64 connections", work{Conns: 64, Rate: 500, Span: 4 * time.Second}, 1},
 	{"2000", "2,000 requests/s on 64 connections", work{Conns: 64, Rate: 2000, Span: 2 * time.Second}, 1},
 	{"prompt", "200 requests/s with 64 KB of text on 64 connections", work{Conns: 64, Rate: 200, Span: 4 * time.Second, Prompt: 64 << 10}, 1},
-	{"calm", "100 requests/s on 16 connections", work{Conns: 16, Rate: 100, Span: 6 * time.Second}, delaySlices},
+	{"calm", "100 requests/s on 16 connections", work{Conns: 16, Rate: 100, Warm: delayWarm, Span: 6 * time.Second}, delaySlices},
 	{"full", "64 connections, as fast as it goes", work{Conns: 64, Span: 2 * time.Second}, 1},
 	{"paced", "40 streams/s of 64 events, 10 ms apart", work{Conns: 128, Rate: 40, Span: 3 * time.Second, Stream: true, Events: 64, Gap: 10 * time.Millisecond, First: 5 * time.Millisecond}, 1},
-	{"first", "100 streams/s of 2 events without a pause on 16 connections", work{Conns: 16, Rate: 100, Span: 6 * time.Second, Stream: true, Events: 2}, delaySlices},
+	{"first", "100 streams/s of 2 events without a pause on 16 connections", work{Conns: 16, Rate: 100, Warm: delayWarm, Span: 6 * time.Second, Stream: true, Events: 2}, delaySlices},
 	{"other", "as paced, by the relay from a provider of another protocol (Anthropic's)", work{Conns: 128, Rate: 40, Span: 3 * time.Second, Stream: true, Events: 64, Gap: 10 * time.Millisecond, First: 5 * time.Millisecond, Other: true}, 1},
 	{"flood", "32 connections, streams of 64 events as fast as they go", work{Conns: 32, Span: 2 * time.Second, Stream: true, Events: 64}, 1},
 }
@@ -266,6 +271,11 @@ func (b *bench) measure() error {
 				}
 			}
 			for i, t := range order {
+				if w.Warm > 0 { // the slices have left that to here
+					if err := t.rest(); err != nil {
+						return fmt.Errorf("%s, %s: %w", t.name, l.what, err)
+					}
+				}
 				m := sums[i].measurement()
 				m.Round, m.Load, m.Target = round, l.name, t.name
 				b.all = append(b.all, m)
@@ -371,11 +381,14 @@ func (b *bench) one(t *target, w work) (m measured, err error) {
 	}
 	w.Conns, w.Rate = w.Conns*(1+len(d.More)), w.Rate*float64(1+len(d.More))
 	for try := 1; try <= 1+*again; try++ {
-		warm := w
-		warm.Span = 400 * time.Millisecond
-		warmed := drive(d, warm)
-		if err := t.rest(); err != nil {
-			return m, err
+		var warmed outcome
+		if w.Warm == 0 {
+			warm := w
+			warm.Span = 400 * time.Millisecond
+			warmed = drive(d, warm)
+			if err := t.rest(); err != nil {
+				return m, err
+			}
 		}
 		if *again > 0 {
 			calm()
@@ -384,8 +397,10 @@ func (b *bench) one(t *target, w work) (m measured, err error) {
 		m = measured{cpu: -t.cpu(), database: -b.database(t), tries: try}
 		m.outcome = drive(d, w)
 		// What a relay still writes down after the last answer is part of its cost.
-		if err := t.rest(); err != nil {
-			return m, err
+		if w.Warm == 0 {
+			if err := t.rest(); err != nil {
+				return m, err
+			}
 		}
 		m.cpu, m.database = m.cpu+t.cpu(), m.database+b.database(t)
 		m.took = time.Since(began)

@@ -68,9 +68,17 @@ func TestLoad(t *testing.T) {
 			t.Errorf("%s: a first token after %v ns, before the provider sent it", c.lane, first)
 		}
 	}
+	// What is due in a warm-up is served, on the same connections, and does not count.
+	warm := short
+	warm.Warm = 100 * time.Millisecond
+	o := drive(door{Addr: plain.Addr().String(), Path: chatPath("warm")}, warm)
+	lanes, err := fetchStats(up.Addr().String())
+	if l := lanes["warm"]; err != nil || o.Sent != 40 || o.OK != 40 || len(o.Latency) != 40 || l.Plain != 60 {
+		t.Errorf("with a warm-up: sent %d, right %d, %d times; the provider counts %d; %v", o.Sent, o.OK, len(o.Latency), l.Plain, err)
+	}
 	// Streams that are left: all were open, none is an error, the provider sees them cut.
 	measured := false
-	o, err := hold(door{Addr: streamed.Addr().String(), Path: chatPath("held")}, work{Stream: true, Events: 60, Gap: 100 * time.Millisecond}, 20, func() { measured = true })
+	o, err = hold(door{Addr: streamed.Addr().String(), Path: chatPath("held")}, work{Stream: true, Events: 60, Gap: 100 * time.Millisecond}, 20, func() { measured = true })
 	if err != nil || !measured || o.failures() != 0 || o.Sent != 20 {
 		t.Errorf("held: %v %v %d %v", err, measured, o.Sent, o.Errors)
 	}
