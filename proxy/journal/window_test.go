@@ -159,10 +159,6 @@ func TestReadyForTheNext(t *testing.T) {
 	for round := 1; ; round++ {
 		var faults int64
 		for i := range n {
-			limit := time.Now().Add(time.Second)
-			for i > 0 && !j.touched.Load() && time.Now().Before(limit) {
-				time.Sleep(time.Millisecond)
-			}
 			var before, after unix.Rusage
 			_ = unix.Getrusage(unix.RUSAGE_THREAD, &before)
 			if err := j.Append(record(i)); err != nil {
@@ -170,14 +166,8 @@ func TestReadyForTheNext(t *testing.T) {
 			}
 			_ = unix.Getrusage(unix.RUSAGE_THREAD, &after)
 			faults += after.Minflt - before.Minflt
-			if i > 0 && !time.Now().Before(limit) {
-				t.Fatal("a second behind a record that came alone its successor's page is not ready")
-			}
-			for j.touched.Load() { // until the sync of this one has begun
-				if time.Sleep(time.Millisecond); !time.Now().Before(limit) {
-					t.Fatal("no sync for a second")
-				}
-			}
+			last := uint64((round-1)*n + i + 1)
+			waitFor(t, "the page behind a synced record", func() bool { return j.Synced().Seq == last && j.touched.Load() })
 		}
 		t.Logf("%d faults of %d records", faults, n)
 		if faults < n/2 {
