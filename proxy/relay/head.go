@@ -3,6 +3,7 @@ package relay
 import (
 	"bytes"
 
+	"tokenrelay/proxy/field"
 	"tokenrelay/shared/apierr"
 )
 
@@ -80,7 +81,7 @@ func ReadHead(raw []byte, h *Head) *apierr.Error {
 			if *dst != nil && (dst == &h.MaxCharge || dst == &h.PriceVersion || dst == &h.Conversation) {
 				return errTwoWishes
 			}
-			*dst = bytes.Trim(line[c+1:], " \t")
+			*dst = field.Trim(line[c+1:])
 			if dst == &h.IdempotencyKey && *dst == nil {
 				*dst = line[:0] // sent, and empty
 			}
@@ -116,83 +117,66 @@ func (h *Head) QueryKey(target []byte) *apierr.Error {
 func (h *Head) field(name []byte) *[]byte {
 	switch len(name) {
 	case len("accept"):
-		if foldEqual(name, "accept") {
+		if field.Fold(name, "accept") {
 			return &h.Accept
 		}
 	case len("x-api-key"):
-		if foldEqual(name, "x-api-key") {
+		if field.Fold(name, "x-api-key") {
 			return &h.APIKey
 		}
 	case len("x-request-id"):
-		if foldEqual(name, "x-request-id") {
+		if field.Fold(name, "x-request-id") {
 			return &h.RequestID
 		}
 	case len("authorization"):
-		if foldEqual(name, "authorization") {
+		if field.Fold(name, "authorization") {
 			return &h.Authorization
 		}
-		if foldEqual(name, "cache-control") {
+		if field.Fold(name, "cache-control") {
 			return &h.CacheControl
 		}
 	case len("x-goog-api-key"):
-		if foldEqual(name, "x-goog-api-key") {
+		if field.Fold(name, "x-goog-api-key") {
 			return &h.GoogKey
 		}
-		if foldEqual(name, "anthropic-beta") {
+		if field.Fold(name, "anthropic-beta") {
 			return &h.AnthropicBeta
 		}
-		if foldEqual(name, "content-length") {
+		if field.Fold(name, "content-length") {
 			h.HasLength = true
 		}
 	case len("x-forwarded-for"):
-		if foldEqual(name, "idempotency-key") {
+		if field.Fold(name, "idempotency-key") {
 			return &h.IdempotencyKey
 		}
-		if foldEqual(name, "x-dashscope-sse") {
+		if field.Fold(name, "x-dashscope-sse") {
 			return &h.DashScopeSSE
 		}
-		if foldEqual(name, "x-forwarded-for") {
+		if field.Fold(name, "x-forwarded-for") {
 			return &h.ForwardedFor
 		}
 	case len("content-encoding"):
-		if foldEqual(name, "content-encoding") {
+		if field.Fold(name, "content-encoding") {
 			return &h.ContentEncoding
 		}
 	case len("anthropic-version"):
-		if foldEqual(name, "anthropic-version") {
+		if field.Fold(name, "anthropic-version") {
 			return &h.AnthropicVersion
 		}
-		if foldEqual(name, "transfer-encoding") {
+		if field.Fold(name, "transfer-encoding") {
 			h.HasCoding = true
 		}
-		if foldEqual(name, "x-conversation-id") {
+		if field.Fold(name, "x-conversation-id") {
 			return &h.Conversation
 		}
 	case len("x-relay-max-charge"):
-		if foldEqual(name, "x-relay-max-charge") {
+		if field.Fold(name, "x-relay-max-charge") {
 			return &h.MaxCharge
 		}
 	case len("x-relay-price-version"):
-		if foldEqual(name, "x-relay-price-version") {
+		if field.Fold(name, "x-relay-price-version") {
 			return &h.PriceVersion
 		}
 	}
 	return nil
-}
-
-// foldEqual compares b with an ASCII lower-case name, ignoring case.
-func foldEqual(b []byte, lower string) bool {
-	if len(b) != len(lower) {
-		return false
-	}
-	for i := range b {
-		c := b[i]
-		if c >= 'A' && c <= 'Z' {
-			c |= 0x20
-		}
-		if c != lower[i] {
-			return false
-		}
-	}
-	return true
 }

@@ -3,6 +3,8 @@ package upstream
 import (
 	"bytes"
 	"errors"
+
+	"tokenrelay/proxy/field"
 )
 
 // The errors of a response whose framing can not be trusted. Its connection is
@@ -103,34 +105,34 @@ func (h *Head) field(line []byte) error {
 	if i <= 0 || line[0] == ' ' || line[0] == '\t' || line[i-1] == ' ' || line[i-1] == '\t' || bytes.IndexByte(line, '\r') >= 0 || bytes.IndexByte(line, 0) >= 0 {
 		return ErrBadResponse
 	}
-	name, value := line[:i], bytes.Trim(line[i+1:], " \t")
+	name, value := line[:i], field.Trim(line[i+1:])
 	switch {
-	case foldEqual(name, "content-length"):
+	case field.Fold(name, "content-length"):
 		n, ok := parseLength(value)
 		if !ok || (h.ContentLength >= 0 && h.ContentLength != n) {
 			return ErrBadResponse
 		}
 		h.ContentLength = n
-	case foldEqual(name, "transfer-encoding"):
-		if !foldEqual(value, "chunked") || h.Chunked {
+	case field.Fold(name, "transfer-encoding"):
+		if !field.Fold(value, "chunked") || h.Chunked {
 			return ErrBadResponse
 		}
 		h.Chunked = true
-	case foldEqual(name, "connection"):
-		if foldEqual(value, "close") {
+	case field.Fold(name, "connection"):
+		if field.Fold(value, "close") {
 			h.Close = true
-		} else if foldEqual(value, "keep-alive") {
+		} else if field.Fold(value, "keep-alive") {
 			h.Close = false
 		}
-	case foldEqual(name, "content-type"):
+	case field.Fold(name, "content-type"):
 		h.ContentType = value
-	case foldEqual(name, "content-encoding"):
+	case field.Fold(name, "content-encoding"):
 		h.ContentEncoding = value
-	case foldEqual(name, "retry-after"):
+	case field.Fold(name, "retry-after"):
 		h.RetryAfter = value
-	case foldEqual(name, "retry-after-ms"):
+	case field.Fold(name, "retry-after-ms"):
 		h.RetryAfterMs = value
-	case foldEqual(name, "x-amzn-errortype"):
+	case field.Fold(name, "x-amzn-errortype"):
 		h.ErrorType = value
 	}
 	return nil
@@ -148,21 +150,4 @@ func parseLength(b []byte) (int64, bool) {
 		n = n*10 + int64(c-'0')
 	}
 	return n, true
-}
-
-// foldEqual compares b with an ASCII lower-case name, ignoring case.
-func foldEqual(b []byte, lower string) bool {
-	if len(b) != len(lower) {
-		return false
-	}
-	for i := range b {
-		c := b[i]
-		if c >= 'A' && c <= 'Z' {
-			c |= 0x20
-		}
-		if c != lower[i] {
-			return false
-		}
-	}
-	return true
 }
