@@ -70,6 +70,16 @@ func Reserved(seg []byte) bool {
 // turns /v1/models into Anthropic's. isProvider tells whether a slug is a
 // configured provider; it is called at most once. Lookup does not allocate.
 func Lookup(method, path []byte, anthropic bool, isProvider func(slug []byte) bool) Match {
+	switch string(path) { // what nearly all ask for is found without a walk through the table
+	case "/v1/chat/completions":
+		return found(FamilyOpenAI, OpenAIChat, method, post, nil)
+	case "/v1/messages":
+		return found(FamilyAnthropic, AnthropicMessages, method, post, nil)
+	case "/v1/responses":
+		return found(FamilyOpenAI, OpenAIResponses, method, post, nil)
+	case "/v1/embeddings":
+		return found(FamilyOpenAI, OpenAIEmbeddings, method, post, nil)
+	}
 	if tricky(path) {
 		return Match{State: RefusedTrick, Endpoint: Unknown, Family: familyOf(path)}
 	}

@@ -22,6 +22,11 @@ func (h *Host) AppendLineEnd(dst []byte) []byte {
 }
 
 // AppendField adds a header field. name and value must be free of CR and LF.
+//
+// It is called and not inlined, as whatever a request does several times: a request that
+// comes alone finds its code cold, and each copy is fetched from memory.
+//
+//go:noinline
 func AppendField(dst []byte, name, value string) []byte {
 	dst = append(dst, name...)
 	dst = append(dst, ": "...)

@@ -89,21 +89,18 @@ func MonthOf(ms int64) int32 {
 func (id ID) AppendTo(dst []byte) []byte {
 	dst = append(dst, Prefix...)
 	hi, lo := binary.BigEndian.Uint64(id[0:8]), binary.BigEndian.Uint64(id[8:16])
-	// 26 characters carry 130 bits: the first one holds the top three.
-	for i := range 26 {
-		shift := 125 - 5*i
-		var v uint64
-		switch {
-		case shift >= 64:
-			v = hi >> (shift - 64)
-		case shift > 59: // five bits over both words
-			v = hi<<(64-shift) | lo>>shift
-		default:
-			v = lo >> shift
-		}
-		dst = append(dst, alphabet[v&31])
+	// 26 characters carry 130 bits: the first one holds the top three, the 14th one bit of hi
+	// and four of lo.
+	var c [Len - len(Prefix)]byte
+	c[0] = alphabet[hi>>61]
+	c[13] = alphabet[hi&1<<4|lo>>60]
+	hi >>= 1
+	for i := 12; i > 0; i-- {
+		c[i] = alphabet[hi&31]
+		c[i+13] = alphabet[lo&31]
+		hi, lo = hi>>5, lo>>5
 	}
-	return dst
+	return append(dst, c[:]...)
 }
 
 // String is the shown form.

@@ -23,8 +23,28 @@ func Space(b []byte, i int) int {
 // closing quote, or -1.
 func String(b []byte, i int) int {
 	i++
-	for {
-		for n := 0; i+8 <= len(b); n++ {
+	if i+16 > len(b) {
+		return text(b, i, 0)
+	}
+	// A name, mostly.
+	at := textrun.Stop(binary.LittleEndian.Uint64(b[i:]))
+	if at == 0 {
+		i += 8
+		if at = textrun.Stop(binary.LittleEndian.Uint64(b[i:])); at == 0 {
+			return text(b, i+8, 2)
+		}
+	}
+	i += bits.TrailingZeros64(at) / 8
+	if b[i] == '"' {
+		return i + 1
+	}
+	return text(b, i, 0)
+}
+
+// text is String from i on, inside of the string, of which n words of 8 bytes have been looked at.
+func text(b []byte, i, n int) int {
+	for ; ; n = 0 {
+		for ; i+8 <= len(b); n++ {
 			if n == 2 && i+32 <= len(b) { // no name but a text
 				m, _ := textrun.Plain(b[i:])
 				i += m
@@ -122,16 +142,17 @@ func Array(b []byte, i int) Iter { return Iter{b: b, i: i + 1, first: true, arra
 // Next goes to the next member. It returns false after the last one, and when the
 // JSON is broken (Bad).
 func (it *Iter) Next() bool {
+	b := it.b
 	if it.end < 0 {
-		if it.end = Skip(it.b, it.Val); it.end < 0 {
+		if it.end = Skip(b, it.Val); it.end < 0 {
 			return it.bad()
 		}
 	}
-	i := Space(it.b, it.end)
-	if i >= len(it.b) {
+	i := Space(b, it.end)
+	if i >= len(b) {
 		return it.bad()
 	}
-	c := it.b[i]
+	c := b[i]
 	if c == '}' && !it.array || c == ']' && it.array {
 		it.i = i + 1
 		return false
@@ -142,25 +163,25 @@ func (it *Iter) Next() bool {
 			return it.bad()
 		}
 		it.Comma = i
-		if i = Space(it.b, i+1); i >= len(it.b) {
+		if i = Space(b, i+1); i >= len(b) {
 			return it.bad()
 		}
 	}
 	it.first = false
 	it.Start = i
 	if !it.array {
-		if it.b[i] != '"' {
+		if b[i] != '"' {
 			return it.bad()
 		}
-		e := String(it.b, i)
+		e := String(b, i)
 		if e < 0 {
 			return it.bad()
 		}
-		it.Key = it.b[i+1 : e-1]
-		if i = Space(it.b, e); i >= len(it.b) || it.b[i] != ':' {
+		it.Key = b[i+1 : e-1]
+		if i = Space(b, e); i >= len(b) || b[i] != ':' {
 			return it.bad()
 		}
-		if i = Space(it.b, i+1); i >= len(it.b) {
+		if i = Space(b, i+1); i >= len(b) {
 			return it.bad()
 		}
 	}
