@@ -318,23 +318,14 @@ func (x *Exchange) write(h *upstream.Host) *apiError {
 		b = x.via.path(b, x)
 	}
 	b = h.AppendLineEnd(b)
-	if x.boundary == nil {
-		b = upstream.AppendField(b, "Content-Type", "application/json")
-	} else {
-		b = upstream.AppendField(b, "Content-Type", "multipart/form-data; boundary=\""+string(x.boundary)+"\"")
-	}
 	switch {
-	case x.plain:
-		b = upstream.AppendField(b, "Accept", "*/*")
-	case x.stream && x.via.accept != "":
-		b = upstream.AppendField(b, "Accept", x.via.accept)
+	case x.boundary != nil || x.plain || x.stream && x.via.accept != "":
+		b = x.appendFields(b)
 	case x.stream:
-		b = upstream.AppendField(b, "Accept", "text/event-stream")
+		b = append(b, fieldsStream...)
 	default:
-		b = upstream.AppendField(b, "Accept", "application/json")
+		b = append(b, fieldsWhole...)
 	}
-	b = upstream.AppendField(b, "Accept-Encoding", "identity")
-	b = upstream.AppendField(b, "User-Agent", "token-relay")
 	b = x.via.fields(b, x)
 	b, bodyAt := upstream.AppendEnd(b)
 	if x.via != x.lane {
@@ -362,6 +353,33 @@ func (x *Exchange) write(h *upstream.Host) *apiError {
 	upstream.PutLength(b, bodyAt)
 	x.req = b
 	return x.foreignFiles(bodyAt)
+}
+
+// The fields of a request that asks for JSON in JSON, and of one that asks for a stream.
+const (
+	fieldsWhole  = "Content-Type: application/json\r\nAccept: application/json\r\n" + fieldsEvery
+	fieldsStream = "Content-Type: application/json\r\nAccept: text/event-stream\r\n" + fieldsEvery
+	fieldsEvery  = "Accept-Encoding: identity\r\nUser-Agent: token-relay\r\n"
+)
+
+// appendFields adds the fields of a request that is a form, or asks for another kind of answer.
+func (x *Exchange) appendFields(b []byte) []byte {
+	if x.boundary == nil {
+		b = upstream.AppendField(b, "Content-Type", "application/json")
+	} else {
+		b = upstream.AppendField(b, "Content-Type", "multipart/form-data; boundary=\""+string(x.boundary)+"\"")
+	}
+	accept := "application/json"
+	switch {
+	case x.plain:
+		accept = "*/*"
+	case x.stream && x.via.accept != "":
+		accept = x.via.accept
+	case x.stream:
+		accept = "text/event-stream"
+	}
+	b = upstream.AppendField(b, "Accept", accept)
+	return append(b, fieldsEvery...)
 }
 
 // foreignFiles refuses a text that names a file of the account that all customers share.

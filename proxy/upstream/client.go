@@ -46,8 +46,10 @@ type Host struct {
 	client *Client
 	addr   string // host:port to dial
 	name   string // Host header
-	path   string // base path without a trailing slash
 	tls    *tls.Config
+
+	lineStart string // what a request begins with: the method, the base path without a trailing slash
+	lineEnd   string // what its path is followed by: the version and the Host field
 
 	free  *freelist    // places with no connection that had one
 	used  atomic.Int64 // places that were ever used: the first so many
@@ -101,7 +103,10 @@ func (c *Client) addHost(baseURL string) (*Host, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot read base URL: %w", err)
 	}
-	h := &Host{client: c, name: u.Host, path: strings.TrimRight(u.EscapedPath(), "/")}
+	h := &Host{
+		client: c, name: u.Host,
+		lineStart: "POST " + strings.TrimRight(u.EscapedPath(), "/"), lineEnd: " HTTP/1.1\r\nHost: " + u.Host + "\r\n",
+	}
 	port := u.Port()
 	switch u.Scheme {
 	case "https":

@@ -106,34 +106,47 @@ func (h *Head) field(line []byte) error {
 		return ErrBadResponse
 	}
 	name, value := line[:i], field.Trim(line[i+1:])
-	switch {
-	case field.Fold(name, "content-length"):
-		n, ok := parseLength(value)
-		if !ok || (h.ContentLength >= 0 && h.ContentLength != n) {
-			return ErrBadResponse
+	switch len(name) {
+	case len("connection"):
+		if !field.Fold(name, "connection") {
+			break
 		}
-		h.ContentLength = n
-	case field.Fold(name, "transfer-encoding"):
-		if !field.Fold(value, "chunked") || h.Chunked {
-			return ErrBadResponse
-		}
-		h.Chunked = true
-	case field.Fold(name, "connection"):
 		if field.Fold(value, "close") {
 			h.Close = true
 		} else if field.Fold(value, "keep-alive") {
 			h.Close = false
 		}
-	case field.Fold(name, "content-type"):
-		h.ContentType = value
-	case field.Fold(name, "content-encoding"):
-		h.ContentEncoding = value
-	case field.Fold(name, "retry-after"):
-		h.RetryAfter = value
-	case field.Fold(name, "retry-after-ms"):
-		h.RetryAfterMs = value
-	case field.Fold(name, "x-amzn-errortype"):
-		h.ErrorType = value
+	case len("retry-after"):
+		if field.Fold(name, "retry-after") {
+			h.RetryAfter = value
+		}
+	case len("content-type"):
+		if field.Fold(name, "content-type") {
+			h.ContentType = value
+		}
+	case len("content-length"):
+		if field.Fold(name, "content-length") {
+			n, ok := parseLength(value)
+			if !ok || (h.ContentLength >= 0 && h.ContentLength != n) {
+				return ErrBadResponse
+			}
+			h.ContentLength = n
+		} else if field.Fold(name, "retry-after-ms") {
+			h.RetryAfterMs = value
+		}
+	case len("content-encoding"):
+		if field.Fold(name, "content-encoding") {
+			h.ContentEncoding = value
+		} else if field.Fold(name, "x-amzn-errortype") {
+			h.ErrorType = value
+		}
+	case len("transfer-encoding"):
+		if field.Fold(name, "transfer-encoding") {
+			if !field.Fold(value, "chunked") || h.Chunked {
+				return ErrBadResponse
+			}
+			h.Chunked = true
+		}
 	}
 	return nil
 }

@@ -11,14 +11,12 @@ func (h *Host) AppendRequestLine(dst []byte, path string) []byte {
 // AppendLineStart begins a POST to a path below the host's base path; the caller
 // appends the path and then AppendLineEnd.
 func (h *Host) AppendLineStart(dst []byte) []byte {
-	return append(append(dst, "POST "...), h.path...)
+	return append(dst, h.lineStart...)
 }
 
 // AppendLineEnd ends the request line and adds the Host field.
 func (h *Host) AppendLineEnd(dst []byte) []byte {
-	dst = append(dst, " HTTP/1.1\r\nHost: "...)
-	dst = append(dst, h.name...)
-	return append(dst, "\r\n"...)
+	return append(dst, h.lineEnd...)
 }
 
 // AppendField adds a header field. name and value must be free of CR and LF.

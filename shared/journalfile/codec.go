@@ -51,10 +51,10 @@ func AppendLimited(dst []byte, rec *usage.Record, limit int, whole bool) []byte 
 	if rec.ConversationID != "" {
 		version = recordConversation
 	}
-	dst = append(dst, version)
-	dst = append(dst, rec.ID[:]...)
-	dst = append(dst, rec.Endpoint, byte(rec.Status), byte(rec.Source))
-	dst = binary.AppendUvarint(dst, uint64(rec.Flags))
+	head := [4 + len(rec.ID)]byte{0: version, 1 + len(rec.ID): rec.Endpoint, 2 + len(rec.ID): byte(rec.Status), 3 + len(rec.ID): byte(rec.Source)}
+	copy(head[1:], rec.ID[:])
+	dst = append(dst, head[:]...)
+	dst = appendUint(dst, uint64(rec.Flags))
 	dst = appendInts(dst, []int64{int64(rec.ProxySlot), int64(rec.HTTPStatus), rec.ClientID, rec.WalletID, rec.KeyID})
 
 	var set uint64
@@ -65,7 +65,7 @@ func AppendLimited(dst []byte, rec *usage.Record, limit int, whole bool) []byte 
 			}
 		}
 	}
-	dst = binary.AppendUvarint(dst, set)
+	dst = appendUint(dst, set)
 	for s := set; s != 0; s &= s - 1 {
 		i := bits.TrailingZeros64(s)
 		dst = appendInts(dst, rec.Units[i:i+1])
@@ -101,7 +101,7 @@ func AppendLimited(dst []byte, rec *usage.Record, limit int, whole bool) []byte 
 		texts = append(texts, conversation)
 	}
 	for _, t := range texts {
-		dst = binary.AppendUvarint(dst, uint64(len(t)))
+		dst = appendUint(dst, uint64(len(t)))
 	}
 	for _, t := range texts {
 		dst = append(dst, t...)
@@ -129,6 +129,11 @@ func appendInts(dst []byte, numbers []int64) []byte {
 	}
 	return dst[:at]
 }
+
+// appendUint is binary.AppendUvarint, once.
+//
+//go:noinline
+func appendUint(dst []byte, n uint64) []byte { return binary.AppendUvarint(dst, n) }
 
 // clip cuts s to what is left (and to MaxText), never inside a character.
 //
