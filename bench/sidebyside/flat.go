@@ -14,8 +14,8 @@ import (
 
 // What happens beside requests must not be seen in their times: the p99 of a load with a
 // disturbance over the p99 without, in pairs that alternate, for the relay and for the bare
-// proxy, which has no part in it but shares the machine. The admin and Postgres have the
-// lowest priority: their work is the disturbance, and not what the proxy does about it.
+// proxy, which has no part in it but shares the machine. The admin and Postgres have what
+// others leave them: their work is the disturbance, and not what the proxy does about it.
 
 // flatWork is the load whose p99 is compared.
 var flatWork = work{Conns: 16, Rate: 300, Span: 3 * time.Second}

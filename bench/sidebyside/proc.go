@@ -8,7 +8,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
-	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // cpuNanos is the processor time of a process and all its living descendants so far.
@@ -92,8 +93,9 @@ func parent(pid int) int {
 	return n
 }
 
-// last gives a process and what it has started the lowest priority: the processors that it
-// would have on a machine of its own are not those of who is measured.
+// last leaves a process and what it has started the processors that nobody else wants
+// (SCHED_IDLE): those that it would have on a machine of its own are not those of who is
+// measured. With a low priority alone (nice) it keeps what it has got for milliseconds.
 func last(pid int) error {
 	dirs, err := filepath.Glob("/proc/[0-9]*/task/[0-9]*")
 	if err != nil {
@@ -105,7 +107,8 @@ func last(pid int) error {
 		if !descends(of, pid) {
 			continue
 		}
-		if err := syscall.Setpriority(syscall.PRIO_PROCESS, thread, 19); err != nil && !errors.Is(err, syscall.ESRCH) {
+		idle := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_IDLE}
+		if err := unix.SchedSetAttr(thread, &idle, 0); err != nil && !errors.Is(err, unix.ESRCH) {
 			return fmt.Errorf("cannot set a priority: %w", err)
 		}
 	}

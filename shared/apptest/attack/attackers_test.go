@@ -147,7 +147,7 @@ var attackBegins = time.Duration(pick(200, 2000)) * time.Millisecond
 // attack starts an attacker; end stops it and returns what it met.
 func attack(t *testing.T, o orders) (end func() report) {
 	t.Helper()
-	cmd, stop, says := begin(t, o, "nice", "-n", "19", os.Args[0])
+	cmd, stop, says := begin(t, o, "chrt", "--idle", "0", os.Args[0])
 	var ready bool // it has made what it throws
 	if err := says.Decode(&ready); err != nil || !ready {
 		t.Fatalf("the attacker does not begin: %v", err)
