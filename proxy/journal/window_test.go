@@ -149,36 +149,6 @@ func TestTouchTakesTheFault(t *testing.T) {
 	}
 }
 
-// TestReadyForTheNext: records that come alone, each behind the sync of the one before, find
-// their page ready though nobody has touched it for them.
-func TestReadyForTheNext(t *testing.T) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	j, _ := mustOpen(t, t.TempDir(), Options{MinFree: 1, SyncEvery: 2 * time.Millisecond})
-	const n = 40
-	for round := 1; ; round++ {
-		var faults int64
-		for i := range n {
-			var before, after unix.Rusage
-			_ = unix.Getrusage(unix.RUSAGE_THREAD, &before)
-			if err := j.Append(record(i)); err != nil {
-				t.Fatal(err)
-			}
-			_ = unix.Getrusage(unix.RUSAGE_THREAD, &after)
-			faults += after.Minflt - before.Minflt
-			last := uint64((round-1)*n + i + 1)
-			waitFor(t, "the page behind a synced record", func() bool { return j.Synced().Seq == last && j.touched.Load() })
-		}
-		t.Logf("%d faults of %d records", faults, n)
-		if faults < n/2 {
-			return
-		}
-		if round == 10 {
-			t.Fatalf("%d faults of %d records", faults, n)
-		}
-	}
-}
-
 // Touching and appending do not get in each other's way.
 func TestTouchBesideAppend(t *testing.T) {
 	j, _ := mustOpen(t, t.TempDir(), Options{MinFree: 1, SyncEvery: time.Millisecond})
