@@ -6,7 +6,7 @@
 // that comes alone, behind milliseconds of nothing, pays for each of them, and unlike its
 // time the count is the same every time.
 //
-//	go run ./bench/steps -pid PID -url http://127.0.0.1:8080/v1/chat/completions -key sk-… -model M
+//	go run ./bench/steps -pid PID -url http://127.0.0.1:8080/v1/chat/completions -key tsk_… -model M
 //
 // The process must be one that serves with fasthttp, on amd64, built with its symbols, and
 // started with GODEBUG=asyncpreemptoff=1; it goes on afterwards. A step takes microseconds, so that what the proxy does when time has passed (deadlines that are set anew, clocks that

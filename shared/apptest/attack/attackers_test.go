@@ -20,7 +20,7 @@ import (
 	"time"
 )
 
-// An attacker is a process of its own, with the lowest priority: it would sit on another
+// An attacker is a process of its own that gets what others leave (SCHED_IDLE): it would sit on another
 // machine, and the processors that it takes here are not what it costs the relay.
 
 // attackEnv names what a copy of the test's binary does instead of tests.
