@@ -129,7 +129,7 @@ func (f *Feed) refresh(ctx context.Context) error {
 	if f.dirty == 0 || now.Before(f.loadAfter) || now.Before(f.spaced) {
 		return nil
 	}
-	rows, err := f.o.Store.LoadCatalog(ctx)
+	rows, err := f.o.Store.RefreshCatalog(ctx)
 	f.spaced = time.Now().Add(spacing)
 	if err != nil {
 		f.errLoad.Inc()

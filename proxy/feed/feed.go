@@ -26,6 +26,7 @@ type Store interface {
 	Revision(ctx context.Context) (int64, error)
 	Changes(ctx context.Context, after int64, max int) ([]store.Change, error)
 	LoadCatalog(ctx context.Context) (*store.CatalogRows, error)
+	RefreshCatalog(ctx context.Context) (*store.CatalogRows, error) // LoadCatalog of what changed
 	RevokedKeys(ctx context.Context, afterID int64, max int) ([]store.RevokedKey, error)
 	Listen(ctx context.Context, ready func(), notify func(channel, payload string)) error
 }

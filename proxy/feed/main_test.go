@@ -133,6 +133,10 @@ func (b *book) LoadCatalog(context.Context) (*store.CatalogRows, error) {
 	return &rows, err
 }
 
+func (b *book) RefreshCatalog(ctx context.Context) (*store.CatalogRows, error) {
+	return b.LoadCatalog(ctx)
+}
+
 func (b *book) RevokedKeys(_ context.Context, after int64, max int) ([]store.RevokedKey, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -43,6 +43,7 @@ type DB struct {
 	statements atomic.Uint64
 	owners     owners
 	prices     prices
+	catalog    catalogMemory
 	months     months
 }
 

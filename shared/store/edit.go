@@ -23,6 +23,15 @@ type Edit struct {
 	Change func(*catalogfile.File) (*catalogfile.File, error)
 }
 
+// told is what the change feed says of an edit that was to make the catalogue what f says: a
+// model's name only where nothing else was written, as readers then read nothing else.
+func (e *Edit) told(f *catalogfile.File) string {
+	if e.Object == "model" && (len(f.Providers)+len(f.Groups) > 0 || len(f.Models) != 1 || f.Models[0].ID != e.ID) {
+		return "apply"
+	}
+	return e.Object + " " + e.ID
+}
+
 // EditCatalog changes the catalogue. Nobody else writes it meanwhile, so that no change of
 // another operator is lost. Without a difference nothing happens.
 func (d *DB) EditCatalog(ctx context.Context, actor Actor, box *seal.Box, e Edit) (Applied, error) {
@@ -34,8 +43,8 @@ func (d *DB) EditCatalog(ctx context.Context, actor Actor, box *seal.Box, e Edit
 			return err
 		}
 		out = Applied{Revision: rev}
-		var rows CatalogRows
-		if err := rows.load(ctx, q, &d.prices, ""); err != nil {
+		rows, err := d.catalog.read(ctx, tx, q, &d.prices, false)
+		if err != nil {
 			return err
 		}
 		f, err := e.Change(rows.file())
@@ -49,7 +58,7 @@ func (d *DB) EditCatalog(ctx context.Context, actor Actor, box *seal.Box, e Edit
 		if len(a.changes) == 0 {
 			return nil
 		}
-		if out.Revision, err = change(ctx, q, Change{Kind: KindCatalog, Detail: e.Object + " " + e.ID}); err != nil {
+		if out.Revision, err = change(ctx, q, Change{Kind: KindCatalog, Detail: e.told(f)}); err != nil {
 			return err
 		}
 		return audit(ctx, q, actor, e.Action, e.Object, e.ID, map[string]any{"changes": a.changes}, out.Revision)

@@ -3,6 +3,8 @@ package store
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"time"
 
@@ -20,13 +22,13 @@ func (d *DB) ExportCatalog(ctx context.Context) (*catalogfile.File, error) {
 	return c.file(), nil
 }
 
-// file is the rows as a catalogue file, secrets left out.
+// file is the rows as a catalogue file, secrets left out. It shares nothing with them.
 func (c *CatalogRows) file() *catalogfile.File {
 	f := &catalogfile.File{}
 	slugs := map[int64]string{}
 	for _, p := range c.Providers {
 		slugs[p.ID] = p.Slug
-		out := catalogfile.Provider{Name: p.Slug, Protocol: p.Protocol, Dialect: p.Dialect, BaseURL: p.BaseURL, Options: p.Options, DailyStopUSD: usd(p.DailyStop)}
+		out := catalogfile.Provider{Name: p.Slug, Protocol: p.Protocol, Dialect: p.Dialect, BaseURL: p.BaseURL, Options: maps.Clone(p.Options), DailyStopUSD: usd(p.DailyStop)}
 		if len(out.Options) == 0 {
 			out.Options = nil
 		}
@@ -63,14 +65,14 @@ func (c *CatalogRows) file() *catalogfile.File {
 	for i := range c.Models {
 		m := &c.Models[i]
 		out := catalogfile.Model{
-			ID: m.PublicID, Aliases: m.Aliases, Tags: m.Tags, ContextTokens: m.ContextTokens, MaxOutputTokens: m.MaxOutput, Multiplier: multiplier(m.PPM),
+			ID: m.PublicID, Aliases: slices.Clone(m.Aliases), Tags: slices.Clone(m.Tags), ContextTokens: m.ContextTokens, MaxOutputTokens: m.MaxOutput, Multiplier: multiplier(m.PPM),
 			Routes: routes[m.ID],
 		}
 		if len(out.Tags) == 0 {
 			out.Tags = nil
 		}
 		if m.AutoStrategy != "" {
-			out.Auto = &catalogfile.Auto{Strategy: m.AutoStrategy, Models: m.AutoModels}
+			out.Auto = &catalogfile.Auto{Strategy: m.AutoStrategy, Models: slices.Clone(m.AutoModels)}
 		}
 		if v := prices[m.ID]; v != nil {
 			out.Price, out.Free = decimals(&v.Base)
@@ -83,7 +85,7 @@ func (c *CatalogRows) file() *catalogfile.File {
 	}
 	for _, g := range c.Groups {
 		out := catalogfile.Group{
-			Name: g.Name, Models: g.Models, Multiplier: multiplier(g.PPM), RPM: g.RPM, TPM: g.TPM, MaxConcurrency: g.MaxConcurrency,
+			Name: g.Name, Models: slices.Clone(g.Models), Multiplier: multiplier(g.PPM), RPM: g.RPM, TPM: g.TPM, MaxConcurrency: g.MaxConcurrency,
 			DailyUSD: usd(g.DailyUSD), TotalQuotaUSD: usd(g.TotalQuota),
 		}
 		if g.AllModels {

@@ -89,14 +89,26 @@ func (d *DB) snapshot(ctx context.Context, f func(tx pgx.Tx, q *db.Queries) erro
 }
 
 // LoadCatalog reads everything an operator configures in one snapshot.
-func (d *DB) LoadCatalog(ctx context.Context) (*CatalogRows, error) {
+func (d *DB) LoadCatalog(ctx context.Context) (*CatalogRows, error) { return d.catalogRows(ctx, true) }
+
+// RefreshCatalog is LoadCatalog that reads only what changed since this process last read
+// the catalogue, as far as the change feed names it. Prices that were in force by then stay
+// among the rows of models that did not change.
+func (d *DB) RefreshCatalog(ctx context.Context) (*CatalogRows, error) {
+	return d.catalogRows(ctx, false)
+}
+
+func (d *DB) catalogRows(ctx context.Context, whole bool) (c *CatalogRows, err error) {
 	ctx, cancel := d.limit(ctx)
 	defer cancel()
-	var c CatalogRows
-	if err := d.snapshot(ctx, func(_ pgx.Tx, q *db.Queries) error { return c.load(ctx, q, &d.prices, "") }); err != nil {
+	err = d.snapshot(ctx, func(tx pgx.Tx, q *db.Queries) error {
+		c, err = d.catalog.read(ctx, tx, q, &d.prices, whole)
+		return err
+	})
+	if err != nil {
 		return nil, fmt.Errorf("cannot load the catalogue: %w", err)
 	}
-	return &c, nil
+	return c, nil
 }
 
 // LoadModel reads one model, by its id or another name, as LoadCatalog reads all of them:
@@ -105,21 +117,21 @@ func (d *DB) LoadModel(ctx context.Context, name string) (*CatalogRows, error) {
 	ctx, cancel := d.limit(ctx)
 	defer cancel()
 	var c CatalogRows
-	if err := d.snapshot(ctx, func(_ pgx.Tx, q *db.Queries) error { return c.load(ctx, q, &d.prices, name) }); err != nil {
+	err := d.snapshot(ctx, func(tx pgx.Tx, q *db.Queries) error {
+		if _, err := c.head(ctx, tx); err != nil {
+			return err
+		}
+		return c.load(ctx, q, &d.prices, name)
+	})
+	if err != nil {
 		return nil, fmt.Errorf("cannot load the model %q: %w", name, err)
 	}
 	return &c, nil
 }
 
-// load reads the rows in the transaction of q: those of all models, or of one, with
-// whatever it needs, by its name.
-func (c *CatalogRows) load(ctx context.Context, q *db.Queries, known *prices, name string) (err error) {
-	if c.Revision, err = q.Revision(ctx); err != nil {
-		return err
-	}
-	if c.Now, err = q.Now(ctx); err != nil {
-		return err
-	}
+// load reads the rows in the transaction of q, after their head: those of all models, or of
+// one, with whatever it needs, by its name.
+func (c *CatalogRows) load(ctx context.Context, q *db.Queries, known *prices, name string) error {
 	if name == "" {
 		groups, err := q.Groups(ctx)
 		if err != nil {
@@ -166,17 +178,10 @@ func (c *CatalogRows) load(ctx context.Context, q *db.Queries, known *prices, na
 	if err != nil {
 		return err
 	}
-	of := map[int64][]string{}
-	for _, a := range aliases {
-		of[a.ModelID] = append(of[a.ModelID], a.Alias)
-	}
+	of := aliasesOf(aliases)
 	c.Models = make([]ModelRow, 0, len(models))
 	for i := range models {
-		m := &models[i]
-		c.Models = append(c.Models, ModelRow{
-			ID: m.ID, PublicID: m.PublicID, Aliases: of[m.ID], Tags: m.Tags, ContextTokens: m.ContextTokens, MaxOutput: m.MaxOutput,
-			PPM: m.Ppm, AutoStrategy: m.AutoStrategy, AutoModels: m.AutoModels, CreatedAt: m.CreatedAt,
-		})
+		c.Models = append(c.Models, modelRow(&models[i], of))
 	}
 	routes, err := q.Routes(ctx, only)
 	if err != nil {
@@ -184,11 +189,7 @@ func (c *CatalogRows) load(ctx context.Context, q *db.Queries, known *prices, na
 	}
 	c.Routes = make([]RouteRow, 0, len(routes))
 	for i := range routes {
-		r := &routes[i]
-		c.Routes = append(c.Routes, RouteRow{
-			ID: r.ID, ModelID: r.ModelID, ProviderID: r.ProviderID, UpstreamModel: r.UpstreamModel,
-			Priority: r.Priority, Weight: r.Weight, Region: r.Region,
-		})
+		c.Routes = append(c.Routes, routeRow(&routes[i]))
 	}
 	keys, err := q.Prices(ctx, only, c.Now)
 	if err != nil {

@@ -130,6 +130,13 @@ type CatalogRows struct {
 	Models       []ModelRow
 	Routes       []RouteRow // by model, priority, id; enabled ones of enabled models
 	Prices       []PriceRow // per owner the one in force and those to come, newest first
+
+	Reading *Reading // names this reading; nil where not all of the catalogue was read
+	// An earlier reading that these rows are, but for the models Renewed, by row id, which
+	// may have come, gone or changed; nil: nothing is known. All rows are everybody's and
+	// must not be changed.
+	Since   *Reading
+	Renewed []int64
 }
 
 // GroupRow is a tier of customers.
