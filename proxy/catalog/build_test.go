@@ -78,11 +78,6 @@ func TestBuild(t *testing.T) {
 	if names := fmt.Sprint(s.ModelList[0].ID, s.ModelList[1].ID, s.ModelList[2].ID); names != "autobigmini" {
 		t.Errorf("list %s", names)
 	}
-	for i, m := range s.ModelList {
-		if m.Index != int32(i) {
-			t.Errorf("%s has index %d", m.ID, m.Index)
-		}
-	}
 	if len(mini.Routes) != 3 || mini.Routes[0].ID != 42 || mini.Routes[1].ID != 40 || mini.Routes[2].ID != 41 {
 		t.Errorf("routes %v", mini.Routes)
 	}

@@ -99,9 +99,7 @@ func New(o Options) (*Catalog, error) {
 	if c.health, err = newCache[*healthEntry](10_000); err != nil {
 		return nil, err
 	}
-	c.snapshot.Store(&Snapshot{
-		Models: map[string]*Model{}, Providers: map[string]*Provider{}, Groups: map[int64]*Group{},
-	})
+	c.Publish(&Snapshot{Models: map[string]*Model{}, Providers: map[string]*Provider{}, Groups: map[int64]*Group{}})
 	return c, nil
 }
 
@@ -135,7 +133,12 @@ func (c *Catalog) Close() {
 func (c *Catalog) Snapshot() *Snapshot { return c.snapshot.Load() }
 
 // Publish swaps the snapshot in.
-func (c *Catalog) Publish(s *Snapshot) { c.snapshot.Store(s) }
+func (c *Catalog) Publish(s *Snapshot) {
+	if s.tiers == nil { // made by hand
+		s.tiers = &tiers{s.Revision, s.Groups}
+	}
+	c.snapshot.Store(s)
+}
 
 // MarkKey records that the key with this digest changed (or came to be) with
 // revision rev: what is cached from before is not used any more.

@@ -65,8 +65,9 @@ func BenchmarkSnapshot(b *testing.B) {
 
 // BenchmarkBuild makes a snapshot of 1,000 models with two routes, a price and a cost each,
 // and ten auto models of 64, from the one before.
-func BenchmarkBuild(b *testing.B) {
-	rows := &store.CatalogRows{Revision: 1, Providers: []store.ProviderRow{{ID: 1, Slug: "openai", Protocol: "openai", Dialect: "openai", BaseURL: "https://api.openai.com/v1/"}}}
+// thousand is a catalogue of 1,000 models with two routes each, and ten virtual ones.
+func thousand(b *testing.B) *store.CatalogRows {
+	rows := &store.CatalogRows{Revision: 1, Reading: new(store.Reading), Providers: []store.ProviderRow{{ID: 1, Slug: "openai", Protocol: "openai", Dialect: "openai", BaseURL: "https://api.openai.com/v1/"}}}
 	for i := int64(1); i <= 1000; i++ {
 		rows.Models = append(rows.Models, store.ModelRow{ID: i, PublicID: fmt.Sprintf("model-%d", i), Aliases: []string{fmt.Sprintf("other-%d", i)}, PPM: price.PPM, Tags: []string{"chat"}})
 		rows.Routes = append(rows.Routes,
@@ -81,9 +82,26 @@ func BenchmarkBuild(b *testing.B) {
 		}
 		rows.Models = append(rows.Models, auto)
 	}
+	return rows
+}
+
+func BenchmarkBuild(b *testing.B) {
+	rows := thousand(b)
 	s := build(b, rows, nil)
 	b.ReportAllocs()
 	for b.Loop() {
+		s = build(b, rows, s)
+	}
+}
+
+// One model of 1,000 has changed.
+func BenchmarkBuildRenewed(b *testing.B) {
+	rows := thousand(b)
+	s := build(b, rows, nil)
+	rows.Renewed = []int64{500}
+	b.ReportAllocs()
+	for b.Loop() {
+		rows.Since, rows.Reading = rows.Reading, new(store.Reading)
 		s = build(b, rows, s)
 	}
 }

@@ -28,7 +28,7 @@ func (c *Catalog) Rule(key *Key, m *Model, now int64) *price.Rule {
 	if len(m.Prices) == 0 {
 		return nil
 	}
-	hash := mix(mix(uint64(key.ClientID)) + uint64(m.Index))
+	hash := mix(mix(uint64(key.ClientID)) + uint64(m.RowID))
 	if e, ok := c.rules.Get(hash); ok && e.clientID == key.ClientID && e.groupID == key.GroupID &&
 		e.rule.ClientPPM == key.ClientPPM && e.rule.ModelPPM == m.PPM && len(e.prices) == len(m.Prices) &&
 		&e.prices[0] == &m.Prices[0] && e.revision == c.revisionOf(m) && e.from <= now && now < e.until {
@@ -42,12 +42,12 @@ func (c *Catalog) Rule(key *Key, m *Model, now int64) *price.Rule {
 	return &e.rule
 }
 
-// revisionOf is the revision of the snapshot that m belongs to.
+// revisionOf is the revision of the groups that m is sold by.
 func (c *Catalog) revisionOf(m *Model) int64 {
-	if m.owner != nil {
-		return m.owner.Revision
+	if m.tiers != nil {
+		return m.tiers.revision
 	}
-	return c.Snapshot().Revision
+	return c.Snapshot().tiers.revision
 }
 
 func (c *Catalog) buildRule(key *Key, m *Model, now int64) *ruleEntry {
@@ -55,17 +55,17 @@ func (c *Catalog) buildRule(key *Key, m *Model, now int64) *ruleEntry {
 	if version == nil {
 		return nil
 	}
-	owner := m.owner
-	if owner == nil || owner.Groups[key.GroupID] == nil {
-		owner = c.Snapshot() // a group newer than the request's snapshot
+	tiers := m.tiers
+	if tiers == nil || tiers.groups[key.GroupID] == nil {
+		tiers = c.Snapshot().tiers // a group newer than the request's snapshot
 	}
-	group := owner.Groups[key.GroupID]
+	group := tiers.groups[key.GroupID]
 	if group == nil {
 		return nil
 	}
 	e := &ruleEntry{
 		rule:   price.Rule{Version: version, ModelPPM: m.PPM, GroupPPM: group.PPM, ClientPPM: key.ClientPPM},
-		prices: m.Prices, revision: owner.Revision, clientID: key.ClientID, groupID: key.GroupID,
+		prices: m.Prices, revision: tiers.revision, clientID: key.ClientID, groupID: key.GroupID,
 		from: version.EffectiveAt, until: math.MaxInt64,
 	}
 	for _, v := range m.Prices {

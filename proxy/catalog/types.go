@@ -12,6 +12,7 @@ import (
 	"tokenrelay/proxy/meter"
 	"tokenrelay/shared/money"
 	"tokenrelay/shared/price"
+	"tokenrelay/shared/store"
 	"tokenrelay/shared/vertex"
 )
 
@@ -25,7 +26,29 @@ type Snapshot struct {
 	ModelList []*Model             // by public id, sorted
 	Problems  []string             // rows that were left out, and why; for the log and a metric
 
-	health map[healthID]*Health // of every route and provider key, carried to the next snapshot
+	tiers    *tiers
+	native   map[nativeName]string // public ids by what providers call their models
+	byID     map[int64]*Provider
+	unusable []string       // Problems of providers and their keys
+	reading  *store.Reading // of the rows that it was made of
+}
+
+// tiers are the groups that models are sold by, shared by all snapshots until one changes.
+type tiers struct {
+	revision int64 // of the first snapshot with them
+	groups   map[int64]*Group
+}
+
+// nativeName is a model's name at a provider.
+type nativeName struct {
+	provider int64
+	model    string
+}
+
+// Native is the model by the provider's own name of it, which pinned paths accept besides
+// public names; nil if there is none. Of several models it is the one of the lowest row.
+func (s *Snapshot) Native(p *Provider, name string) *Model {
+	return s.Models[s.native[nativeName{p.ID, name}]]
 }
 
 // Protocol is the wire format an upstream speaks.
@@ -41,11 +64,11 @@ const (
 	ProtocolCohere
 )
 
-// Model is one public model.
+// Model is one public model. It is shared by all snapshots until it, a provider or a group
+// changes.
 type Model struct {
 	ID            string // public id
 	RowID         int64
-	Index         int32        // dense, stable inside one snapshot
 	Family        meter.Family // by the id: how its texts are estimated in tokens
 	Tags          []string
 	Can           Abilities // by the tags
@@ -57,7 +80,8 @@ type Model struct {
 	CreatedUnix   int64
 	Auto          *Auto // not nil: a virtual model, Routes and Prices are empty
 
-	owner *Snapshot // the snapshot that the model belongs to
+	tiers    *tiers
+	problems []string // what of the model was left out, and why
 }
 
 // Auto says how a virtual model picks a real one.
@@ -101,12 +125,11 @@ type Provider struct {
 	ID       int64
 	Slug     string
 	Protocol Protocol
-	Wires    Wires             // what it serves without translation
-	Dialect  string            // openai, azure, deepseek, mistral, qwen, moonshot, zai, xai, groq, openrouter, …
-	BaseURL  string            // without a trailing slash
-	Domain   string            // of BaseURL, in lower case: what no client may read, see domainOf
-	Keys     []*ProviderKey    // enabled ones
-	Native   map[string]*Model // by the provider's own model id: what pinned paths accept besides public names
+	Wires    Wires          // what it serves without translation
+	Dialect  string         // openai, azure, deepseek, mistral, qwen, moonshot, zai, xai, groq, openrouter, …
+	BaseURL  string         // without a trailing slash
+	Domain   string         // of BaseURL, in lower case: what no client may read, see domainOf
+	Keys     []*ProviderKey // enabled ones
 	Paused   bool
 
 	Options   map[string]string // api_version, region, auth

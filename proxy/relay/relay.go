@@ -241,7 +241,7 @@ func (x *Exchange) resolve() *apiError {
 	}
 	x.model = x.snap.Models[x.asked]
 	if x.model == nil && x.pinned != nil {
-		x.model = x.pinned.Native[x.asked]
+		x.model = x.snap.Native(x.pinned, x.asked)
 	}
 	if x.model == nil {
 		return apierr.UnknownModel(strings.Clone(x.asked))
