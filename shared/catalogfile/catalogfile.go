@@ -64,7 +64,23 @@ type Model struct {
 	PriceTiers      []Tier   `json:"price_tiers,omitempty"` // ascending
 	Multiplier      Decimal  `json:"multiplier,omitempty"`  // "" = 1.0
 	Auto            *Auto    `json:"auto,omitempty"`        // a virtual model; it has no routes and no price of its own
+
+	Outline Outline `json:"-"`
 }
+
+// Outline says that a model was checked before and has not changed since, and that all but
+// its names and Auto is left out: Check asks only what others have to do with it. A catalogue
+// with outlines is for nothing but Check.
+type Outline uint8
+
+// The outlines.
+const (
+	NoOutline Outline = iota // the model stands there whole
+	Unpriced
+	Priced
+)
+
+func (m *Model) priced() bool { return len(m.Price) > 0 || m.Outline == Priced }
 
 // Route is one way to serve a model.
 type Route struct {

@@ -12,6 +12,7 @@ import (
 // What Check says of a catalogue is what Parse says of it when it is written: the same
 // faults at the same places, or the same catalogue.
 func TestCheckIsParse(t *testing.T) {
+	outlined := 0
 	f := func(name string, change func(*File)) {
 		t.Helper()
 		made := func() *File {
@@ -27,6 +28,12 @@ func TestCheckIsParse(t *testing.T) {
 		read, want := Parse(Marshal(made()))
 		if a, b := places(got), places(want); !slices.Equal(a, b) {
 			t.Errorf("%s: Check finds %q, Parse %q", name, a, b)
+		}
+		if file := made(); outline(t, file) {
+			outlined++
+			if a, b := places(Check(file)), places(want); !slices.Equal(a, b) {
+				t.Errorf("%s: Check finds %q where the others are outlines, Parse %q", name, a, b)
+			}
 		}
 		if want == nil && !reflect.DeepEqual(Marshal(checked), Marshal(read)) {
 			t.Errorf("%s: Check makes of it\n%s\nParse\n%s", name, Marshal(checked), Marshal(read))
@@ -84,7 +91,36 @@ func TestCheckIsParse(t *testing.T) {
 	f("texts", func(f *File) {
 		f.Providers[0].Keys[1].Secret, f.Models[0].Routes[0].Model, f.Models[1].Routes[0].Model = `a"b\c:#'{[*&!%@`, "null", "- é 模型: #"
 	})
+	f("aliases", func(f *File) { f.Models[0].Aliases = nil }) // a group and an auto model go by them
+	f("auto of a model by an alias", func(f *File) {
+		f.Models[3].Auto.Models = append(f.Models[3].Auto.Models, f.Models[0].Aliases[0])
+	})
+	if outlined < 20 {
+		t.Errorf("%d changes were of one model", outlined)
+	}
 	f("too large", func(f *File) { f.Groups[0].Models = slices.Repeat([]string{"gpt-5.2"}, 2<<20) })
+}
+
+// outline makes outlines of all models but the one that is not as it was; false if that is
+// not all that has changed.
+func outline(t *testing.T, f *File) bool {
+	was, err := Parse([]byte(whole))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(was.Models) != len(f.Models) || !reflect.DeepEqual(was.Providers, f.Providers) || !reflect.DeepEqual(was.Groups, f.Groups) {
+		return false
+	}
+	changed := 0
+	for i := range f.Models {
+		m := &f.Models[i]
+		if !reflect.DeepEqual(*m, was.Models[i]) {
+			changed++
+			continue
+		}
+		*m = Model{ID: m.ID, Aliases: m.Aliases, Auto: m.Auto, Outline: map[bool]Outline{true: Priced, false: Unpriced}[len(m.Price) > 0]}
+	}
+	return changed == 1
 }
 
 // places are the faults of an error without their lines.

@@ -159,7 +159,7 @@ func validate(f *File, d *decoder) {
 			if j > 0 {
 				where = index(at+".aliases", j-1)
 			}
-			if !modelName.MatchString(name) {
+			if m.Outline == NoOutline && !modelName.MatchString(name) {
 				d.fault(where, "%q is not a model name: 1 to 128 of a-z 0-9 . _ : / -", name)
 			}
 			if other, ok := names[name]; ok {
@@ -170,7 +170,9 @@ func validate(f *File, d *decoder) {
 		}
 	}
 	for i := range f.Models {
-		f.Models[i].validate(d, index("models", i), f, providers, names)
+		if m := &f.Models[i]; m.Outline == NoOutline || m.Auto != nil {
+			m.validate(d, index("models", i), f, providers, names)
+		}
 	}
 	groups := map[string]bool{}
 	for i := range f.Groups {
@@ -380,7 +382,7 @@ func (m *Model) validateAuto(d *decoder, at string, f *File, names map[string]in
 			d.fault(where, "%q is an auto model itself", name)
 		case seen[target]:
 			d.fault(where, "model %q stands twice", f.Models[target].ID)
-		case len(f.Models[target].Price) == 0:
+		case !f.Models[target].priced():
 			d.fault(where, "model %q has no price", name)
 		}
 		seen[target] = ok

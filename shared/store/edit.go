@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/jackc/pgx/v5"
@@ -19,7 +20,8 @@ type Edit struct {
 	ID     string
 	// Change gets the catalogue as it stands, secrets left out, and returns what of it
 	// becomes something else, checked as a part of the whole: ApplyCatalog could be given
-	// it. Nothing else is looked at or written.
+	// it. Nothing else is looked at or written. Where Object is a model, all others may be
+	// outlines, and the edit cannot be of them.
 	Change func(*catalogfile.File) (*catalogfile.File, error)
 }
 
@@ -47,9 +49,16 @@ func (d *DB) EditCatalog(ctx context.Context, actor Actor, box *seal.Box, e Edit
 		if err != nil {
 			return err
 		}
-		f, err := e.Change(rows.file())
+		whole := rows.file
+		if e.Object == "model" {
+			whole = func() *catalogfile.File { return rows.about(e.ID) }
+		}
+		f, err := e.Change(whole())
 		if err != nil {
 			return err
+		}
+		if slices.ContainsFunc(f.Models, func(m catalogfile.Model) bool { return m.Outline != catalogfile.NoOutline }) {
+			return fmt.Errorf("%w: an edit of %s %q would write another model", ErrInvalid, e.Object, e.ID)
 		}
 		if err := a.run(ctx, f); err != nil {
 			return meaning(err)
