@@ -12,8 +12,8 @@ import (
 	"tokenrelay/shared/store/db"
 )
 
-// mostRenewed is how many models are read one by one, and how many changes are looked at for
-// them: beyond it, reading everything costs less.
+// How many models are read by themselves, and how many changes are looked at for them:
+// beyond it, reading everything costs less.
 const (
 	mostRenewed = 100
 	mostChanges = 1000

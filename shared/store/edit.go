@@ -49,11 +49,13 @@ func (d *DB) EditCatalog(ctx context.Context, actor Actor, box *seal.Box, e Edit
 		if err != nil {
 			return err
 		}
-		whole := rows.file
+		var stands *catalogfile.File
 		if e.Object == "model" {
-			whole = func() *catalogfile.File { return rows.about(e.ID) }
+			stands = rows.about(e.ID)
+		} else {
+			stands = rows.file()
 		}
-		f, err := e.Change(whole())
+		f, err := e.Change(stands)
 		if err != nil {
 			return err
 		}
