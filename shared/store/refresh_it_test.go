@@ -201,7 +201,7 @@ func TestRefreshCatalogReadsAll(t *testing.T) {
 			edit("model-2")
 			edit("model-2")
 		},
-		"more models than are read one by one": func(_ *books, edit func(string), _ func()) {
+		"more models than are read by themselves": func(_ *books, edit func(string), _ func()) {
 			for i := range 101 {
 				edit(fmt.Sprint("model-", i))
 			}
