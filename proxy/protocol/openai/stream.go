@@ -31,17 +31,10 @@ type Stream struct {
 	class      protocol.Class
 	lex        meter.Lexer // of an event that passes in pieces
 
-	// The start of the last chunk up to its choices, and what was found in it. The
-	// chunks of a stream nearly always start alike.
-	head       [maxHead]byte
-	headLen    int
-	headModel  int // where the model's value starts in it, 0 = nothing to patch
-	headModelE int
+	shape shape // of the last event
 
 	joined, patched []byte // for events whose data stands on several lines
 }
-
-const maxHead = 512
 
 // Reset makes s ready for one attempt.
 func (s *Stream) Reset(cfg *protocol.StreamConfig) {
@@ -56,6 +49,9 @@ func (s *Stream) Reset(cfg *protocol.StreamConfig) {
 // appended as it would be passed on; the caller cuts dst back to write its own,
 // see ErrorClass.
 func (s *Stream) Event(dst, ev []byte) (out []byte, k protocol.Kind) {
+	if out, ok := s.again(dst, ev); ok {
+		return out, protocol.Output
+	}
 	e := sse.Parse(ev)
 	if e.Datas == 0 {
 		if e.Comment == 0 {
@@ -71,11 +67,16 @@ func (s *Stream) Event(dst, ev []byte) (out []byte, k protocol.Kind) {
 			s.done = true
 			return append(dst, ev...), protocol.Terminator
 		}
-		out, k, ok := s.json(dst, ev, e.DataAt, e.DataAt+len(e.Data))
+		var f found
+		out, k, ok := s.json(dst, ev, e.DataAt, e.DataAt+len(e.Data), &f)
 		if !ok {
 			return append(dst, ev...), s.named(e.Name, s.unreadable(e.Data))
 		}
-		return out, s.named(e.Name, k)
+		k = s.named(e.Name, k)
+		if f.alone && k == protocol.Output {
+			s.shape.learn(ev, &f.holes)
+		}
+		return out, k
 	}
 	return s.lines(dst, ev, &e)
 }
@@ -109,7 +110,7 @@ func (s *Stream) lines(dst, ev []byte, e *sse.Event) (out []byte, k protocol.Kin
 		s.done, k = true, protocol.Terminator
 	} else {
 		var ok bool
-		s.patched, k, ok = s.json(s.patched[:0], s.joined, 0, len(s.joined))
+		s.patched, k, ok = s.json(s.patched[:0], s.joined, 0, len(s.joined), &found{})
 		if k == protocol.Withheld {
 			return dst, k
 		}
@@ -124,8 +125,9 @@ func (s *Stream) lines(dst, ev []byte, e *sse.Event) (out []byte, k protocol.Kin
 }
 
 // json observes the object at src[at:end] and appends all of src, patched. ok is
-// false if it is no readable object; then nothing was appended or counted.
-func (s *Stream) json(dst, src []byte, at, end int) (out []byte, k protocol.Kind, ok bool) {
+// false if it is no readable object; then nothing was appended or counted. f is what
+// it held.
+func (s *Stream) json(dst, src []byte, at, end int, f *found) (out []byte, k protocol.Kind, ok bool) {
 	b := src[:end]
 	at = walk.Space(b, at)
 	if at >= end || b[at] != '{' {
@@ -135,19 +137,17 @@ func (s *Stream) json(dst, src []byte, at, end int) (out []byte, k protocol.Kind
 	before := s.count
 	it := walk.Object(b, at)
 	var cut walk.Cutter
-	f := found{}
-	headModel, headModelE, plainHead := 0, 0, true
-	if n := s.headLen; n > 0 && n < end && bytes.Equal(b[:n], s.head[:n]) {
+	model, modelE, plain, known := 0, 0, true, false
+	if known = s.shape.begins(b); known {
 		// The same start as last time: its model is where it was.
-		if s.headModel > 0 {
-			p.Keep(s.headModel)
+		if model, modelE = s.shape.model, s.shape.modelE; model > 0 {
+			p.Keep(model)
 			p.Dst = protocol.AppendString(p.Dst, s.cfg.ClientModel)
-			p.Cut(s.headModel, s.headModelE)
+			p.Cut(model, modelE)
 		}
-		it.ResumeAt(n)
+		it.ResumeAt(s.shape.choices)
 		cut.Stay(&p, &it)
-		headModel, headModelE = s.headModel, s.headModelE
-		if !s.choices(&p, &it, &f) {
+		if !s.choices(&p, &it, f) {
 			return dst, protocol.Other, s.revert(before)
 		}
 	}
@@ -155,23 +155,23 @@ func (s *Stream) json(dst, src []byte, at, end int) (out []byte, k protocol.Kind
 		switch string(it.Key) {
 		case "choices":
 			cut.Stay(&p, &it)
-			if plainHead && !f.choices && it.Val <= maxHead {
-				s.headLen = copy(s.head[:], b[:it.Val])
-				s.headModel, s.headModelE = headModel, headModelE
+			if plain && !f.choices && it.Val <= maxFrame {
+				s.shape.begin(b[:it.Val], model, modelE)
+				known = true
 			}
-			if !s.choices(&p, &it, &f) {
+			if !s.choices(&p, &it, f) {
 				return dst, protocol.Other, s.revert(before)
 			}
 		case "model":
 			cut.Stay(&p, &it)
 			if s.cfg.PatchModel(&p, &it) {
-				headModel, headModelE = it.Val, it.ValueEnd()
+				model, modelE = it.Val, it.ValueEnd()
 			}
 		case "usage":
 			cut.Stay(&p, &it)
 			if it.Byte() == '{' {
-				plainHead = false
-				e := s.usage(&p, b, it.Val, &f)
+				plain = false
+				e := s.usage(&p, b, it.Val, f)
 				if e < 0 {
 					return dst, protocol.Other, s.revert(before)
 				}
@@ -181,32 +181,35 @@ func (s *Stream) json(dst, src []byte, at, end int) (out []byte, k protocol.Kind
 			}
 		case "error":
 			cut.Stay(&p, &it)
-			plainHead = false
+			plain = false
 			if v := it.Value(); walk.Truthy(v) {
 				f.failed = true
 				s.class = ErrorClass(0, nil, b[at:end], dialectOf(&s.cfg))
 			}
 		case "x_groq":
-			plainHead = false
-			s.groq(b, &it, &f)
+			plain = false
+			s.groq(b, &it, f)
 			if s.cfg.Pinned {
 				cut.Stay(&p, &it)
 			} else if !cut.Drop(&p, &it) {
 				return dst, protocol.Other, s.revert(before)
 			}
 		case "provider", "native_finish_reason":
-			plainHead = false
+			plain = false
 			if s.cfg.Pinned {
 				cut.Stay(&p, &it)
 			} else if !cut.Drop(&p, &it) {
 				return dst, protocol.Other, s.revert(before)
 			}
 		case "cost", "cost_in_usd_ticks":
-			plainHead = false
+			plain = false
 			if !cut.Drop(&p, &it) {
 				return dst, protocol.Other, s.revert(before)
 			}
 		default:
+			if string(it.Key) == "obfuscation" && it.Byte() == '"' {
+				f.pad, f.padE = it.Val+1, it.ValueEnd()-1
+			}
 			cut.Stay(&p, &it)
 		}
 	}
@@ -217,13 +220,14 @@ func (s *Stream) json(dst, src []byte, at, end int) (out []byte, k protocol.Kind
 	if s.buffered && walk.Space(b, it.End()) < end {
 		return dst, protocol.Other, s.revert(before)
 	}
-	return s.verdict(dst, &p, &f)
+	f.alone = known && plain && s.alone(b, &p, before, f)
+	return s.verdict(dst, &p, f)
 }
 
 // revert takes back what a broken event had counted.
 func (s *Stream) revert(before meter.Count) bool {
 	s.count = before
-	s.headLen = 0
+	s.shape.choices, s.shape.text = 0, 0
 	return false
 }
 
@@ -235,6 +239,9 @@ type found struct {
 	finish  bool
 	usage   bool
 	failed  bool
+
+	holes      // the one text and the padding
+	alone bool // the text is all that the event says
 }
 
 // verdict decides what becomes of a read event.
@@ -362,7 +369,7 @@ func (s *Stream) delta(b []byte, it *walk.Iter, f *found) bool {
 		case "tool_calls", "function_call":
 			if v := d.Value(); walk.Truthy(v) {
 				f.output = true
-				s.arguments(b, d.Val)
+				s.arguments(b, d.Val, f)
 			}
 		case "audio", "executed_tools", "images":
 			if v := d.Value(); walk.Truthy(v) {
@@ -386,6 +393,7 @@ func (s *Stream) text(b []byte, it *walk.Iter, f *found) bool {
 		if ok && len(v) > 0 {
 			s.count.AddJSON(v)
 			f.output = true
+			f.text, f.textE = it.Val+1, it.Val+1+len(v)
 			return true
 		}
 	case '[':
@@ -412,7 +420,7 @@ func (s *Stream) text(b []byte, it *walk.Iter, f *found) bool {
 }
 
 // arguments counts names and arguments of tool calls.
-func (s *Stream) arguments(b []byte, i int) int {
+func (s *Stream) arguments(b []byte, i int, f *found) int {
 	var it walk.Iter
 	switch b[i] {
 	case '[':
@@ -425,7 +433,7 @@ func (s *Stream) arguments(b []byte, i int) int {
 	for it.Next() {
 		switch it.Byte() {
 		case '[', '{':
-			e := s.arguments(b, it.Val)
+			e := s.arguments(b, it.Val, f)
 			if e < 0 {
 				return -1
 			}
@@ -437,6 +445,7 @@ func (s *Stream) arguments(b []byte, i int) int {
 			}
 			v, _ := walk.Text(it.Value())
 			s.count.AddJSON(v)
+			f.text, f.textE = it.Val+1, it.Val+1+len(v)
 			if k == "name" && len(v) > 0 {
 				s.count.Calls++
 			}
@@ -532,7 +541,7 @@ func (s *Stream) Partial(dst, chunk []byte, first, last bool) (out []byte, k pro
 // the body is no JSON object, nothing was appended.
 func (s *Stream) Buffered(dst, body []byte) (out []byte, k protocol.Kind, err error) {
 	s.buffered = true
-	out, k, ok := s.json(dst, body, 0, len(body))
+	out, k, ok := s.json(dst, body, 0, len(body), &found{})
 	if !ok {
 		return dst, protocol.Other, ErrUnreadable
 	}

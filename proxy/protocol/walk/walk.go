@@ -300,6 +300,9 @@ func (p *Patch) Cut(start, end int) {
 	p.pos = max(p.pos, end)
 }
 
+// Pos is the place in the source behind what was changed last, 0 = nothing was.
+func (p *Patch) Pos() int { return p.pos }
+
 // Finish copies the rest and returns the destination.
 func (p *Patch) Finish() []byte {
 	p.Keep(len(p.Src))
