@@ -1,125 +1,32 @@
 package main
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"slices"
-	"strings"
-	"sync"
 	"time"
+
+	"tokenrelay/shared/apptest"
 )
 
 // What happens beside requests must not be seen in their times: the p99 of a load with a
 // disturbance over the p99 without, in pairs that alternate, for the relay and for the bare
-// proxy, which has no part in it but shares the machine. The admin and Postgres have what
-// others leave them: their work is the disturbance, and not what the proxy does about it.
+// proxy, which has no part in it but shares the machine. The admin, Postgres and who asks the
+// admin are kept apart as on a machine of their own: their work is the disturbance, and not
+// what the proxy does about it.
 
 // flatWork is the load whose p99 is compared.
 var flatWork = work{Conns: 16, Rate: 300, Span: 3 * time.Second}
 
 const (
 	flatPairs    = 7
-	flatBound    = 1.10 // and the bare proxy's own spread
+	flatBound    = 1.10 // and the bare proxy's spread without a disturbance
 	flatRestless = 0.5  // of spread: nothing can be said
 	flatModels   = 1000
 	flatEvery    = 100 * time.Millisecond // between changes of the catalogue
 	flatLeast    = 9                      // of them a second, or nothing was measured
 )
-
-// disturbance is something that goes on until stop is closed; it notes how long each took.
-type disturbance struct {
-	name   string
-	least  float64 // times a second that it has to be done, or nothing was measured; 0: as often as it can be
-	metric string  // of the relay: what it does about it, as often; "" = nothing
-	run    func(stop <-chan struct{}, took *[]time.Duration) error
-}
-
-// paced calls f every so long until stop is closed, from the start on: one that took longer
-// makes the next ones come at once, not fewer.
-func paced(stop <-chan struct{}, every time.Duration, f func() error) error {
-	due := time.Now()
-	timer := time.NewTimer(0)
-	defer timer.Stop()
-	for {
-		select {
-		case <-stop:
-			return nil
-		case <-timer.C:
-		}
-		select {
-		case <-stop: // with turns that are late there is always one ready
-			return nil
-		default:
-		}
-		if err := f(); err != nil {
-			return err
-		}
-		due = due.Add(every)
-		timer.Reset(time.Until(due))
-	}
-}
-
-// flatModelsOf is a catalogue's models besides those that are measured.
-func flatModelsOf(n int) string {
-	var b strings.Builder
-	for i := range n {
-		fmt.Fprintf(&b, "  - {id: other-%d, context_tokens: 200000, max_output_tokens: 16384, routes: [{provider: provider, model: up-%d}], price: PRICE}\n", i, i)
-	}
-	return b.String()
-}
-
-func (b *bench) disturbances() []disturbance {
-	admin, token := b.relay.AdminURLs[0], b.relay.OperatorToken
-	ask := func(took *[]time.Duration, method, path, body string) error {
-		began := time.Now()
-		r, err := http.NewRequest(method, admin+path, strings.NewReader(body))
-		if err != nil {
-			return fmt.Errorf("cannot make a request: %w", err)
-		}
-		r.Header.Set("Authorization", "Bearer "+token)
-		r.Header.Set("Content-Type", "application/json")
-		resp, err := http.DefaultClient.Do(r)
-		if err != nil {
-			return fmt.Errorf("cannot ask the admin: %w", err)
-		}
-		defer func() { _ = resp.Body.Close() }()
-		text, err := io.ReadAll(resp.Body)
-		if err != nil {
-			return fmt.Errorf("cannot read the admin's answer: %w", err)
-		}
-		if resp.StatusCode != http.StatusOK {
-			return fmt.Errorf("%s %s: status %d: %s", method, path, resp.StatusCode, bytes.TrimSpace(text))
-		}
-		*took = append(*took, time.Since(began))
-		return nil
-	}
-	return []disturbance{
-		{name: fmt.Sprintf("a catalogue of %d models changes ten times a second", flatModels), least: flatLeast, metric: "relay_feed_snapshots_total", run: func(stop <-chan struct{}, took *[]time.Duration) error {
-			return paced(stop, flatEvery, func() error {
-				return ask(took, "PATCH", "/admin/v1/models/other-7", fmt.Sprintf(`{"multiplier":"1.%d"}`, 10+len(*took)%80))
-			})
-		}},
-		{name: "reports of all calls, one after the other", run: func(stop <-chan struct{}, took *[]time.Duration) error {
-			reports := []string{
-				"/admin/v1/reports/margin?step=hour&by=client,model,key&limit=200", "/admin/v1/reports/providers",
-				"/admin/v1/calls?limit=200", "/admin/v1/attempts?limit=200",
-			}
-			for i := 0; ; i++ {
-				select {
-				case <-stop:
-					return nil
-				default:
-				}
-				if err := ask(took, "GET", reports[i%len(reports)], ""); err != nil {
-					return err
-				}
-			}
-		}},
-	}
-}
 
 var (
 	errNotFlat    = errors.New("a disturbance is seen in the p99 of requests")
@@ -127,7 +34,7 @@ var (
 )
 
 // flat measures and prints every disturbance.
-func (b *bench) flat(w io.Writer) error {
+func (b *bench) flat(h *apptest.Host, w io.Writer) error {
 	var bare, relay *target
 	for _, t := range b.targets {
 		switch t.name {
@@ -141,13 +48,15 @@ func (b *bench) flat(w io.Writer) error {
 	if err := relay.rest(); err != nil {
 		return err
 	}
-	for _, pid := range []int{b.relay.Admins[0].PID(), b.relay.Postgres.PID()} {
-		if err := last(pid); err != nil {
-			return err
-		}
+	op, err := startOperator(h, b.relay.AdminURLs[0], b.relay.OperatorToken)
+	if err != nil {
+		return err
+	}
+	if err := separate(op.pid, b.relay.Admins[0].PID(), b.relay.Postgres.PID()); err != nil {
+		return err
 	}
 	seen, reached := false, true
-	for _, d := range b.disturbances() {
+	for i, d := range disturbances {
 		followed := func() float64 {
 			if d.metric == "" {
 				return 0
@@ -160,20 +69,19 @@ func (b *bench) flat(w io.Writer) error {
 		for range flatPairs {
 			for _, with := range []bool{false, true} {
 				for _, t := range []*target{bare, relay} {
-					stop, began := make(chan struct{}), time.Now()
-					var err error
-					var beside sync.WaitGroup
+					began := time.Now()
 					if with {
-						beside.Go(func() { err = d.run(stop, &took) })
+						if err := op.begin(i); err != nil {
+							return err
+						}
 					}
 					o := drive(t.plain, flatWork)
-					close(stop)
-					beside.Wait()
 					if with {
-						span += time.Since(began)
-					}
-					if err != nil {
-						return err
+						done, err := op.end()
+						if err != nil {
+							return err
+						}
+						took, span = append(took, done...), span+time.Since(began)
 					}
 					if n := o.failures(); n > 0 {
 						return fmt.Errorf("%s: %d errors: %s", t.name, n, o.OneError)
@@ -202,16 +110,16 @@ func (b *bench) flat(w io.Writer) error {
 		alone := slices.Clone(p99[false][bare])
 		slices.Sort(alone)
 		spread := (alone[len(alone)*3/4] - alone[len(alone)/4]) / median(alone)
-		r, floor := ratio(relay), ratio(bare)
+		r := ratio(relay)
 		verdict := "not seen"
 		switch {
 		case spread > flatRestless:
 			verdict, reached = "NOT KNOWN, the machine is not quiet", false
-		case r > flatBound+spread && r > floor*flatBound:
+		case r > flatBound+spread:
 			verdict, seen = "SEEN", true
 		}
 		_, _ = fmt.Fprintf(w, "%s (%s): p99 with / without, medians of %d pairs: relay %.2f, bare %.2f; spread of bare alone %.2f; p99 µs alone: relay %.0f, bare %.0f: %s\n",
-			d.name, often, flatPairs, r, floor, spread, median(p99[false][relay]), median(alone), verdict)
+			d.name, often, flatPairs, r, ratio(bare), spread, median(p99[false][relay]), median(alone), verdict)
 	}
 	switch {
 	case !reached:

@@ -72,7 +72,7 @@ func run() error {
 			return err
 		}
 		if *flatOnly {
-			return b.flat(os.Stdout)
+			return b.flat(h, os.Stdout)
 		}
 		if err := b.measure(); err != nil {
 			return err
@@ -92,6 +92,8 @@ func play(role string, at []string) error {
 		return (&provider{}).serve(ln)
 	case role == "bare" && len(at) == 3:
 		return serveBare(at[0], at[1], at[2])
+	case role == "operator":
+		return disturb(os.Stdin, os.Stdout)
 	}
 	return fmt.Errorf("unknown role %q", role)
 }

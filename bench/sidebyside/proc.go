@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -93,23 +95,30 @@ func parent(pid int) int {
 	return n
 }
 
-// last leaves a process and what it has started the processors that nobody else wants
-// (SCHED_IDLE): those that it would have on a machine of its own are not those of who is
-// measured. With a low priority alone (nice) it keeps what it has got for milliseconds.
-func last(pid int) error {
+// separate gives processes and what they have started the last processor alone, and of that
+// what nobody else wants (SCHED_IDLE: with a low priority alone, nice, they would keep what
+// they have got for milliseconds). Who is measured then waits for them no more than if they
+// had a machine of their own.
+func separate(pids ...int) error {
 	dirs, err := filepath.Glob("/proc/[0-9]*/task/[0-9]*")
 	if err != nil {
 		return fmt.Errorf("cannot list threads: %w", err)
 	}
+	var there unix.CPUSet
+	there.Set(runtime.NumCPU() - 1)
 	for _, dir := range dirs {
 		of, _ := strconv.Atoi(strings.Split(dir, "/")[2])
 		thread, _ := strconv.Atoi(filepath.Base(dir))
-		if !descends(of, pid) {
+		if !slices.ContainsFunc(pids, func(pid int) bool { return descends(of, pid) }) {
 			continue
 		}
 		idle := unix.SchedAttr{Size: unix.SizeofSchedAttr, Policy: unix.SCHED_IDLE}
-		if err := unix.SchedSetAttr(thread, &idle, 0); err != nil && !errors.Is(err, unix.ESRCH) {
-			return fmt.Errorf("cannot set a priority: %w", err)
+		err := unix.SchedSetAttr(thread, &idle, 0)
+		if err == nil {
+			err = unix.SchedSetaffinity(thread, &there)
+		}
+		if err != nil && !errors.Is(err, unix.ESRCH) {
+			return fmt.Errorf("cannot give a thread its processor: %w", err)
 		}
 	}
 	return nil
