@@ -42,7 +42,7 @@ var (
 	jsonFile   = flag.String("json", "", "also write every measurement to this file")
 	flatOnly   = flag.Bool("flat", false, "only compare the p99 of requests with and without changes of the catalogue and reports beside them")
 	fetchFirst = flag.Bool("fetch", false, "download Debian's nginx and haproxy into .cache/sidebyside and end")
-	role       = flag.String("role", "", "internal: provider or bare")
+	role       = flag.String("role", "", "internal: provider, bare or operator")
 	addrs      = flag.String("addrs", "", "internal: addresses of the role")
 )
 
