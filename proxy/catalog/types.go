@@ -10,6 +10,7 @@ import (
 	"tokenrelay/proxy/guard"
 	"tokenrelay/proxy/live"
 	"tokenrelay/proxy/meter"
+	"tokenrelay/proxy/protocol/template"
 	"tokenrelay/shared/money"
 	"tokenrelay/shared/price"
 	"tokenrelay/shared/store"
@@ -118,6 +119,7 @@ type Route struct {
 	Region        string
 	Cost          []*price.Version // supplier's price; empty = the model's price
 	Health        *Health          // lives as long as the route's row id
+	Answers       template.Kept    // what its answers have in common
 }
 
 // Provider is one upstream account.

@@ -2,6 +2,7 @@ package protocol
 
 import (
 	"tokenrelay/proxy/meter"
+	"tokenrelay/proxy/protocol/template"
 	"tokenrelay/proxy/protocol/walk"
 )
 
@@ -22,6 +23,8 @@ type StreamConfig struct {
 	Repeats       bool    // events of a DashScope stream repeat all that was said before
 	InputOnly     bool    // nothing is generated: a usage that is a total only is the input
 	Pinned        bool    // provider-pinned lane: model and comments stay, only prices are cut
+
+	Answers *template.Kept // of the route, for whole answers; nil = none
 
 	Family        meter.Family // for estimates
 	InputEstimate int64        // tokens of input, for progress until the provider reports

@@ -284,6 +284,7 @@ func (x *Exchange) prepare() {
 		InputOnly:     x.lane.inputOnly,
 		Array:         x.array,
 		Pinned:        x.pinned != nil,
+		Answers:       &x.choice.Route.Answers,
 		ClientModel:   x.showName,
 		Family:        x.end.Family,
 		InputEstimate: x.end.InputEstimate,

@@ -2,13 +2,10 @@ package openai
 
 import (
 	"bytes"
-	"encoding/binary"
-	"math/bits"
 
 	"tokenrelay/proxy/meter"
 	"tokenrelay/proxy/protocol"
 	"tokenrelay/proxy/protocol/walk"
-	"tokenrelay/shared/textrun"
 )
 
 // maxFrame bounds what is remembered of the events of a stream.
@@ -73,7 +70,7 @@ func (h *shape) textOf(ev []byte) (text []byte, ok bool) {
 	if n == 0 || len(ev) < n || !bytes.Equal(ev[:n], h.frame[:n]) {
 		return nil, false
 	}
-	e := closing(ev, n)
+	e := walk.Closing(ev, n)
 	if e <= n { // no text adds nothing
 		return nil, false
 	}
@@ -82,51 +79,13 @@ func (h *shape) textOf(ev []byte) (text []byte, ok bool) {
 		return nil, false
 	}
 	if h.middle < h.end {
-		p := closing(rest, 0)
+		p := walk.Closing(rest, 0)
 		if p < 0 {
 			return nil, false
 		}
 		rest = rest[p:]
 	}
 	return ev[n:e], bytes.Equal(rest, h.frame[h.middle:h.end])
-}
-
-// closing returns where the quote stands that closes the string whose content starts at
-// b[i], or -1 if there is none, or a control character before it: a line may end there.
-func closing(b []byte, i int) int {
-	for n := 0; i+8 <= len(b); {
-		stop := textrun.Stop(binary.LittleEndian.Uint64(b[i:]))
-		if stop == 0 {
-			if i += 8; n < 2 {
-				n++
-			} else {
-				m, _ := textrun.Plain(b[i:])
-				i += m
-			}
-			continue
-		}
-		i += bits.TrailingZeros64(stop) / 8
-		if b[i] != '\\' {
-			break
-		}
-		if i+1 < len(b) && b[i+1] < ' ' {
-			return -1
-		}
-		i += 2
-	}
-	for ; i < len(b); i++ {
-		switch c := b[i]; {
-		case c == '"':
-			return i
-		case c < ' ':
-			return -1
-		case c == '\\':
-			if i++; i < len(b) && b[i] < ' ' {
-				return -1
-			}
-		}
-	}
-	return -1
 }
 
 // again takes an event that is the last one but for its text, and is output as that was. ok

@@ -34,12 +34,13 @@ type Stream struct {
 	shape shape // of the last event
 
 	joined, patched []byte // for events whose data stands on several lines
+	unlike          uint   // whole answers that were unlike the template, of all attempts
 }
 
 // Reset makes s ready for one attempt.
 func (s *Stream) Reset(cfg *protocol.StreamConfig) {
-	joined, patched := s.joined[:0], s.patched[:0]
-	*s = Stream{cfg: *cfg, facts: dialectOf(cfg).facts(), joined: joined, patched: patched}
+	joined, patched, unlike := s.joined[:0], s.patched[:0], s.unlike
+	*s = Stream{cfg: *cfg, facts: dialectOf(cfg).facts(), joined: joined, patched: patched, unlike: unlike}
 	s.hidden = s.facts.hidden || cfg.HiddenOutput
 }
 
@@ -541,11 +542,17 @@ func (s *Stream) Partial(dst, chunk []byte, first, last bool) (out []byte, k pro
 // the body is no JSON object, nothing was appended.
 func (s *Stream) Buffered(dst, body []byte) (out []byte, k protocol.Kind, err error) {
 	s.buffered = true
-	out, k, ok := s.json(dst, body, 0, len(body), &found{})
+	if out, s.done = s.alike(dst, body); s.done {
+		return out, protocol.Output, nil
+	}
+	var f found
+	out, k, ok := s.json(dst, body, 0, len(body), &f)
 	if !ok {
 		return dst, protocol.Other, ErrUnreadable
 	}
-	s.done = k == protocol.Output
+	if s.done = k == protocol.Output; s.done {
+		s.learn(body, &f)
+	}
 	return out, k, nil
 }
 

@@ -17,11 +17,22 @@ type counts struct {
 	bad                                  bool  // a figure that can be no count
 }
 
+// noCounts is a usage object in which no figure stands.
+var noCounts = counts{-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, false}
+
+// figures are where the figures are.
+func (c *counts) figures() [12]*int64 {
+	return [12]*int64{
+		&c.prompt, &c.completion, &c.total, &c.cached, &c.cacheWrite, &c.audioIn, &c.audioOut, &c.imageIn, &c.imageOut,
+		&c.reasoning, &c.hit, &c.miss,
+	}
+}
+
 // readUsage reads the usage object at b[i] == '{' and, with p, cuts what names the
 // supplier's price: members whose name starts with cost. It returns the end of the
 // object, -1 if it is broken.
 func readUsage(p *walk.Patch, b []byte, i int, c *counts) int {
-	*c = counts{-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, false}
+	*c = noCounts
 	it := walk.Object(b, i)
 	var cut walk.Cutter
 	for it.Next() {

@@ -70,6 +70,44 @@ func text(b []byte, i, n int) int {
 	}
 }
 
+// Closing returns where the quote stands that closes the string whose content starts at
+// b[i], or -1 if there is none, or a control character before it: a line may end there.
+func Closing(b []byte, i int) int {
+	for n := 0; i+8 <= len(b); {
+		stop := textrun.Stop(binary.LittleEndian.Uint64(b[i:]))
+		if stop == 0 {
+			if i += 8; n < 2 {
+				n++
+			} else {
+				m, _ := textrun.Plain(b[i:])
+				i += m
+			}
+			continue
+		}
+		i += bits.TrailingZeros64(stop) / 8
+		if b[i] != '\\' {
+			break
+		}
+		if i+1 < len(b) && b[i+1] < ' ' {
+			return -1
+		}
+		i += 2
+	}
+	for ; i < len(b); i++ {
+		switch c := b[i]; {
+		case c == '"':
+			return i
+		case c < ' ':
+			return -1
+		case c == '\\':
+			if i++; i < len(b) && b[i] < ' ' {
+				return -1
+			}
+		}
+	}
+	return -1
+}
+
 // Skip returns the end of the value that starts at or after i, or -1. Inside
 // objects and arrays only strings and brackets are looked at.
 func Skip(b []byte, i int) int {
