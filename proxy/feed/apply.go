@@ -147,7 +147,8 @@ func (f *Feed) refresh(ctx context.Context) error {
 
 // publish builds the snapshot of the rows and swaps it in.
 func (f *Feed) publish(rows *store.CatalogRows) error {
-	s, err := catalog.Build(rows, f.o.Catalog.Snapshot(), f.o.Open)
+	before := f.o.Catalog.Snapshot()
+	s, err := catalog.Build(rows, before, f.o.Open)
 	if err != nil {
 		f.errBuild.Inc()
 		return err
@@ -159,14 +160,36 @@ func (f *Feed) publish(rows *store.CatalogRows) error {
 		f.dirty = 0
 	}
 	f.loadWait = 0
-	for i, p := range s.Problems {
-		if i == 20 {
-			f.o.Log.Warn("more rows of the catalogue were left out", "count", len(s.Problems)-i)
-			break
-		}
-		f.o.Log.Warn("a row of the catalogue was left out", "why", p)
-	}
+	f.tell(before.Problems, s.Problems)
 	return nil
+}
+
+// mostTold bounds the lines of one snapshot.
+const mostTold = 20
+
+// tell logs what of the rows is left out now and was not before: a catalogue may change ten
+// times a second.
+func (f *Feed) tell(before, now []string) {
+	told, more := make(map[string]bool, len(before)), 0
+	for _, p := range before {
+		told[p] = true
+	}
+	for _, p := range now {
+		switch {
+		case told[p]:
+		case more < mostTold:
+			f.o.Log.Warn("a row of the catalogue was left out", "why", p)
+			more++
+		default:
+			more++
+		}
+	}
+	if more > mostTold {
+		f.o.Log.Warn("more rows of the catalogue were left out", "count", more-mostTold)
+	}
+	if len(before) > 0 && len(now) == 0 {
+		f.o.Log.Info("no row of the catalogue is left out any more")
+	}
 }
 
 // report moves the applied revision: all marks are set up to fetched, and the

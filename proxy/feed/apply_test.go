@@ -1,10 +1,14 @@
 package feed
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"log/slog"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -230,6 +234,54 @@ func TestBadCatalogueKeepsTheLastGoodOne(t *testing.T) {
 		synctest.Wait()
 		if f.Applied() != 4 || c.Snapshot().Revision != 4 {
 			t.Errorf("mended: snapshot %d, applied %d, want 4", c.Snapshot().Revision, f.Applied())
+		}
+	})
+}
+
+// A row that cannot be used is told of once, not with every snapshot that it is missing in.
+func TestRowsLeftOutAreToldOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBook()
+		var log bytes.Buffer
+		start(t, b, Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
+		lines := func(what string) int {
+			synctest.Wait()
+			time.Sleep(time.Second)
+			synctest.Wait()
+			defer log.Reset()
+			return strings.Count(log.String(), what)
+		}
+		odd := func(n int) {
+			b.write(store.Change{Kind: store.KindCatalog}, func() {
+				b.rows.Providers = nil
+				for i := range n {
+					b.rows.Providers = append(b.rows.Providers, store.ProviderRow{ID: int64(i + 1), Slug: fmt.Sprint("p", i), Protocol: "smoke"})
+				}
+			})
+		}
+		odd(1)
+		if n := lines("a row of the catalogue was left out"); n != 1 {
+			t.Errorf("%d lines of a row that is left out", n)
+		}
+		b.model("m")
+		if n := lines("left out"); n != 0 {
+			t.Errorf("%d lines of a row that was told of", n)
+		}
+		odd(2)
+		if n := lines("a row of the catalogue was left out"); n != 1 {
+			t.Errorf("%d lines of one more", n)
+		}
+		odd(mostTold + 5)
+		if n := lines("count=3"); n != 1 {
+			t.Errorf("%d lines of how many more there are", n)
+		}
+		odd(0)
+		if n := lines("any more"); n != 1 {
+			t.Errorf("%d lines of the end", n)
+		}
+		odd(1)
+		if n := lines("a row of the catalogue was left out"); n != 1 {
+			t.Errorf("%d lines of a row that is left out again", n)
 		}
 	})
 }

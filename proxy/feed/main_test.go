@@ -194,7 +194,9 @@ func start(t *testing.T, b *book, o Options) (*Feed, *catalog.Catalog) {
 		t.Fatal(err)
 	}
 	o.Store, o.Catalog = b, c
-	o.Log = slog.New(slog.DiscardHandler)
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
 	o.Open = func(*store.ProviderKeyRow) (string, error) { return "secret", nil }
 	f := New(o)
 	if err := f.Start(context.Background()); err != nil {
