@@ -29,6 +29,9 @@ type shape struct {
 	end     int // of frame; middle = no padding
 }
 
+// forget makes the next event one that nothing came before.
+func (h *shape) forget() { h.choices, h.text = 0, 0 }
+
 // begin remembers the start of a chunk up to its choices; the model of it stands from model
 // to modelE and is replaced, 0 = it is not.
 func (h *shape) begin(start []byte, model, modelE int) {

@@ -14,6 +14,15 @@ import (
 // whole. The zero value is not ready: call Reset. It may be pooled; it keeps no
 // reference to the bytes it is given.
 type Stream struct {
+	attempt
+	shape shape // of the last event
+
+	joined, patched []byte // for events whose data stands on several lines
+	unlike          uint   // whole answers that were unlike the template, of all attempts
+}
+
+// attempt is what begins anew with each.
+type attempt struct {
 	cfg      protocol.StreamConfig
 	facts    *dialectFacts
 	buffered bool
@@ -30,18 +39,14 @@ type Stream struct {
 	done       bool // [DONE] was seen
 	class      protocol.Class
 	lex        meter.Lexer // of an event that passes in pieces
-
-	shape shape // of the last event
-
-	joined, patched []byte // for events whose data stands on several lines
-	unlike          uint   // whole answers that were unlike the template, of all attempts
 }
 
 // Reset makes s ready for one attempt.
 func (s *Stream) Reset(cfg *protocol.StreamConfig) {
-	joined, patched, unlike := s.joined[:0], s.patched[:0], s.unlike
-	*s = Stream{cfg: *cfg, facts: dialectOf(cfg).facts(), joined: joined, patched: patched, unlike: unlike}
+	s.attempt = attempt{cfg: *cfg, facts: dialectOf(cfg).facts()}
 	s.hidden = s.facts.hidden || cfg.HiddenOutput
+	s.shape.forget()
+	s.joined, s.patched = s.joined[:0], s.patched[:0]
 }
 
 // Event takes one complete upstream event (as sse.Next gives it, or the rest of
@@ -228,7 +233,7 @@ func (s *Stream) json(dst, src []byte, at, end int, f *found) (out []byte, k pro
 // revert takes back what a broken event had counted.
 func (s *Stream) revert(before meter.Count) bool {
 	s.count = before
-	s.shape.choices, s.shape.text = 0, 0
+	s.shape.forget()
 	return false
 }
 
