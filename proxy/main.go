@@ -291,9 +291,7 @@ func (p *process) wire() error {
 		OnBeat: func(b store.Beat, sent, got time.Time) {
 			p.clock.Observe(b.Now, sent, got)
 			p.limits.OnBeat(b)
-			if b.Revision > p.feed.Applied() {
-				p.feed.Wake()
-			}
+			p.feed.Seen(b.Revision, sent)
 		},
 		Log: p.log,
 	})

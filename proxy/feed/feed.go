@@ -7,6 +7,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -81,6 +82,8 @@ type Feed struct {
 	spaced    time.Time // after a load: not before
 
 	applied   atomic.Int64
+	seenAt    atomic.Int64 // when what is applied was last said to be the newest, ns since begun
+	begun     time.Time
 	recheck   atomic.Bool // the connection was new: the revision may have gone back
 	listening atomic.Bool
 	failing   atomic.Bool
@@ -102,7 +105,8 @@ func New(o Options) *Feed {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
-	f := &Feed{o: o, wake: make(chan struct{}, 1)}
+	f := &Feed{o: o, wake: make(chan struct{}, 1), begun: time.Now()}
+	f.seenAt.Store(math.MinInt64 / 2) // never
 	m := o.Metrics
 	f.errChanges = m.Counter(`relay_feed_errors_total{what="changes"}`)
 	f.errLoad = m.Counter(`relay_feed_errors_total{what="load"}`)
@@ -160,7 +164,24 @@ func (f *Feed) Stop() {
 // reports.
 func (f *Feed) Applied() int64 { return f.applied.Load() }
 
-// Wake makes the feed poll at once, when somebody else saw a newer revision.
+// Seen tells what somebody else read as the newest revision, in a question sent at: a newer
+// one than is applied is fetched at once, and none spares the next poll.
+func (f *Feed) Seen(revision int64, at time.Time) {
+	if revision > f.Applied() {
+		f.Wake()
+		return
+	}
+	f.seenAt.Store(int64(at.Sub(f.begun)))
+}
+
+// spared reports whether somebody else has asked since about the last poll, and there was
+// nothing new. Then a notice that was lost is found by the next to ask, as soon as by a poll.
+func (f *Feed) spared() bool {
+	ago := time.Since(f.begun) - time.Duration(f.seenAt.Load())
+	return f.dirty == 0 && !f.failing.Load() && ago <= f.o.Poll+f.o.Poll/5
+}
+
+// Wake makes the feed poll at once.
 func (f *Feed) Wake() {
 	select {
 	case f.wake <- struct{}{}:
@@ -180,6 +201,10 @@ func (f *Feed) follow(ctx context.Context) {
 			return
 		case <-f.wake:
 		case <-timer.C:
+			if f.spared() {
+				timer.Reset(tempo.Until(f.o.Poll))
+				continue
+			}
 		}
 		switch err := f.catchUp(ctx); {
 		case err == nil:

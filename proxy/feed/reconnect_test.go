@@ -3,6 +3,7 @@ package feed
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"testing"
 	"testing/synctest"
@@ -137,6 +138,82 @@ func TestRevisionGoesBack(t *testing.T) {
 		synctest.Wait()
 		if k, err := c.Key(context.Background(), &d); err != nil || k.Status != catalog.KeyDisabled || f.Applied() != 3 {
 			t.Errorf("%+v %v, applied %d", k, err, f.Applied())
+		}
+	})
+}
+
+// Whoever else asks for the newest revision as often spares the feed its polls: what it saw
+// is fetched at once, and when nobody asks any more the feed does.
+func TestSeenSparesPolls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBook()
+		b.model("one")
+		f, _ := start(t, b, Options{})
+		synctest.Wait()
+		b.set(func() { b.silent = true })
+		beat := func() {
+			t.Helper()
+			sent := time.Now()
+			rev, _ := b.Revision(t.Context())
+			time.Sleep(2 * time.Millisecond)
+			f.Seen(rev, sent)
+			if synctest.Wait(); f.Applied() != rev {
+				t.Errorf("applied %d behind a beat that saw %d", f.Applied(), rev)
+			}
+			time.Sleep(500*time.Millisecond - time.Since(sent))
+		}
+		beat()
+		polls := b.get(func() int { return b.polls })
+		for range 10 {
+			beat()
+		}
+		if n := b.get(func() int { return b.polls }); n != polls {
+			t.Errorf("%d polls in 5 s in which somebody else asked", n-polls)
+		}
+		for i := range 3 { // of which no notice came
+			b.model(fmt.Sprint("more", i))
+			beat()
+		}
+		polls = b.get(func() int { return b.polls })
+		time.Sleep(5 * time.Second) // nobody asks
+		if n := b.get(func() int { return b.polls }); n < polls+8 {
+			t.Errorf("%d polls in 5 s in which nobody else asked", n-polls)
+		}
+		rev := b.model("last")
+		time.Sleep(600 * time.Millisecond)
+		if synctest.Wait(); f.Applied() != rev {
+			t.Error("a change was not applied")
+		}
+	})
+}
+
+// No poll is spared that something waits for: a load of the catalogue that was put off, and
+// the news that the database is back.
+func TestSeenDoesNotSpareWork(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBook()
+		b.model("one")
+		f, _ := start(t, b, Options{})
+		synctest.Wait()
+		time.Sleep(time.Second)
+		b.model("two")
+		synctest.Wait()
+		f.Seen(f.Applied(), time.Now())
+		rev := b.model("three")
+		time.Sleep(2 * spacing)
+		if synctest.Wait(); f.Applied() != rev {
+			t.Errorf("applied %d, %v behind %d", f.Applied(), 2*spacing, rev)
+		}
+
+		b.set(func() { b.err = errAway })
+		f.Wake()
+		synctest.Wait()
+		b.set(func() { b.err = nil })
+		for at := time.Now(); f.failing.Load(); time.Sleep(100 * time.Millisecond) {
+			f.Seen(f.Applied(), time.Now())
+			if time.Since(at) > 2*lastBackoff {
+				t.Fatal("the feed has not seen that the database is back")
+			}
 		}
 	})
 }
