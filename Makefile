@@ -104,7 +104,7 @@ test: check ## everything that must hold: shape, unit tests, race on the concurr
 WAY := ./shared/apierr ./shared/apikey ./shared/catalogfile ./shared/config ./shared/embedpg ./shared/journalfile ./shared/ledger \
   ./shared/money ./shared/obs ./shared/peek ./shared/price ./shared/reqid ./shared/seal ./shared/store ./shared/usage \
   ./proxy ./proxy/admit ./proxy/auth ./proxy/catalog ./proxy/feed ./proxy/field ./proxy/journal ./proxy/lease/... ./proxy/live/... ./proxy/meter \
-  ./proxy/protocol ./proxy/protocol/anthropic ./proxy/protocol/openai ./proxy/protocol/walk ./proxy/refusal ./proxy/relay ./proxy/route \
+  ./proxy/protocol ./proxy/protocol/anthropic ./proxy/protocol/openai ./proxy/protocol/template ./proxy/protocol/walk ./proxy/refusal ./proxy/relay ./proxy/route \
   ./proxy/server ./proxy/settle ./proxy/ship ./proxy/sock ./proxy/sse ./proxy/tempo ./proxy/upstream ./loadtest/mockllm ./shared/apptest/mockllm
 WAY_REAL := ./shared/apptest ./shared/apptest/crash ./scripts/run ./admin
 
