@@ -123,6 +123,9 @@ func templateOf(cfg *protocol.StreamConfig, b []byte, f *found) *template.Templa
 		case k == "usage" && v[0] == '{':
 			tag = saysUsage
 			nums := numbers(nil, b, it.Val)
+			if len(nums) > template.MaxHoles {
+				return nil // trying all of them would take a hostile upstream's answer's length squared
+			}
 			tagFigures(b, it.Val, nums)
 			holes = append(holes, nums...)
 		}

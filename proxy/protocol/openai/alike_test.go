@@ -164,6 +164,20 @@ func TestAlikeIsBounded(t *testing.T) {
 	}
 }
 
+// Nor on one whose usage holds thousands of numbers.
+func TestAlikeTriesFewNumbers(t *testing.T) {
+	numbers := strings.Repeat(`"x":1,`, 5000)
+	answer := []byte(`{"choices":[{"text":"a"}],"usage":{` + numbers + `"prompt_tokens":1,"completion_tokens":1}}`)
+	if n := testing.AllocsPerRun(3, func() {
+		s := newStream(protocol.StreamConfig{Answers: new(template.Kept)})
+		if _, k, err := s.Buffered(nil, answer); k != protocol.Output || err != nil {
+			t.Fatal(k, err)
+		}
+	}); n > 100 {
+		t.Errorf("%v allocations", n)
+	}
+}
+
 // Every recorded answer is read through a template of it as it is without one.
 func TestAlikeRecordings(t *testing.T) {
 	list := prototest.Recordings(t, "openai.chat")
